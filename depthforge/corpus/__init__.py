@@ -1,0 +1,1 @@
+"""The corpus format: zarr shards, parquet index, writer, readers, verification. Read docs/corpus-format.md first."""

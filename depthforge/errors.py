@@ -1,0 +1,166 @@
+"""Every error that depthforge raises on purpose.
+
+One hierarchy, so that ``except DepthforgeError`` catches all of it; each class is also the builtin that a
+caller would catch without knowing depthforge (``ValueError``, ``FileNotFoundError``, ...). A message says what
+went wrong, where, what was expected against what was found, and what to do next; ``exit_code`` is what the
+command line returns for it (0 done, 2 usage, 3 input invalid, 4 done with rejects, 5 failed or incomplete,
+6 integrity).
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import ClassVar
+
+__all__ = [
+    "CorpusBusyError",
+    "CorpusError",
+    "CorpusMismatchError",
+    "DecodeError",
+    "DepthforgeError",
+    "FrameError",
+    "IncompleteError",
+    "InputError",
+    "IntegrityError",
+    "ManifestError",
+    "MissingDataError",
+    "MissingDependencyError",
+    "MissingLabelError",
+    "StorageError",
+    "UnknownNameError",
+    "closest",
+]
+
+
+def closest(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name nearest to ``name`` in spelling, or None when nothing is near."""
+    matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return matches[0] if matches else None
+
+
+class DepthforgeError(Exception):
+    """Base of every error of this package.
+
+    ``message`` says what went wrong in one sentence; ``where`` names the file, field or frame; ``expected`` and
+    ``found`` are set against each other; ``remedy`` is the next thing to do, a command where there is one.
+    """
+
+    exit_code: ClassVar[int] = 5
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        where: object = None,
+        expected: object = None,
+        found: object = None,
+        remedy: str | None = None,
+    ) -> None:
+        self.message = message
+        self.where = None if where is None else str(where)
+        self.expected = None if expected is None else str(expected)
+        self.found = None if found is None else str(found)
+        self.remedy = remedy
+        super().__init__(message)
+
+    def __str__(self) -> str:
+        lines = [self.message]
+        if self.where is not None:
+            lines.append(f"  where:    {self.where}")
+        if self.expected is not None:
+            lines.append(f"  expected: {self.expected}")
+        if self.found is not None:
+            lines.append(f"  found:    {self.found}")
+        if self.remedy is not None:
+            lines.append(f"  try:      {self.remedy}")
+        return "\n".join(lines)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Errors cross process boundaries; the default would call the class with the message alone.
+        return (_rebuild, (type(self), self.message, self.where, self.expected, self.found, self.remedy))
+
+
+def _rebuild(
+    kind: type[DepthforgeError],
+    message: str,
+    where: str | None,
+    expected: str | None,
+    found: str | None,
+    remedy: str | None,
+) -> DepthforgeError:
+    error = kind.__new__(kind)
+    DepthforgeError.__init__(error, message, where=where, expected=expected, found=found, remedy=remedy)
+    return error
+
+
+class InputError(DepthforgeError, ValueError):
+    """What the user handed over cannot be used as it is."""
+
+    exit_code = 3
+
+
+class ManifestError(InputError):
+    """A manifest that cannot be read or does not validate."""
+
+
+class UnknownNameError(InputError, LookupError):
+    """A plug-in, field or dataset name that nobody registered."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str], *, where: object = None) -> None:
+        names = sorted(known)
+        near = closest(name, names)
+        super().__init__(
+            f"unknown {kind} {name!r}",
+            where=where,
+            expected=f"one of: {', '.join(names) if names else '(none is registered)'}",
+            remedy=f"did you mean {near!r}?" if near else "depthforge list",
+        )
+
+
+class MissingDataError(InputError, FileNotFoundError):
+    """A dataset root, file or scene that is not where it was looked for."""
+
+
+class MissingDependencyError(DepthforgeError, ImportError):
+    """An optional package or system library that this operation needs."""
+
+
+class FrameError(InputError):
+    """One frame that cannot be converted; the run goes on and the frame becomes a reject row."""
+
+
+class DecodeError(FrameError):
+    """A file of a frame that is truncated, of the wrong type or of the wrong shape."""
+
+
+class MissingLabelError(FrameError, LookupError):
+    """A frame lacks a label that the manifest requires."""
+
+
+class CorpusError(DepthforgeError):
+    """A corpus that cannot be written or read as asked."""
+
+
+class CorpusMismatchError(CorpusError, ValueError):
+    """The output already holds a corpus made from something else."""
+
+    exit_code = 3
+
+
+class CorpusBusyError(CorpusError, BlockingIOError):
+    """Another run is writing the same output right now."""
+
+
+class StorageError(CorpusError, OSError):
+    """The output cannot be written: no room, no permission, not a directory."""
+
+
+class IntegrityError(CorpusError):
+    """The corpus on disk is not what was committed."""
+
+    exit_code = 6
+
+
+class IncompleteError(CorpusError):
+    """The run ended before every shard was committed, or rejected more frames than allowed."""

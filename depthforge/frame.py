@@ -1,0 +1,245 @@
+"""The one record that flows through everything: Frame, with its Camera, and LabelSpec, which says what a label is.
+
+Conventions, everywhere inside the house: depth is planar z in metres (never ray length), float32; validity is a
+separate boolean mask (0 is never a depth); a pose is camera-to-world in OpenCV axes (x right, y down, z forward)
+and metres; pixel (u, v) = (0, 0) is the *centre* of the top-left pixel; colour is RGB. Sources convert at the
+door; nothing else asks which dataset a frame came from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from depthforge.errors import FrameError
+
+__all__ = [
+    "INSTANCE",
+    "INTRINSICS",
+    "NORMALS",
+    "NORMALS_SCALE",
+    "OBJECT_ID",
+    "OBJECT_POSE",
+    "POSE",
+    "RGB",
+    "SEMANTIC_NYU40",
+    "BoolImage",
+    "Camera",
+    "DepthImage",
+    "Finding",
+    "Frame",
+    "FrameRef",
+    "LabelSpec",
+    "Licence",
+]
+
+DepthImage: TypeAlias = npt.NDArray[np.float32]
+BoolImage: TypeAlias = npt.NDArray[np.bool_]
+
+_EMPTY: Mapping[str, npt.NDArray[np.generic]] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Camera:
+    """A pinhole camera: ``fx, fy, cx, cy`` in pixels, image size, and the stereo baseline in metres if any."""
+
+    fx: float
+    fy: float
+    cx: float
+    cy: float
+    width: int
+    height: int
+    baseline_m: float | None = None
+
+    @property
+    def K(self) -> npt.NDArray[np.float64]:
+        """The (3, 3) intrinsic matrix."""
+        return np.array([[self.fx, 0.0, self.cx], [0.0, self.fy, self.cy], [0.0, 0.0, 1.0]])
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width), the shape of an image array."""
+        return self.height, self.width
+
+
+@dataclass(frozen=True, slots=True)
+class FrameRef:
+    """Where a frame is, without its pixels: what a plan holds and what travels to a worker.
+
+    ``key`` is ``dataset/scene/frame``: exactly three parts, stable, unique and sortable. ``locator`` is whatever
+    the source needs to find the frame again, relative to the source's root, never an absolute path.
+    """
+
+    key: str
+    locator: str
+
+    @property
+    def scene(self) -> str:
+        """``dataset/scene``: the unit that a split never divides."""
+        return self.key.rsplit("/", 1)[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One clean frame with its labels.
+
+    ``depth_m`` (H, W) float32 planar z in metres, 0.0 where invalid; ``valid`` (H, W) bool; ``rgb`` (H, W, 3)
+    uint8 or None; ``T_world_cam`` (4, 4) float64 camera-to-world or None; ``labels`` name -> array exactly as its
+    LabelSpec stores it (image labels (H, W, ...), ragged labels (N, ...)). A label that the source does not have
+    for this frame is absent from the mapping.
+    """
+
+    key: str
+    depth_m: DepthImage
+    valid: BoolImage
+    camera: Camera
+    rgb: npt.NDArray[np.uint8] | None = None
+    T_world_cam: npt.NDArray[np.float64] | None = None
+    labels: Mapping[str, npt.NDArray[np.generic]] = field(default=_EMPTY)
+
+    def require_sound(self) -> Frame:
+        """Return self; raise FrameError when an array has the wrong shape or dtype or a valid depth is not > 0."""
+        size = self.camera.size
+        for name, array, dtype in (("depth_m", self.depth_m, np.float32), ("valid", self.valid, np.bool_)):
+            if array.shape != size or array.dtype != dtype:
+                raise FrameError(
+                    f"{name} does not fit the camera",
+                    where=self.key,
+                    expected=f"{size} {np.dtype(dtype)}",
+                    found=f"{array.shape} {array.dtype}",
+                )
+        if self.rgb is not None and self.rgb.shape != (*size, 3):
+            raise FrameError("rgb does not fit the camera", where=self.key, expected=(*size, 3), found=self.rgb.shape)
+        measured = self.depth_m[self.valid]
+        if measured.size and not (np.isfinite(measured).all() and measured.min() > 0):
+            raise FrameError(
+                "a valid depth is not a positive finite number",
+                where=self.key,
+                remedy="mask it out in `valid`; 0, NaN and infinity are never depths",
+            )
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class LabelSpec:
+    """What a label is, said once: how it is stored, what it means, how it resizes, whether noise changes it.
+
+    ``layout``: ``image`` arrays are (H, W, *trailing), ``frame`` arrays (*trailing), ``ragged`` arrays
+    (N, *trailing) with N varying by frame. ``missing`` is the stored value that means "no label here". A stored
+    value times ``scale`` is the quantity in ``units``. ``resize`` names the only correct way to resample:
+    ``nearest`` for ids, ``area`` for colour, ``normals`` re-normalises, ``none`` for what does not depend on the
+    pixel grid.
+    """
+
+    name: str
+    dtype: str
+    layout: Literal["image", "frame", "ragged"]
+    description: str
+    trailing: tuple[int, ...] = ()
+    trailing_dims: tuple[str, ...] = ()
+    missing: float = 0
+    scale: float | None = None
+    units: str | None = None
+    resize: Literal["nearest", "area", "normals", "none"] = "nearest"
+    changed_by_noise: bool = False
+    vocabulary: str | None = None
+
+    def shape(self, height: int, width: int, rows: int = 0) -> tuple[int, ...]:
+        """Return the shape of one frame's array (``rows`` counts for ragged labels only)."""
+        if self.layout == "image":
+            return (height, width, *self.trailing)
+        if self.layout == "ragged":
+            return (rows, *self.trailing)
+        return self.trailing
+
+    def require_fits(self, array: npt.NDArray[np.generic], height: int, width: int, *, where: str) -> None:
+        """Raise FrameError when ``array`` is not what this spec stores."""
+        rows = array.shape[0] if self.layout == "ragged" and array.ndim else 0
+        expected = self.shape(height, width, rows)
+        if array.shape != expected or array.dtype != np.dtype(self.dtype):
+            raise FrameError(
+                f"label {self.name!r} has the wrong shape or type",
+                where=where,
+                expected=f"{expected} {self.dtype}",
+                found=f"{array.shape} {array.dtype}",
+            )
+
+
+# snorm16: a unit-vector component is stored as round(n * 32767); the angular step is 0.0017 degrees.
+NORMALS_SCALE = 1.0 / 32767.0
+
+RGB = LabelSpec("rgb", "uint8", "image", "colour, sRGB, RGB order", (3,), ("channel",), resize="area")
+NORMALS = LabelSpec(
+    "normals",
+    "int16",
+    "image",
+    "unit surface normals towards the camera, OpenCV camera axes; (0, 0, 0) where there is none",
+    (3,),
+    ("axis",),
+    scale=NORMALS_SCALE,
+    units="1",
+    resize="normals",
+)
+SEMANTIC_NYU40 = LabelSpec("semantic", "uint16", "image", "NYU40 class ids, 0 is unlabelled", vocabulary="nyu40")
+INSTANCE = LabelSpec("instance", "uint16", "image", "instance ids within the scene, 0 is none")
+OBJECT_ID = LabelSpec(
+    "object_id", "uint32", "ragged", "ids of the objects in view, row for row with object_pose", resize="none"
+)
+OBJECT_POSE = LabelSpec(
+    "object_pose",
+    "float64",
+    "ragged",
+    "T_cam_object: object to camera, OpenCV camera axes, metres",
+    (4, 4),
+    ("row", "column"),
+    units="m",
+    resize="none",
+)
+INTRINSICS = LabelSpec(
+    "K",
+    "float64",
+    "frame",
+    "pinhole intrinsics in pixels, pixel centres at integers",
+    (3, 3),
+    ("row", "column"),
+    units="px",
+    resize="none",
+)
+POSE = LabelSpec(
+    "T_world_cam",
+    "float64",
+    "frame",
+    "camera to world, OpenCV axes, metres; NaN where unknown",
+    (4, 4),
+    ("row", "column"),
+    missing=float("nan"),
+    units="m",
+    resize="none",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Licence:
+    """The terms of a dataset, for the card: a name, whether derived data is non-commercial, and where it is stated."""
+
+    name: str
+    non_commercial: bool
+    url: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something about a dataset on disk that a user should know: a broken archive, a missing list, a skipped scene.
+
+    ``error`` findings make frames unusable; ``warning`` findings are tolerated. ``path`` is relative to the root.
+    """
+
+    severity: Literal["error", "warning"]
+    path: str
+    message: str
+    remedy: str | None = None

@@ -1,0 +1,1 @@
+"""Physical noise models on arrays, one file per sensor principle."""

@@ -1,0 +1,79 @@
+"""What a dataset reader promises.
+
+A source lists frames without opening them, then reads one at a time, anywhere, in any process: it is built from
+its typed configuration alone and pickled as that. It converts everything at the door (see ``depthforge.frame``).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from typing import ClassVar
+
+from pydantic import BaseModel, ConfigDict
+
+from depthforge.frame import Finding, Frame, FrameRef, LabelSpec, Licence
+
+__all__ = ["Report", "Source", "SourceConfig", "ignore_findings"]
+
+Report = Callable[[Finding], None]
+
+
+def ignore_findings(finding: Finding) -> None:
+    """The report of a caller who does not want one."""
+
+
+class SourceConfig(BaseModel):
+    """Base of every source's configuration: the fields under ``source:`` in a manifest, besides ``name``.
+
+    Fields that say where the data lies on *this* machine are named in ``local_fields``: they enter neither the
+    fingerprint nor the corpus.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    local_fields: ClassVar[frozenset[str]] = frozenset({"root"})
+
+
+class Source(ABC):
+    """A dataset on disk (or made up from a seed) as a stream of Frames.
+
+    A subclass declares ``Config``, ``adapter_version`` (raised whenever the same files would give other frames)
+    and ``licence``, and is registered with ``@sources.register("name")`` in the module of that name.
+    """
+
+    name: ClassVar[str]
+    Config: ClassVar[type[SourceConfig]]
+    adapter_version: ClassVar[int] = 1
+    licence: ClassVar[Licence]
+
+    @abstractmethod
+    def __init__(self, config: SourceConfig) -> None:
+        """Keep the configuration; touch no file."""
+
+    @property
+    @abstractmethod
+    def size(self) -> tuple[int, int]:
+        """(height, width) of every frame, in pixels."""
+
+    @property
+    @abstractmethod
+    def labels(self) -> Mapping[str, LabelSpec]:
+        """Every label that some frame may carry, ``rgb`` and ``T_world_cam`` among them, by name."""
+
+    @abstractmethod
+    def frames(self, report: Report = ignore_findings) -> Iterator[FrameRef]:
+        """Yield a reference to every frame in strictly increasing key order, opening no image.
+
+        Whatever is skipped or odd goes to ``report``. Raises MissingDataError, saying where it looked and how to
+        try without data, when there is nothing to read at all.
+        """
+
+    @abstractmethod
+    def read(self, ref: FrameRef, wanted: frozenset[str]) -> Frame:
+        """Return one frame with those of the ``wanted`` labels that exist for it (``rgb``, ``T_world_cam`` and names
+        of ``labels``). Depth is always read. A label whose file does not exist is left out of the frame; a file
+        that exists and cannot be decoded raises DecodeError naming it; wrong sizes raise FrameError.
+        """
+
+    def close(self) -> None:  # noqa: B027
+        """Release open archives; a source may be read again afterwards."""

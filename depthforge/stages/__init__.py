@@ -1,0 +1,1 @@
+"""What runs: conversion of shards, on Ray or in this process. The only package that imports ray."""
