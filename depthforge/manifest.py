@@ -1,0 +1,290 @@
+"""What a user writes: one YAML file, read into typed, frozen data, checked before anything runs.
+
+``${NAME}`` and ``${NAME:-default}`` in a value are filled from the environment when the file is read, and nowhere
+else. Relative paths are relative to the working directory. Every field is checked against the plug-in that it
+configures; an unknown one is an error that lists the known ones.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, NoReturn
+
+import yaml
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializeAsAny,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_serializer,
+)
+
+from depthforge.errors import ManifestError, MissingDataError, closest
+from depthforge.registry import Registry, layouts, sources, translators
+
+__all__ = [
+    "Codec",
+    "CorpusSettings",
+    "DepthEncoding",
+    "Labels",
+    "Manifest",
+    "PluginBlock",
+    "Presence",
+    "load_manifest",
+    "manifest_schema",
+    "parse_manifest",
+]
+
+Presence = Literal["required", "if_present", "off"]
+_VARIABLE = re.compile(r"\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\}")
+_SPLIT_NAME = re.compile(r"[a-z][a-z0-9_]*")
+
+
+class _Block(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DepthEncoding(_Block):
+    """How depth is stored: ``uint16`` steps of ``scale_m`` metres with 0 for "no measurement", or plain ``float32``."""
+
+    dtype: Literal["uint16", "float32"] = "uint16"
+    scale_m: float = Field(default=0.001, gt=0, description="metres per step of uint16; 0.0001 for table-top sensors")
+    max_depth_m: float | None = Field(default=None, gt=0, description="farther is stored as no measurement")
+
+
+class Codec(_Block):
+    """Compression of a chunk: ``zstd``, ``blosc-zstd`` or ``blosc-lz4`` (both bit-shuffled), or ``none``."""
+
+    name: Literal["zstd", "blosc-zstd", "blosc-lz4", "none"] = "zstd"
+    level: int = Field(default=1, ge=0, le=22)
+
+
+class CorpusSettings(_Block):
+    """What the corpus looks like on disk."""
+
+    out: Path = Field(description="directory of the corpus; made by the run")
+    shard_frames: int = Field(default=64, ge=1, le=65536, description="frames in a shard; a worker holds one shard")
+    depth: DepthEncoding = DepthEncoding()
+    codec: Codec = Codec()
+
+
+def _sound_splits(splits: dict[str, float]) -> dict[str, float]:
+    bad = [name for name in splits if not _SPLIT_NAME.fullmatch(name)]
+    if bad:
+        raise ValueError(f"split names are lower-case words, not {bad}")
+    if not splits or any(not 0 <= share <= 1 for share in splits.values()) or abs(sum(splits.values()) - 1) > 1e-9:
+        raise ValueError(f"shares of the splits must lie in [0, 1] and sum to 1, not {splits}")
+    return splits
+
+
+Labels = dict[str, Presence]
+Splits = Annotated[dict[str, float], AfterValidator(_sound_splits)]
+
+
+class PluginBlock(BaseModel):
+    """A plug-in by name with its own typed configuration; written flat: ``{name: simulation, sigma_shift_px: 0.5}``."""
+
+    model_config = ConfigDict(frozen=True)
+    name: str
+    config: SerializeAsAny[BaseModel]
+
+    @classmethod
+    def parse(cls, registry: Registry, value: Any) -> PluginBlock:
+        """Check a mapping (or a bare name) against the plug-in's ``Config``."""
+        if isinstance(value, cls):
+            return value
+        if isinstance(value, str):
+            value = {"name": value}
+        if not isinstance(value, Mapping) or not isinstance(value.get("name"), str):
+            raise ManifestError(
+                f"a {registry.kind} is a mapping with a name",
+                where=registry.kind,
+                expected=f"name: one of {', '.join(registry.names())}",
+                found=value,
+            )
+        plugin = registry.get(value["name"], where=f"{registry.kind}.name")
+        fields = {key: item for key, item in value.items() if key != "name"}
+        try:
+            return cls(name=value["name"], config=plugin.Config.model_validate(fields))
+        except ValidationError as error:
+            _explain(error, plugin.Config, prefix=registry.kind)
+
+    @model_serializer
+    def flat(self) -> dict[str, Any]:
+        return {"name": self.name, **self.config.model_dump(mode="json")}
+
+
+class Manifest(_Block):
+    """One run: where clean frames come from, what makes them noisy, which labels ride along, what is written."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$", description="name of the corpus")
+    description: str = ""
+    seed: int = Field(default=0, ge=0, lt=2**63, description="seed of every random choice")
+    source: PluginBlock
+    translator: PluginBlock
+    labels: Labels = Field(
+        default_factory=dict,
+        description="label -> required (rejects a frame without it), if_present or off; unnamed: if_present",
+    )
+    splits: Splits = Field(default_factory=lambda: {"train": 1.0}, description="share of scenes in each split")
+    limit: int | None = Field(default=None, ge=1, description="convert the first N frames only")
+    max_reject_fraction: float = Field(default=0.01, ge=0, le=1, description="more rejects than this fail the run")
+    corpus: CorpusSettings
+
+    @field_validator("source", "translator", mode="before")
+    @classmethod
+    def _plugin(cls, value: Any, info: ValidationInfo) -> PluginBlock:
+        return PluginBlock.parse(sources if info.field_name == "source" else translators, value)
+
+    def portable(self) -> dict[str, Any]:
+        """Return the resolved manifest without anything of this machine: no output path, no local root."""
+        resolved = self.model_dump(mode="json")
+        del resolved["corpus"]["out"]
+        local: frozenset[str] = getattr(self.source.config, "local_fields", frozenset())
+        for name in local:
+            resolved["source"].pop(name, None)
+        return resolved
+
+    def overridden(
+        self,
+        *,
+        out: Path | None = None,
+        seed: int | None = None,
+        limit: int | None = None,
+        translator: str | None = None,
+    ) -> Manifest:
+        """Return a copy with what the command line set over it; another translator takes its own defaults."""
+        values: dict[str, Any] = {}
+        if out is not None:
+            values["corpus"] = self.corpus.model_copy(update={"out": out})
+        if seed is not None:
+            values["seed"] = seed
+        if limit is not None:
+            values["limit"] = limit
+        if translator is not None and translator != self.translator.name:
+            values["translator"] = PluginBlock.parse(translators, translator)
+        kept = {name: getattr(self, name) for name in type(self).model_fields}
+        return parse_manifest({**kept, **values}, where="command line")
+
+
+def load_manifest(path: Path) -> Manifest:
+    """Read and check a manifest; raise ManifestError (or UnknownNameError) naming the field and the file."""
+    try:
+        text = path.read_text()
+    except FileNotFoundError:
+        here = sorted(str(p) for p in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
+        near = closest(path.name, [Path(p).name for p in here])
+        raise MissingDataError(
+            "no such manifest",
+            where=path,
+            expected=f"one of: {', '.join(here)}" if here else "a YAML file; see `manifests/` of the project",
+            remedy=f"did you mean {path.parent / near}?" if near else None,
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ManifestError("the manifest cannot be read", where=path, found=error) from None
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ManifestError("the manifest is not YAML", where=path, found=error) from None
+    if not isinstance(value, dict):
+        raise ManifestError("a manifest is a mapping of fields", where=path, found=type(value).__name__)
+    return parse_manifest(_fill(value, value, field="", where=path), where=path)
+
+
+def parse_manifest(value: Mapping[str, Any], *, where: object) -> Manifest:
+    """Check a mapping as a manifest; ``where`` names its origin in errors."""
+    try:
+        return Manifest.model_validate(value)
+    except ValidationError as error:
+        _explain(error, Manifest, where=where)
+    except ManifestError as error:
+        error.where = f"{where}: {error.where}"
+        raise
+
+
+def manifest_schema() -> dict[str, Any]:
+    """Return the JSON Schema of a manifest, the fields of every known source and translator included."""
+    schema = Manifest.model_json_schema()
+    for field, registry in (("source", sources), ("translator", translators)):
+        variants = []
+        for name in registry.names():
+            plugin = registry.get(name).Config.model_json_schema(ref_template=f"#/$defs/{field}-{name}-{{model}}")
+            for model, definition in plugin.pop("$defs", {}).items():
+                schema["$defs"][f"{field}-{name}-{model}"] = definition
+            plugin["properties"] = {"name": {"const": name}, **plugin.get("properties", {})}
+            plugin["required"] = ["name", *plugin.get("required", [])]
+            variants.append(plugin)
+        schema["properties"][field] = {"oneOf": variants, "discriminator": {"propertyName": "name"}}
+    schema["$defs"].pop("PluginBlock", None)
+    return schema
+
+
+def _fill(value: Any, manifest: Mapping[str, Any], *, field: str, where: Path) -> Any:
+    """Replace ``${NAME}`` in every string of ``value`` from the environment."""
+    if isinstance(value, dict):
+        return {k: _fill(v, manifest, field=f"{field}.{k}" if field else str(k), where=where) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_fill(item, manifest, field=f"{field}[{i}]", where=where) for i, item in enumerate(value)]
+    if not isinstance(value, str):
+        return value
+
+    def fill(match: re.Match[str]) -> str:
+        name, default = match["name"], match["default"]
+        if os.environ.get(name):
+            return os.environ[name]
+        if default is not None:
+            return default
+        raise ManifestError(
+            f"the environment variable {name} is not set",
+            where=f"{where}: {field}",
+            expected=f"{name} names what {field!r} should be ({value})",
+            remedy=f"export {name}=DIR{_how_to_sample(manifest)}",
+        )
+
+    return _VARIABLE.sub(fill, value)
+
+
+def _how_to_sample(manifest: Mapping[str, Any]) -> str:
+    source = manifest.get("source")
+    name = source.get("name") if isinstance(source, dict) else None
+    if name not in layouts.names():
+        return ""
+    return f"; without data, first make some: depthforge sample --layout {name} DIR"
+
+
+def _explain(error: ValidationError, model: type[BaseModel], *, where: object = None, prefix: str = "") -> NoReturn:
+    """Raise the first problem of a pydantic error as a ManifestError in words."""
+    problems = error.errors(include_url=False)
+    first = problems[0]
+    path = ".".join(str(part) for part in ((prefix, *first["loc"]) if prefix else first["loc"]))
+    place = f"{where}: {path}" if where else path
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    if first["type"] == "extra_forbidden":
+        known = _fields_beside(model, first["loc"])
+        near = closest(str(first["loc"][-1]), known)
+        raise ManifestError(
+            f"unknown field {first['loc'][-1]!r}{more}",
+            where=place,
+            expected=f"one of: {', '.join(known)}",
+            remedy=f"did you mean {near!r}?" if near else None,
+        ) from None
+    if first["type"] == "missing":
+        raise ManifestError(f"the field {path!r} is missing{more}", where=place) from None
+    raise ManifestError(f"{first['msg']}{more}", where=place, found=repr(first["input"])) from None
+
+
+def _fields_beside(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
+    """Return the field names that were allowed where the unknown ``loc`` stands."""
+    for part in loc[:-1]:
+        annotation = model.model_fields[str(part)].annotation if str(part) in model.model_fields else None
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return []
+        model = annotation
+    return sorted(model.model_fields)
