@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -40,8 +39,6 @@ __all__ = [
 
 DepthImage: TypeAlias = npt.NDArray[np.float32]
 BoolImage: TypeAlias = npt.NDArray[np.bool_]
-
-_EMPTY: Mapping[str, npt.NDArray[np.generic]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +97,7 @@ class Frame:
     camera: Camera
     rgb: npt.NDArray[np.uint8] | None = None
     T_world_cam: npt.NDArray[np.float64] | None = None
-    labels: Mapping[str, npt.NDArray[np.generic]] = field(default=_EMPTY)
+    labels: Mapping[str, npt.NDArray[np.generic]] = field(default_factory=dict)
 
     def require_sound(self) -> Frame:
         """Return self; raise FrameError when an array has the wrong shape or dtype or a valid depth is not > 0."""
