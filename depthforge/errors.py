@@ -89,9 +89,7 @@ def _rebuild(
     found: str | None,
     remedy: str | None,
 ) -> DepthforgeError:
-    error = kind.__new__(kind)
-    DepthforgeError.__init__(error, message, where=where, expected=expected, found=found, remedy=remedy)
-    return error
+    return kind(message, where=where, expected=expected, found=found, remedy=remedy)
 
 
 class InputError(DepthforgeError, ValueError):
@@ -110,12 +108,20 @@ class UnknownNameError(InputError, LookupError):
     def __init__(self, kind: str, name: str, known: Iterable[str], *, where: object = None) -> None:
         names = sorted(known)
         near = closest(name, names)
+        self._arguments = (kind, name, names, where)
         super().__init__(
             f"unknown {kind} {name!r}",
             where=where,
             expected=f"one of: {', '.join(names) if names else '(none is registered)'}",
             remedy=f"did you mean {near!r}?" if near else "depthforge list",
         )
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_rebuild_unknown, self._arguments)
+
+
+def _rebuild_unknown(kind: str, name: str, known: list[str], where: object) -> UnknownNameError:
+    return UnknownNameError(kind, name, known, where=where)
 
 
 class MissingDataError(InputError, FileNotFoundError):

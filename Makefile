@@ -1,0 +1,24 @@
+# `make demo` and `make test` set up all they need in .venv, from nothing.
+.PHONY: demo test lint format clean
+
+demo: .venv/.installed-core
+	.venv/bin/depthforge synthesize manifests/demo.yaml
+
+test: .venv/.installed-dev
+	.venv/bin/python -m pytest
+
+lint: .venv/.installed-dev
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+
+format: .venv/.installed-dev
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
+
+clean:
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+.venv/.installed-%: pyproject.toml .ci/install
+	.ci/install $*
