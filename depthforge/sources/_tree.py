@@ -1,0 +1,207 @@
+"""A dataset's files by relative path, whether they lie in a directory or in a .zip or .tar archive.
+
+An archive is indexed once when it is opened (about 8 microseconds a member of a zip, 30 of a tar) and then read at
+random by ``pread``: no shared file position, so any number of threads, and processes forked from this one, may
+read the same archive. Unpacking into a temporary folder was the alternative: it doubles the disk a dataset takes.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import tarfile
+import zipfile
+import zlib
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from depthforge.errors import DecodeError
+
+__all__ = ["ARCHIVE_SUFFIXES", "Archive", "Directory", "Listing", "Tree", "open_tree"]
+
+ARCHIVE_SUFFIXES = (".zip", ".tar")
+_FETCH_AGAIN = "fetch the archive again, or unpack what can be saved beside it"
+_LOCAL_HEADER_BYTES = 30
+_TAR_BLOCK = 512
+_ENCRYPTED = 0x1
+# Besides its own error, zipfile lets these through for some damaged directories.
+_BROKEN = (zipfile.BadZipFile, tarfile.TarError, EOFError, ValueError, IndexError, NotImplementedError, struct.error)
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The names in one folder, in no particular order."""
+
+    folders: list[str] = field(default_factory=list)
+    files: list[str] = field(default_factory=list)
+
+
+class Tree(ABC):
+    """Files under one top. Paths are relative to it and use ``/``; ``""`` is the top itself."""
+
+    @abstractmethod
+    def scan(self, folder: str) -> Listing:
+        """Return what is in ``folder``, opening no file; raise FileNotFoundError when there is no such folder."""
+
+    @abstractmethod
+    def read(self, path: str) -> bytes:
+        """Return a file's bytes; raise FileNotFoundError when there is none, DecodeError when it is damaged."""
+
+    @abstractmethod
+    def describe(self, path: str) -> str:
+        """Return how an error should name ``path``."""
+
+
+def open_tree(path: Path) -> Tree:
+    """Return the tree of a directory or archive; raise DecodeError for an archive that cannot be indexed."""
+    return Archive(path) if path.suffix.lower() in ARCHIVE_SUFFIXES else Directory(path)
+
+
+class Directory(Tree):
+    """A plain directory."""
+
+    def __init__(self, top: Path) -> None:
+        self._top = str(top)
+
+    def scan(self, folder: str) -> Listing:
+        listing = Listing()
+        try:
+            with os.scandir(f"{self._top}/{folder}") as entries:
+                for entry in entries:
+                    (listing.folders if entry.is_dir() else listing.files).append(entry.name)
+        except NotADirectoryError as error:
+            raise FileNotFoundError(*error.args) from None
+        return listing
+
+    def read(self, path: str) -> bytes:
+        with open(f"{self._top}/{path}", "rb", buffering=0) as file:
+            return file.read()
+
+    def describe(self, path: str) -> str:
+        return f"{self._top}/{path}"
+
+
+class _Member(NamedTuple):
+    offset: int
+    stored_bytes: int
+    method: int
+    crc: int | None
+
+
+class Archive(Tree):
+    """A .zip (stored or deflated) or an uncompressed .tar; its file is closed when the last reference goes."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._is_zip = path.suffix.lower() == ".zip"
+        try:
+            self._members = dict(_zip_members(path) if self._is_zip else _tar_members(path))
+        except OSError as error:
+            raise DecodeError("the archive cannot be opened", where=path, found=error.strerror) from None
+        except _BROKEN as error:
+            raise DecodeError(
+                "the archive is broken", where=path, found=f"{type(error).__name__}: {error}", remedy=_FETCH_AGAIN
+            ) from None
+        self._folders = _folders(self._members)
+        self._file = open(path, "rb", buffering=0)  # noqa: SIM115
+
+    def scan(self, folder: str) -> Listing:
+        try:
+            return self._folders[folder]
+        except KeyError:
+            raise FileNotFoundError(self.describe(folder)) from None
+
+    def read(self, path: str) -> bytes:
+        member = self._members.get(path)
+        if member is None:
+            raise FileNotFoundError(self.describe(path))
+        return self._unzipped(path, member) if self._is_zip else self._bytes(path, member.offset, member.stored_bytes)
+
+    def describe(self, path: str) -> str:
+        return f"{self._path}!{path}"
+
+    def _bytes(self, path: str, offset: int, count: int) -> bytes:
+        data = os.pread(self._file.fileno(), count, offset)
+        if len(data) != count:
+            raise DecodeError("the archive ends within a file", where=self.describe(path), remedy=_FETCH_AGAIN)
+        return data
+
+    def _unzipped(self, path: str, member: _Member) -> bytes:
+        # The local header repeats the name and has extra fields of its own: only it says where the data starts.
+        header = self._bytes(path, member.offset, _LOCAL_HEADER_BYTES)
+        start = member.offset + _LOCAL_HEADER_BYTES + int.from_bytes(header[26:28], "little")
+        start += int.from_bytes(header[28:30], "little")
+        data = self._bytes(path, start, member.stored_bytes)
+        try:
+            if member.method == zipfile.ZIP_DEFLATED:
+                data = zlib.decompress(data, -zlib.MAX_WBITS)
+            elif member.method != zipfile.ZIP_STORED:
+                raise DecodeError(
+                    "a file in the archive is encrypted or compressed in an unusual way",
+                    where=self.describe(path),
+                    expected="stored or deflated",
+                    remedy="unpack the archive into a folder of the same name",
+                )
+        except zlib.error as error:
+            raise DecodeError(
+                "a member is corrupt", where=self.describe(path), found=error, remedy=_FETCH_AGAIN
+            ) from None
+        if zlib.crc32(data) != member.crc:
+            raise self._corrupt(path, "a wrong checksum")
+        return data
+
+    def _corrupt(self, path: str, found: object) -> DecodeError:
+        return DecodeError(
+            "a file in the archive is corrupt", where=self.describe(path), found=found, remedy=_FETCH_AGAIN
+        )
+
+
+def _zip_members(path: Path) -> dict[str, _Member]:
+    members = {}
+    with zipfile.ZipFile(path) as archive:
+        for info in archive.infolist():
+            method = -1 if info.flag_bits & _ENCRYPTED else info.compress_type
+            if not info.is_dir():
+                members[_clean(info.filename)] = _Member(info.header_offset, info.compress_size, method, info.CRC)
+    return members
+
+
+def _tar_members(path: Path) -> dict[str, _Member]:
+    members = {}
+    end = 0
+    with tarfile.open(path, "r:") as archive:
+        for info in archive:
+            end = info.offset_data + -(-info.size // _TAR_BLOCK) * _TAR_BLOCK if info.isreg() else info.offset_data
+            if info.isreg():
+                members[_clean(info.name)] = _Member(info.offset_data, info.size, 0, None)
+    # tarfile takes a header cut short for the end of the archive; only a block of zeros is one.
+    with open(path, "rb") as file:
+        file.seek(end)
+        if file.read(_TAR_BLOCK) != bytes(_TAR_BLOCK):
+            raise tarfile.ReadError("no end-of-archive block: truncated")
+    return members
+
+
+def _clean(name: str) -> str:
+    return name.replace("\\", "/").removeprefix("./").strip("/")
+
+
+def _folders(paths: dict[str, _Member]) -> dict[str, Listing]:
+    """Return every folder that the paths imply; archives need not list theirs."""
+    folders = {"": Listing()}
+    for path in paths:
+        parent, _, name = path.rpartition("/")
+        if parent not in folders:
+            _add_folder(parent, folders)
+        folders[parent].files.append(name)
+    return folders
+
+
+def _add_folder(folder: str, folders: dict[str, Listing]) -> None:
+    parent, _, name = folder.rpartition("/")
+    if parent not in folders:
+        _add_folder(parent, folders)
+    folders[parent].folders.append(name)
+    folders[folder] = Listing()
