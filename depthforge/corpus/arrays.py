@@ -1,0 +1,124 @@
+"""Write one zarr v3 array as one object: chunks appended as they come, the shard's index at the end.
+
+A chunk is compressed when its frame arrives and goes straight to the file, so a worker holds one frame, not a shard
+(zarr's own assignment needs all of it in memory, 118 MiB for 64 frames with colour). The bytes are plain zarr v3
+(sharding codec 1.0), which the tests read back through zarr, its zarrs pipeline, tensorstore and xarray. Measured on
+one core over 64 frames of both depths, colour and two label images: 6.4 ms a frame here, 9.4 through zarr with the
+zarrs pipeline, 10.3 through plain zarr.
+Format: https://zarr-specs.readthedocs.io/en/latest/v3/codecs/sharding-indexed/v1.0.html
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from depthforge.corpus.chunks import ChunkCodec, with_crc32c
+
+__all__ = ["INDEX_CODECS", "ArrayWriter", "write_group"]
+
+INDEX_CODECS: Final = [{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"}]
+# Offset and length of a chunk that is not stored: every value of it is the fill value.
+_ABSENT: Final = (2**64 - 1, 2**64 - 1)
+
+
+class ArrayWriter:
+    """Appends chunks along the first axis of a new array in ``directory``; raises OSError when the disk does."""
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        dtype: np.dtype[Any],
+        chunk_shape: tuple[int, ...],
+        dimension_names: tuple[str, ...],
+        fill_value: float,
+        attributes: Mapping[str, Any],
+        codec: ChunkCodec,
+    ) -> None:
+        self._directory = directory
+        self._chunk_shape = chunk_shape
+        self._metadata = {
+            "zarr_format": 3,
+            "node_type": "array",
+            "data_type": dtype.name,
+            "dimension_names": list(dimension_names),
+            "fill_value": _fill_value_to_json(fill_value, dtype),
+            "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
+            "codecs": [
+                {
+                    "name": "sharding_indexed",
+                    "configuration": {
+                        "chunk_shape": list(chunk_shape),
+                        "codecs": codec.to_json(),
+                        "index_codecs": INDEX_CODECS,
+                        "index_location": "end",
+                    },
+                }
+            ],
+            "attributes": dict(attributes),
+            "storage_transformers": [],
+        }
+        path = directory.joinpath("c", *("0" for _ in chunk_shape))
+        path.parent.mkdir(parents=True)
+        self._file = open(path, "xb")  # noqa: SIM115
+        self._index: list[tuple[int, int]] = []
+        self._size = 0
+
+    def append(self, content: bytes | None) -> None:
+        """Append an encoded chunk, or one that holds the fill value only (None)."""
+        if content is None:
+            self._index.append(_ABSENT)
+            return
+        self._file.write(content)
+        self._index.append((self._size, len(content)))
+        self._size += len(content)
+
+    def finish(self, length: int) -> None:
+        """Write index and metadata for an array of ``length`` along its first axis, and sync all of it."""
+        if self._index:
+            self._file.write(with_crc32c(np.array(self._index, "<u8").tobytes()))
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        shard_rows = self._chunk_shape[0] * max(1, len(self._index))
+        self._metadata["shape"] = [length, *self._chunk_shape[1:]]
+        self._metadata["chunk_grid"] = {
+            "name": "regular",
+            "configuration": {"chunk_shape": [shard_rows, *self._chunk_shape[1:]]},
+        }
+        if not self._index:  # zarr knows an array without a row by the absence of its object
+            Path(self._file.name).unlink()
+        _write_json(self._directory / "zarr.json", self._metadata)
+
+    def close(self) -> None:
+        """Let go of the file, whatever state it is in."""
+        # A full disk shows again when the buffer is flushed; the caller already knows.
+        try:
+            self._file.close()
+        except OSError:
+            self._file.raw.close()
+
+
+def write_group(directory: Path, attributes: Mapping[str, Any]) -> None:
+    """Write the metadata of a zarr group into an existing directory."""
+    _write_json(directory / "zarr.json", {"zarr_format": 3, "node_type": "group", "attributes": dict(attributes)})
+
+
+def _write_json(path: Path, value: Mapping[str, Any]) -> None:
+    with open(path, "x", encoding="utf-8") as file:
+        json.dump(value, file, indent=1, sort_keys=True, allow_nan=False)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _fill_value_to_json(value: float, dtype: np.dtype[Any]) -> float | int | bool | str:
+    if dtype.kind == "f":
+        return "NaN" if math.isnan(value) else float(value)
+    return bool(value) if dtype.kind == "b" else int(value)

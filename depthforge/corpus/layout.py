@@ -1,0 +1,210 @@
+"""Where everything of a corpus lies, and ``corpus.json``, which says what it is. See docs/corpus-format.md."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final, Self
+
+import pydantic
+from pydantic import BaseModel, ConfigDict, Field
+
+from depthforge.corpus.planned import PLAN_FILE, PlanSummary
+from depthforge.corpus.schema import CorpusSchema
+from depthforge.errors import CorpusError, MissingDataError
+from depthforge.frame import Licence
+
+__all__ = [
+    "CORPUS_FILE",
+    "FORMAT_VERSION",
+    "OWNED_DIRECTORIES",
+    "OWNED_FILES",
+    "QUANTITY",
+    "CorpusInfo",
+    "Layout",
+    "PlanInfo",
+    "SourceInfo",
+    "TranslatorInfo",
+]
+
+FORMAT_VERSION: Final = 1
+QUANTITY: Final = "planar z"
+CORPUS_FILE: Final = "corpus.json"
+OWNED_FILES: Final = (CORPUS_FILE, "README.md", "croissant.json", "SHA256SUMS")
+# `translator` and `report` are filled by other stages before the corpus is finished.
+OWNED_DIRECTORIES: Final = ("plan", "shards", "index", "rejects", "translator", "report")
+
+_UNITS: Final = {"depth": "m", "translation": "m", "K": "px"}
+_CONVENTIONS: Final = {
+    "depth": "planar z along the optical axis, not the length of the ray; what is stored times scale_factor is metres",
+    "no_measurement": "the _FillValue of the array (0 for uint16, NaN for float32), and only that",
+    "pixels": "(u, v) = (0, 0) is the centre of the top-left pixel",
+    "axes": "OpenCV: x right, y down, z forward; T_world_cam maps camera coordinates to world coordinates",
+    "labels": "bit for bit as the source has them; has_<label> in the index says whether a frame has one",
+}
+_RECORDED_PACKAGES: Final = ("depthforge", "numcodecs", "numpy", "pyarrow", "zarr", "zarrs")
+
+
+class Layout:
+    """Paths of a corpus under ``root``."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.info = root / CORPUS_FILE
+        self.lock = root / ".lock"
+        self.plan = root / PLAN_FILE
+        self.shards = root / "shards"
+        self.index = root / "index"
+        self.rejects = root / "rejects"
+        self.card = root / "README.md"
+        self.croissant = root / "croissant.json"
+        self.sums = root / "SHA256SUMS"
+
+    def shard(self, name: str) -> Path:
+        """The zarr group of a shard."""
+        return self.shards / f"{name}.zarr"
+
+    def index_part(self, name: str) -> Path:
+        """The index part of a shard: that it exists says that the shard is committed."""
+        return self.index / f"{name}.parquet"
+
+    def rejects_part(self, name: str) -> Path:
+        """The rejects of a shard; there is none when every frame was converted."""
+        return self.rejects / f"{name}.parquet"
+
+    def make_directories(self) -> None:
+        """Create the directories that a writer needs."""
+        for directory in (self.plan.parent, self.shards, self.index, self.rejects):
+            directory.mkdir(exist_ok=True)
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
+class SourceInfo(_Record):
+    """The data set that the frames come from."""
+
+    name: str
+    adapter_version: int
+    licence: Licence
+
+
+class TranslatorInfo(_Record):
+    """What made the depth noisy."""
+
+    name: str
+    version: int
+    fingerprint: str
+
+
+class PlanInfo(_Record):
+    """What the plan promises; ``digest`` covers every key and its shard."""
+
+    num_frames: int
+    num_shards: int
+    frames_per_split: dict[str, int]
+    digest: str
+
+
+class CorpusInfo(_Record):
+    """The content of ``corpus.json``: no credential and no path of the machine that wrote it."""
+
+    format_version: int
+    name: str
+    fingerprint: str
+    units: dict[str, str]
+    quantity: str
+    conventions: dict[str, str]
+    source: SourceInfo
+    translator: TranslatorInfo
+    plan: PlanInfo
+    stored_schema: dict[str, Any] = Field(alias="schema")
+    manifest: dict[str, Any]
+    versions: dict[str, str]
+
+    @classmethod
+    def describe(
+        cls,
+        *,
+        name: str,
+        fingerprint: str,
+        manifest: Mapping[str, Any],
+        source: SourceInfo,
+        translator: TranslatorInfo,
+        schema: CorpusSchema,
+        plan: PlanSummary,
+    ) -> Self:
+        """Return the description of a new corpus; ``manifest`` is the portable one."""
+        return cls(
+            format_version=FORMAT_VERSION,
+            name=name,
+            fingerprint=fingerprint,
+            units=_UNITS,
+            quantity=QUANTITY,
+            conventions=_CONVENTIONS,
+            source=source,
+            translator=translator,
+            plan=PlanInfo(
+                num_frames=plan.num_frames,
+                num_shards=plan.num_shards,
+                frames_per_split=dict(sorted(plan.frames_per_split.items())),
+                digest=plan.digest,
+            ),
+            schema=schema.to_json(),
+            manifest=dict(manifest),
+            versions={package: version(package) for package in _RECORDED_PACKAGES},
+        )
+
+    @property
+    def corpus_schema(self) -> CorpusSchema:
+        """The schema as an object."""
+        return CorpusSchema.from_json(self.stored_schema)
+
+    def to_bytes(self) -> bytes:
+        """Return the text of ``corpus.json``."""
+        value = self.model_dump(mode="json", by_alias=True)
+        return (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+    @classmethod
+    def load(cls, root: Path) -> Self:
+        """Read ``corpus.json`` under ``root``.
+
+        Raises MissingDataError when there is none, CorpusError when its format is unknown, it lacks its units or it
+        cannot be read.
+        """
+        path = root / CORPUS_FILE
+        try:
+            value = json.loads(path.read_text())
+            found = value["format_version"]
+        except (FileNotFoundError, NotADirectoryError):
+            raise MissingDataError(
+                "this is not a corpus", where=root, expected=f"a directory that holds {CORPUS_FILE}"
+            ) from None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise CorpusError("corpus.json cannot be read", where=path, found=error) from error
+        if found != FORMAT_VERSION:
+            raise CorpusError(
+                "this version of the corpus format is unknown",
+                where=path,
+                expected=f"format_version {FORMAT_VERSION}",
+                found=repr(found),
+                remedy="use the depthforge that wrote it (`versions` in corpus.json), or a newer one",
+            )
+        for field, expected in (("units", _UNITS), ("quantity", QUANTITY)):
+            if value.get(field) != expected:
+                raise CorpusError(
+                    f"the corpus does not say its {field}",
+                    where=f"{path}: {field}",
+                    expected=expected,
+                    found=value.get(field, "nothing"),
+                    remedy="depth without them cannot be used; restore the file (its hash is in SHA256SUMS)",
+                )
+        try:
+            return cls.model_validate(value)
+        except pydantic.ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            field = ".".join(str(part) for part in first["loc"])
+            raise CorpusError("corpus.json is not sound", where=f"{path}: {field}", found=first["msg"]) from None
