@@ -1,0 +1,59 @@
+"""Camera poses in text files: a matrix per frame, or one trajectory.log for a sequence (Redwood, Open3D)."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from depthforge.errors import DecodeError
+from depthforge.geometry import invert_pose, opengl_to_opencv
+
+__all__ = ["Axes", "Direction", "parse_matrix", "parse_trajectory_log", "to_house_pose"]
+
+Direction: TypeAlias = Literal["camera_to_world", "world_to_camera"]
+Axes: TypeAlias = Literal["opencv", "opengl"]
+Matrix = npt.NDArray[np.float64]
+
+_LINES_PER_POSE = 5
+
+
+def parse_matrix(text: str, shape: tuple[int, int], *, where: str) -> Matrix:
+    """Return a matrix of ``shape`` float64 from white-space separated numbers; raise DecodeError naming ``where``."""
+    try:
+        values = np.array([float(word) for word in text.split()])
+        return values.reshape(shape)
+    except ValueError:
+        raise DecodeError(
+            "not a matrix", where=where, expected=f"{shape[0]} x {shape[1]} numbers", found=text[:120]
+        ) from None
+
+
+def parse_trajectory_log(text: str, *, where: str) -> dict[int, Matrix]:
+    """Return the (4, 4) matrix of every frame number from blocks of five lines: three integers, then four rows.
+
+    The first integer is the frame's number. Raises DecodeError. Source: redwood-data.org, "trajectory file format".
+    """
+    lines = [line for line in text.splitlines() if line.strip()]
+    if len(lines) % _LINES_PER_POSE:
+        raise DecodeError(
+            "not a trajectory log", where=where, expected="five lines per pose", found=f"{len(lines)} lines"
+        )
+    poses = {}
+    for start in range(0, len(lines), _LINES_PER_POSE):
+        head = lines[start].split()
+        if len(head) != 3 or not head[0].isdecimal():
+            raise DecodeError(
+                "not a trajectory log", where=where, expected="three integers before a matrix", found=lines[start][:120]
+            )
+        poses[int(head[0])] = parse_matrix(" ".join(lines[start + 1 : start + _LINES_PER_POSE]), (4, 4), where=where)
+    return poses
+
+
+def to_house_pose(matrix: Matrix, direction: Direction, axes: Axes) -> Matrix | None:
+    """Return T_world_cam (4, 4), OpenCV axes, from a stored pose; None when it is not finite (ScanNet writes -inf)."""
+    if not np.isfinite(matrix).all():
+        return None
+    T_world_cam = matrix if direction == "camera_to_world" else invert_pose(matrix)
+    return T_world_cam if axes == "opencv" else opengl_to_opencv(T_world_cam)
