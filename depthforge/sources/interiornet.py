@@ -3,7 +3,8 @@
 Depth is stored as uint16 millimetres along the ray, 0 where it hit nothing, and becomes planar z in metres; poses
 are camera-to-world with OpenGL axes and become OpenCV ones. HD1-HD6 hold trajectories of 1000 frames at two
 lightings that share one geometry, HD7 holds 20 independent views a room. See ``_interiornet_tree`` for the files.
-One core reads 300 depth frames a second, or 60 with colour and every label (PNG decoding is nearly all of it).
+One core reads 250 depth frames a second, 160 with colour, classes and instances, 55 with normals as well; nearly
+all of it is PNG decoding.
 Paper: Li et al., "InteriorNet: mega-scale multi-sensor photo-realistic indoor scenes dataset", BMVC 2018.
 """
 
