@@ -194,8 +194,10 @@ class RgbdFolder(Source):
             stored_m = decode_relative_depth(data, where=where) * np.float32(config.assume_max_depth_m)
         else:
             stored = decode_depth(data, where=where)
-            is_code = np.issubdtype(stored.dtype, np.integer)
-            stored_m = self._metres().take(stored) if is_code else self._metres_of_floats(stored)
+            if stored.dtype == np.uint16:
+                stored_m = self._metres().take(stored.astype(np.uint16, copy=False))
+            else:
+                stored_m = self._metres_of_floats(stored)
         require_size(stored_m, camera.size, where=where)
         depth_m = ray_length_to_z(stored_m, camera) if config.quantity == "ray_length" else stored_m
         valid = depth_m > config.min_depth_m
