@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-from contextlib import suppress
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -33,6 +32,21 @@ _ABSENT = 2**64 - 1
 def content_hash(array: npt.NDArray[Any]) -> str:
     """Return 32 hex digits of XXH3-128 over the C-order bytes of ``array``: the ``hash_*`` columns of the index."""
     return xxhash.xxh3_128_hexdigest(np.ascontiguousarray(array).data)
+
+
+class _OpenFile:
+    """A file that closes itself when nobody uses it any more, so that no thread reads from a closed number."""
+
+    def __init__(self, path: Path) -> None:
+        self.handle = -1
+        try:
+            self.handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise MissingDataError("a file of the shard is missing", where=path) from None
+
+    def __del__(self) -> None:
+        if self.handle >= 0:
+            os.close(self.handle)
 
 
 class _Sharding(NamedTuple):
@@ -59,13 +73,10 @@ class ShardArray:
             self._sharding = _parse_sharding(metadata, self.dtype.itemsize)
         except (KeyError, TypeError, ValueError) as error:
             raise CorpusError("the metadata of an array cannot be read", where=directory, found=error) from error
-        self._handle: int | None = None
+        self._file: _OpenFile | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (ShardArray, (self.directory,))
-
-    def __del__(self) -> None:
-        self.close()
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -93,11 +104,8 @@ class ShardArray:
         return result
 
     def close(self) -> None:
-        """Let go of the file; the next read opens it again."""
-        handle, self._handle = getattr(self, "_handle", None), None
-        if handle is not None:
-            with suppress(OSError):
-                os.close(handle)
+        """Let go of the file, once no thread reads from it; the next read opens it again."""
+        self._file = None
 
     def _fill_rows(self, start: int, out: npt.NDArray[Any]) -> None:
         stop = start + len(out)
@@ -124,37 +132,30 @@ class ShardArray:
             row += taken
 
     def _read_chunk(self, chunk: int) -> bytes | None:
-        offset, length = self._index[chunk]
-        if offset == _ABSENT:
-            return None
-        return self._pread(length, offset)
+        offset, length = int(self._index[chunk, 0]), int(self._index[chunk, 1])
+        return None if offset == _ABSENT else self._pread(length, offset)
 
     @cached_property
-    def _index(self) -> list[tuple[int, int]]:
-        """(offset, length) of every chunk."""
+    def _index(self) -> npt.NDArray[np.uint64]:
+        """(num_chunks, 2): offset and length of every chunk."""
         assert self._sharding is not None
-        num_chunks = self._sharding.num_chunks
-        size = os.fstat(self._open()).st_size
-        index_bytes = 16 * num_chunks + CRC_BYTES
-        if size < index_bytes:
-            raise IntegrityError("the file is cut short", where=self.path, found=f"{size} bytes")
-        content = without_crc32c(self._pread(index_bytes, size - index_bytes), where=f"{self.path}, index")
-        pairs = np.frombuffer(content, "<u8").reshape(num_chunks, 2)
-        return [(int(offset), int(length)) for offset, length in pairs]
+        index_bytes = 16 * self._sharding.num_chunks + CRC_BYTES
+        size = os.fstat(self._open().handle).st_size
+        content = self._pread(index_bytes, max(0, size - index_bytes))
+        return np.frombuffer(without_crc32c(content, where=f"{self.path}, index"), "<u8").reshape(-1, 2)
 
     def _pread(self, length: int, offset: int) -> bytes:
-        content = os.pread(self._open(), length, offset)
+        file = self._open()
+        content = os.pread(file.handle, length, offset)
         if len(content) != length:
             raise IntegrityError("the file is cut short", where=self.path)
         return content
 
-    def _open(self) -> int:
-        if self._handle is None:
-            try:
-                self._handle = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
-            except FileNotFoundError:
-                raise MissingDataError("a file of the shard is missing", where=self.path) from None
-        return self._handle
+    def _open(self) -> _OpenFile:
+        file = self._file
+        if file is None:
+            file = self._file = _OpenFile(self.path)
+        return file
 
     @property
     def _through_zarr(self) -> Any:

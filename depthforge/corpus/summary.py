@@ -12,9 +12,10 @@ import pyarrow as pa
 
 from depthforge.corpus.layout import CorpusInfo, Layout
 from depthforge.corpus.parts import CorpusTotals, intact_commit, read_index
+from depthforge.corpus.picture import picture
 from depthforge.corpus.statistics import DepthStatistics
 
-__all__ = ["CorpusSummary", "FieldSummary", "SplitSummary", "summarise"]
+__all__ = ["CorpusSummary", "FieldSummary", "SplitSummary", "picture", "summarise"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,7 @@ from depthforge.errors import CorpusError, DepthforgeError, FrameError, Integrit
 from depthforge.frame import INTRINSICS, POSE, RGB, BoolImage, DepthImage, Frame, FrameRef, LabelSpec
 from depthforge.plan import WorkItem
 
-__all__ = ["ShardReceipt", "ShardWriter"]
+__all__ = ["ShardReceipt", "ShardWriter", "label_of"]
 
 # Rows of ragged labels share chunks of about this many bytes: a frame's few rows alone would not compress.
 _RAGGED_CHUNK_BYTES: Final = 65536
@@ -186,7 +186,7 @@ class ShardWriter:
             DEPTH_NOISY: encode_depth(noisy_depth_m, noisy_valid, schema.depth, where=f"{frame.key}: noisy depth"),
         }
         for spec in schema.fields:
-            array = _label_of(frame, spec)
+            array = label_of(frame, spec)
             if present is not None and spec.name != INTRINSICS.name:
                 if spec.name in present and array is None:
                     raise MissingLabelError(f"the frame has no {spec.name}", where=frame.key)
@@ -315,7 +315,8 @@ class ShardWriter:
         return commit
 
 
-def _label_of(frame: Frame, spec: LabelSpec) -> npt.NDArray[Any] | None:
+def label_of(frame: Frame, spec: LabelSpec) -> npt.NDArray[Any] | None:
+    """Return what ``frame`` holds of the field ``spec`` (camera matrix, pose, colour or label), None if nothing."""
     if spec.name == INTRINSICS.name:
         return frame.camera.K
     if spec.name == RGB.name:

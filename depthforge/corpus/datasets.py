@@ -1,0 +1,295 @@
+"""Torch datasets over a corpus: map-style, and a stream that splits by rank and worker and continues mid-epoch.
+
+Samples are dictionaries of tensors: depth (1, H, W) float32 metres with ``<name>_valid`` (1, H, W) bool, colour
+(3, H, W) uint8, ids int32 or int64, vectors scaled to their unit; ``has_<label>`` says whether a label is there.
+Nothing is normalised. Images of several channels keep their channels-last memory, which convolutions prefer and
+which costs no copy.
+
+Where time goes at 640x480: decompression 0.4 to 0.8 ms a depth image, steps to metres and mask 0.1 ms. Batches are
+decoded in place: stacking samples afterwards would add a fifth. No file is opened and nothing decoded before the
+first read in a process, and readers survive a fork, so any start method works for workers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.utils.data import Dataset, IterableDataset, default_collate, get_worker_info
+
+from depthforge.corpus.reader import CorpusReader
+from depthforge.corpus.schema import DEPTH_CLEAN, DEPTH_NOISY, offsets_name
+from depthforge.errors import InputError
+from depthforge.seeding import frame_generator
+
+__all__ = ["CorpusDataset", "CorpusStream", "Sample", "stream_order"]
+
+Sample: TypeAlias = dict[str, Any]
+Transform: TypeAlias = Callable[[Sample], Sample]
+Shuffle: TypeAlias = Literal["none", "blocks", "full"]
+
+_DEPTHS = (DEPTH_NOISY, DEPTH_CLEAN)
+# What torch lacks or supports badly, by the next type that holds every value.
+_WIDENED = {"uint16": "int32", "uint32": "int64", "uint64": "int64"}
+
+
+class _FrameDecoder:
+    """Decodes some fields of some frames into one batch of tensors."""
+
+    def __init__(self, reader: CorpusReader, fields: Sequence[str]) -> None:
+        self._reader = reader
+        self._specs = [reader.spec(name) for name in fields]
+        self.ragged = frozenset(spec.name for spec in self._specs if spec.layout == "ragged")
+
+    def sample(self, position: int) -> Sample:
+        """Return one frame; ragged fields as (N, ...)."""
+        batch = self.batch([position])
+        sample = {name: value[0] for name, value in batch.items() if name not in self.ragged}
+        for name in self.ragged:
+            del sample[offsets_name(name)]
+            sample[name] = batch[name]
+        return sample
+
+    def batch(self, positions: Sequence[int]) -> Sample:
+        """Return frames stacked; ragged fields as the rows of all with ``<name>_offsets`` (B + 1)."""
+        batch: Sample = {
+            "key": [self._reader.key(position) for position in positions],
+            "position": torch.tensor(positions, dtype=torch.int64),
+        }
+        for spec in self._specs:
+            name = spec.name
+            if name not in _DEPTHS:
+                batch[f"has_{name}"] = torch.tensor([self._reader.has(name, position) for position in positions])
+            if name in _DEPTHS:
+                batch[name], batch[f"{name}_valid"] = self._depth(name, positions)
+            elif spec.layout == "ragged":
+                rows = [self._reader.stored(name, position) for position in positions]
+                offsets = np.cumsum([0, *(len(part) for part in rows)], dtype=np.int64)
+                batch[name] = torch.from_numpy(_as_torch(np.concatenate(rows), spec.scale))
+                batch[offsets_name(name)] = torch.from_numpy(offsets)
+            else:
+                shape = spec.shape(self._reader.schema.height, self._reader.schema.width)
+                stored = np.empty((len(positions), *shape), np.dtype(spec.dtype))
+                for image, position in zip(stored, positions, strict=True):
+                    self._reader.stored(name, position, image)
+                tensor = torch.from_numpy(_as_torch(stored, spec.scale))
+                batch[name] = tensor.permute(0, 3, 1, 2) if spec.layout == "image" and tensor.ndim == 4 else tensor
+        return batch
+
+    def _depth(self, name: str, positions: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
+        size = (self._reader.schema.height, self._reader.schema.width)
+        stored = np.empty(size, np.dtype(self._reader.schema.depth.dtype))
+        metres = torch.empty((len(positions), 1, *size), dtype=torch.float32)
+        valid = torch.empty((len(positions), 1, *size), dtype=torch.bool)
+        for out, mask, position in zip(metres.numpy(), valid.numpy(), positions, strict=True):
+            encoding = self._reader.encoding(name, position)
+            self._reader.stored(name, position, stored)
+            if encoding.dtype == "uint16":
+                np.multiply(stored, np.float32(encoding.scale_m), out=out[0], dtype=np.float32)
+                np.not_equal(stored, 0, out=mask[0])
+            else:
+                np.equal(stored, stored, out=mask[0])
+                np.nan_to_num(stored, copy=False, nan=0.0)
+                out[0] = stored
+        return metres, valid
+
+
+class _Samples(list[Sample]):
+    """The samples of a batch that were decoded together, with that batch."""
+
+    def __init__(self, batch: Sample, samples: list[Sample]) -> None:
+        super().__init__(samples)
+        self.batch = batch
+
+
+class _Frames:
+    """What both datasets share: the reader of a split and the decoder of its fields."""
+
+    def __init__(
+        self, root: Path | str, split: str, fields: Sequence[str] = _DEPTHS, transform: Transform | None = None
+    ) -> None:
+        self.reader = CorpusReader(Path(root), split)
+        self.transform = transform
+        self._decoder = _FrameDecoder(self.reader, fields)
+
+    def read(self, position: int) -> Sample:
+        """Return the sample of the frame at ``position`` of the split, transformed."""
+        sample = self._decoder.sample(position)
+        return sample if self.transform is None else self.transform(sample)
+
+    def read_batch(self, positions: Sequence[int]) -> Sample:
+        """Return the batch of frames at ``positions``; a transform sees each sample before they are stacked."""
+        if self.transform is None:
+            return self._decoder.batch(positions)
+        return self.collate([self.read(position) for position in positions])
+
+    def collate(self, samples: Sequence[Sample]) -> Sample:
+        """Make a batch of samples: tensors stacked, ragged fields joined with ``<name>_offsets`` (B + 1).
+
+        Use it as ``collate_fn`` of a DataLoader.
+        """
+        if isinstance(samples, _Samples):
+            return samples.batch
+        ragged = [name for name in self._decoder.ragged if name in samples[0]]
+        plain: list[Sample] = [{k: v for k, v in sample.items() if k not in ragged} for sample in samples]
+        batch: Sample = default_collate(plain)
+        for name in ragged:
+            batch[name] = torch.cat([sample[name] for sample in samples])
+            lengths = [len(sample[name]) for sample in samples]
+            batch[offsets_name(name)] = torch.tensor([0, *np.cumsum(lengths)], dtype=torch.int64)
+        return batch
+
+
+class CorpusDataset(_Frames, Dataset[Sample]):
+    """The frames of one split by position, for a DataLoader with any sampler.
+
+    ``fields`` names what is read (both depths by default); ``transform`` maps a sample to a sample. Pass
+    ``collate_fn=dataset.collate`` when a field is ragged, or to have batches decoded in place (a fifth faster).
+    """
+
+    def __len__(self) -> int:
+        return len(self.reader)
+
+    def __getitem__(self, position: int) -> Sample:
+        return self.read(range(len(self))[position])
+
+    def __getitems__(self, positions: list[int]) -> list[Sample]:
+        """Return the samples of a batch, as a DataLoader asks for them."""
+        if self.transform is not None or self._decoder.ragged:
+            return [self.read(position) for position in positions]
+        batch = self._decoder.batch(positions)
+        samples = [{name: value[i] for name, value in batch.items()} for i in range(len(positions))]
+        return _Samples(batch, samples)
+
+
+class CorpusStream(_Frames, IterableDataset[Sample]):
+    """The frames of one split in an order that is a function of (seed, epoch) alone, split by rank, then by worker.
+
+    Yields samples, or whole batches when ``batch_size`` is given; either way use ``DataLoader(stream,
+    batch_size=None)``: then the DataLoader delivers the same items in the same order for any number of workers.
+    Item i of all ranks together covers a contiguous piece of the order, whatever the world size.
+
+    ``rank`` and ``world_size`` are what the caller says, never guessed. Every rank has equally many frames: what is
+    left over is dropped (``uneven="drop"``) or filled up from the start of the order (``"wrap"``). ``shuffle``:
+    ``none``; ``blocks`` of ``block_frames`` neighbours in random order, shuffled inside; ``full``.
+
+    To continue in the middle of an epoch, save ``state_dict(batch)`` with the last item that was used, and
+    ``load_state_dict`` it before iterating; each item carries its number as ``item``. Without workers ``state_dict()``
+    needs no item. Call ``set_epoch`` before each epoch; it reaches persistent workers too.
+    """
+
+    def __init__(
+        self,
+        root: Path | str,
+        split: str,
+        fields: Sequence[str] = _DEPTHS,
+        transform: Transform | None = None,
+        *,
+        seed: int,
+        rank: int,
+        world_size: int,
+        batch_size: int | None = None,
+        shuffle: Shuffle = "none",
+        block_frames: int = 16,
+        uneven: Literal["drop", "wrap"] = "drop",
+    ) -> None:
+        super().__init__(root, split, fields, transform)
+        if not 0 <= rank < world_size:
+            raise InputError("the rank lies outside the world", found=f"rank {rank} of {world_size}")
+        if uneven not in ("drop", "wrap") or shuffle not in ("none", "blocks", "full") or block_frames < 1:
+            raise InputError("unknown way to shuffle or to even out", found=(shuffle, uneven, block_frames))
+        self.seed, self.rank, self.world_size = seed, rank, world_size
+        self.batch_size, self.shuffle, self.block_frames = batch_size, shuffle, block_frames
+        total = len(self.reader)
+        self.num_frames = total // world_size if uneven == "drop" else math.ceil(total / world_size)
+        if self.num_frames == 0:
+            raise InputError(
+                "there are not enough frames for every rank", where=root, expected=f">= {world_size}", found=total
+            )
+        # In shared memory, so that set_epoch and load_state_dict reach workers that are already running.
+        self._epoch_and_next = torch.zeros(2, dtype=torch.int64).share_memory_()  # type: ignore[no-untyped-call]
+
+    def __len__(self) -> int:
+        """Items of this rank in a whole epoch: frames, or batches of which the last may be shorter."""
+        return self.num_frames if self.batch_size is None else math.ceil(self.num_frames / self.batch_size)
+
+    @property
+    def epoch(self) -> int:
+        """The epoch whose order is followed."""
+        return int(self._epoch_and_next[0])
+
+    def set_epoch(self, epoch: int) -> None:
+        """Follow the order of ``epoch`` from its start; the epoch that was loaded goes on where it was."""
+        if epoch != self.epoch:
+            self._epoch_and_next[:] = torch.tensor([epoch, 0])
+
+    def state_dict(self, last: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Return where this rank is: after the item ``last``, or after the last one yielded in this process."""
+        following = int(self._epoch_and_next[1]) if last is None else int(torch.as_tensor(last["item"]).max()) + 1
+        return {**self._identity(), "epoch": self.epoch, "next_item": following}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue after a saved state; InputError when it is of another corpus, seed, order or split by rank."""
+        for name, value in self._identity().items():
+            if state.get(name) != value:
+                raise InputError(
+                    f"the saved position is of another {name}", expected=value, found=state.get(name, "nothing")
+                )
+        self._epoch_and_next[:] = torch.tensor([state["epoch"], state["next_item"]])
+
+    def __iter__(self) -> Iterator[Sample]:
+        order = stream_order(
+            len(self.reader), self.shuffle, seed=self.seed, epoch=self.epoch, block_frames=self.block_frames
+        )
+        positions = np.resize(order, self.num_frames * self.world_size)[self.rank :: self.world_size]
+        worker = get_worker_info()
+        first, step = (0, 1) if worker is None else (worker.id, worker.num_workers)
+        for item in range(int(self._epoch_and_next[1]) + first, len(self), step):
+            if worker is None:
+                self._epoch_and_next[1] = item + 1
+            yield self._item(item, positions)
+        if worker is None:
+            self._epoch_and_next[1] = 0
+
+    def _item(self, item: int, positions: npt.NDArray[np.int64]) -> Sample:
+        if self.batch_size is None:
+            return {**self.read(int(positions[item])), "item": item}
+        start = item * self.batch_size
+        return {**self.read_batch(positions[start : start + self.batch_size].tolist()), "item": item}
+
+    def _identity(self) -> dict[str, Any]:
+        return {
+            "fingerprint": self.reader.info.fingerprint,
+            "num_frames": self.num_frames,
+            "seed": self.seed,
+            "shuffle": self.shuffle,
+            "block_frames": self.block_frames,
+            "world_size": self.world_size,
+            "batch_size": self.batch_size,
+        }
+
+
+def stream_order(
+    num_frames: int, shuffle: Shuffle, *, seed: int, epoch: int, block_frames: int = 16
+) -> npt.NDArray[np.int64]:
+    """Return the order of positions of an epoch: int64 (num_frames,), each position once."""
+    order = np.arange(num_frames, dtype=np.int64)
+    if shuffle == "none":
+        return order
+    random = frame_generator(seed, f"epoch {epoch}", "stream order")
+    if shuffle == "full":
+        return random.permutation(order)
+    blocks = [random.permutation(order[i : i + block_frames]) for i in range(0, num_frames, block_frames)]
+    return np.concatenate([blocks[i] for i in random.permutation(len(blocks))]) if blocks else order
+
+
+def _as_torch(stored: npt.NDArray[Any], scale: float | None) -> npt.NDArray[Any]:
+    """Return an array that torch can hold: scaled to float32 when it has a scale, ids widened."""
+    if scale is not None:
+        stored = np.multiply(stored, np.float32(scale), dtype=np.float32)
+    return stored.astype(_WIDENED.get(stored.dtype.name, stored.dtype.name), copy=False)

@@ -1,0 +1,142 @@
+"""A contact sheet of a corpus: a row per frame, a column per field, one metric colour scale for all.
+
+Depth is coloured from 0 m to a fixed round distance, never to each image's own maximum, so that frames compare; the
+difference is noisy minus clean in millimetres, blue nearer and red farther. Black is no measurement.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from depthforge.corpus.durable import write_atomically
+from depthforge.corpus.reader import CorpusFrame, CorpusReader
+from depthforge.errors import CorpusError
+from depthforge.frame import INSTANCE, NORMALS, RGB, SEMANTIC_NYU40
+
+__all__ = ["picture"]
+
+Picture = npt.NDArray[np.uint8]
+
+_CELL_WIDTH: Final = 240
+_TITLE_HEIGHT: Final = 22
+_LEGEND_HEIGHT: Final = 44
+_ROUND: Final = (1, 2, 5)
+_WHITE: Final = (255, 255, 255)
+
+
+def picture(root: Path, path: Path, *, count: int = 6, keys: Sequence[str] | None = None) -> None:
+    """Write a contact sheet as PNG: frames of ``keys``, or ``count`` frames evenly spaced through the corpus.
+
+    Raises CorpusError when nothing is committed, UnknownNameError for an unknown key, StorageError when ``path``
+    cannot be written.
+    """
+    reader = CorpusReader(root)
+    if not len(reader):
+        raise CorpusError("the corpus holds no frame yet", where=root)
+    chosen: Sequence[str | int] = keys or [int(i) for i in np.unique(np.linspace(0, len(reader) - 1, count).round())]
+    frames = [reader.read(frame) for frame in chosen]
+    far_m = _round_up(max(float(f.clean_depth_m.max()) for f in frames))
+    spread_mm = _round_up(max(1.0, float(np.median([_spread_mm(f) for f in frames]))))
+    columns = ["clean", "noisy", "noisy - clean"]
+    columns += [
+        s.name for s in (RGB, NORMALS, SEMANTIC_NYU40, INSTANCE) if s.name in {x.name for x in reader.schema.fields}
+    ]
+    height = round(_CELL_WIDTH * reader.schema.height / reader.schema.width)
+    rows = [np.hstack([_titled(np.zeros((0, _CELL_WIDTH, 3), np.uint8), name) for name in columns])]
+    for frame in frames:
+        cells = [_cell(name, frame, far_m, spread_mm) for name in columns]
+        resized = [cv2.resize(cell, (_CELL_WIDTH, height), interpolation=cv2.INTER_NEAREST) for cell in cells]
+        rows.append(_titled(np.hstack(resized), frame.key))
+    rows.append(_legend(far_m, spread_mm, rows[0].shape[1]))
+    _, png = cv2.imencode(".png", np.vstack(rows))
+    write_atomically(path, png.tobytes())
+
+
+def _cell(name: str, frame: CorpusFrame, far_m: float, spread_mm: float) -> Picture:
+    if name == "clean":
+        return _coloured_depth(frame.clean_depth_m, far_m)
+    if name == "noisy":
+        return _coloured_depth(frame.noisy_depth_m, far_m)
+    if name == "noisy - clean":
+        both = frame.clean_valid & frame.noisy_valid
+        difference_mm = (frame.noisy_depth_m - frame.clean_depth_m) * 1000
+        return np.where(both[..., None], _blue_to_red(difference_mm / spread_mm), np.uint8(0))
+    label = frame.labels.get(name)
+    if label is None:
+        return np.zeros((*frame.clean_depth_m.shape, 3), np.uint8)
+    if name == RGB.name:
+        return np.ascontiguousarray(label[..., ::-1])
+    if name == NORMALS.name:
+        unit = label.astype(np.float32) / 32767
+        return np.where(label.any(-1, keepdims=True), (unit[..., ::-1] + 1) * 127.5, 0).astype(np.uint8)
+    return _coloured_ids(label)
+
+
+def _coloured_depth(depth_m: npt.NDArray[np.float32], far_m: float) -> Picture:
+    steps = np.clip(depth_m * (255 / far_m), 0, 255).astype(np.uint8)
+    return np.where((depth_m > 0)[..., None], cv2.applyColorMap(steps, cv2.COLORMAP_TURBO), np.uint8(0))
+
+
+def _blue_to_red(signed: npt.NDArray[np.floating[Any]]) -> Picture:
+    """Colour -1 blue, 0 white, +1 red (BGR)."""
+    red = np.clip(1 + signed, 0, 1)
+    blue = np.clip(1 - signed, 0, 1)
+    return (np.stack([blue, np.minimum(red, blue), red], axis=-1) * 255).astype(np.uint8)
+
+
+def _coloured_ids(ids: npt.NDArray[Any]) -> Picture:
+    """Give each id a colour of its own, the same in every frame; 0 is black."""
+    mixed = ids.astype(np.uint32) * np.uint32(2654435761)
+    hsv = np.stack([(mixed >> 8) % 180, 120 + (mixed >> 16) % 136, 160 + (mixed >> 24) % 96], axis=-1)
+    colours = cv2.cvtColor(hsv.astype(np.uint8), cv2.COLOR_HSV2BGR)
+    return np.where((ids != 0)[..., None], colours, np.uint8(0))
+
+
+def _titled(cell: Picture, text: str) -> Picture:
+    bar = np.full((_TITLE_HEIGHT, cell.shape[1], 3), 40, np.uint8)
+    _write(bar, text, 6, _TITLE_HEIGHT - 7)
+    return np.vstack([bar, cell])
+
+
+def _legend(far_m: float, spread_mm: float, width: int) -> Picture:
+    bar = np.full((_LEGEND_HEIGHT, width, 3), 40, np.uint8)
+    ramp = np.linspace(0, 1, _CELL_WIDTH, dtype=np.float32)[None]
+    scales = [
+        (
+            "depth",
+            _coloured_depth(np.maximum(ramp * np.float32(far_m), np.float32(1e-6)), far_m),
+            ("0 m", f"{far_m:g} m"),
+        ),
+        ("noisy - clean", _blue_to_red(ramp * 2 - 1), (f"-{spread_mm:g} mm", f"+{spread_mm:g} mm")),
+    ]
+    x = 6
+    for title, colours, (low, high) in scales:
+        _write(bar, title, x, 17)
+        x += 100
+        bar[4:20, x : x + _CELL_WIDTH] = colours
+        _write(bar, low, x, 36)
+        _write(bar, high, x + _CELL_WIDTH - 60, 36)
+        x += _CELL_WIDTH + 24
+    return bar
+
+
+def _write(image: Picture, text: str, x: int, y: int) -> None:
+    cv2.putText(image, text, (x, y), cv2.FONT_HERSHEY_SIMPLEX, 0.42, _WHITE, 1, cv2.LINE_AA)
+
+
+def _spread_mm(frame: CorpusFrame) -> float:
+    both = frame.clean_valid & frame.noisy_valid
+    difference = np.abs(frame.noisy_depth_m[both] - frame.clean_depth_m[both])
+    return float(np.percentile(difference, 95)) * 1000 if difference.size else 0.0
+
+
+def _round_up(value: float) -> float:
+    """Return the next of 1, 2, 5, 10, 20, 50 ... (also below 1)."""
+    scale = 10.0 ** np.floor(np.log10(max(value, 1e-6)))
+    return float(next((step * scale for step in _ROUND if step * scale >= value), 10 * scale))
