@@ -50,7 +50,6 @@ from depthforge.sources._pieces import (
 from depthforge.sources._shading import FABRIC, PLAIN, TILES, Material
 
 __all__ = [
-    "_upholstered",
     "armchair",
     "bed",
     "bookshelf",
@@ -73,7 +72,7 @@ def bed(p: Palette) -> Piece:
     """A bed with mattress, blanket, pillows, and night stands where it is a double."""
     rng = p.rng
     double = rng.random() < 0.6
-    width, length = (rng.uniform(1.4, 1.8) if double else rng.uniform(0.9, 1.1)), 2.06
+    width, length = (rng.uniform(1.4, 1.8) if double else rng.uniform(0.9, 1.2)), 2.06
     piece = Piece(width + (1.0 if double else 0.0), length, 1.1)
     frame = piece.thing(BED)
     head = rng.uniform(0.9, 1.15)
@@ -105,7 +104,7 @@ def bed(p: Palette) -> Piece:
 
 def night_stand(p: Palette) -> Piece:
     """A small cabinet with drawers, and a lamp or books on it."""
-    piece, height = Piece(0.45, 0.42, 1.0), p.rng.uniform(0.45, 0.6)
+    piece, height = Piece(0.45, 0.44, 1.1), p.rng.uniform(0.45, 0.6)
     stand = piece.thing(NIGHT_STAND)
     stand.box(p.wood, (0.44, 0.38, height - 0.08), (0, 0, 0.04 + height / 2))
     stand.box(p.wood, (0.4, 0.34, 0.08), (0, 0, 0.04))
@@ -146,7 +145,7 @@ def dresser(p: Palette) -> Piece:
 
 def chair(p: Palette) -> Piece:
     """A dining chair."""
-    piece = Piece(0.46, 0.5, 0.9)
+    piece = Piece(0.46, 0.55, 0.92)
     seat, cloth = piece.thing(CHAIR), p.rng.random() < 0.5
     add_legs(seat, p.other_wood, 0.42, 0.42, 0.44, 0.035)
     seat.box(p.other_wood, (0.43, 0.43, 0.025), (0, 0, 0.445))
@@ -184,7 +183,7 @@ def office_chair(p: Palette) -> Piece:
 def desk(p: Palette) -> Piece:
     """A desk with monitor, keyboard and clutter, and an office chair before it."""
     width, depth = p.rng.uniform(1.2, 1.6), p.rng.uniform(0.6, 0.75)
-    room = 0.62
+    room = 0.7
     piece = Piece(width, depth + room, 1.2)
     y = -room / 2
     table = piece.thing(DESK, 0, y)
@@ -208,7 +207,7 @@ def desk(p: Palette) -> Piece:
     beside = Piece(0.3, 0.3, 0.5)
     add_clutter(p, beside, 0.3, 0.3, 0, 2)
     piece.include(beside, -width / 2 + 0.2, y - depth / 2 + 0.2, 0.75)
-    piece.include(office_chair(p), p.rng.uniform(-0.1, 0.1), depth / 2 - 0.01, 0, 180 + p.rng.uniform(-40, 40))
+    piece.include(office_chair(p), p.rng.uniform(-0.1, 0.1), depth / 2 - 0.03, 0, 180 + p.rng.uniform(-40, 40))
     return piece
 
 
@@ -217,7 +216,7 @@ def dining(p: Palette) -> Piece:
     rng = p.rng
     if rng.random() < 0.3:
         radius = rng.uniform(0.5, 0.65)
-        piece = Piece(2 * radius + 1.0, 2 * radius + 1.0, 1.0)
+        piece = Piece(2 * radius + 1.0, 2 * radius + 1.0, 1.25)
         table = piece.thing(TABLE)
         table.add(p.wood, cylinder(radius, 0.035, (0, 0, 0.735)))
         table.add(p.wood, cylinder(0.05, 0.7, (0, 0, 0.37)))
@@ -230,7 +229,7 @@ def dining(p: Palette) -> Piece:
         add_clutter(p, piece, 0.7, 0.5, 0.7525, 2)
         return piece
     width, depth = rng.uniform(1.5, 1.9), rng.uniform(0.8, 0.95)
-    piece = Piece(width + 0.1, depth + 1.0, 1.0)
+    piece = Piece(width + 0.1, depth + 1.0, 1.25)
     table = piece.thing(TABLE)
     table.box(p.wood, (width, depth, 0.04), (0, 0, 0.73))
     table.box(p.wood, (width - 0.12, depth - 0.12, 0.08), (0, 0, 0.67))
@@ -248,7 +247,7 @@ def dining(p: Palette) -> Piece:
 def coffee_table(p: Palette) -> Piece:
     """A low table."""
     width, depth, height = p.rng.uniform(0.8, 1.15), p.rng.uniform(0.5, 0.62), p.rng.uniform(0.36, 0.44)
-    piece = Piece(width, depth, height + 0.3)
+    piece = Piece(width, depth, height + 0.5)
     table = piece.thing(TABLE)
     table.box(p.other_wood, (width, depth, 0.035), (0, 0, height - 0.0175))
     add_legs(table, p.other_wood, width - 0.06, depth - 0.06, height - 0.03)
@@ -291,10 +290,9 @@ def sofa(p: Palette) -> Piece:
     piece.include(couch, 0, -depth / 2 + couch.depth / 2)
     piece.include(table, p.rng.uniform(-0.1, 0.1), depth / 2 - table.depth / 2)
     if p.rng.random() < 0.7:
-        rug = piece.thing(MAT, 0, couch.depth / 2)
-        rug.box(
-            p.accent()._replace(scale_m=0.18), (couch.width * 0.95, depth - couch.depth / 2, 0.012), (0, 0.1, 0.006)
-        )
+        reach = depth - couch.depth / 2
+        rug = piece.thing(MAT, 0, (depth - reach) / 2)
+        rug.box(p.accent()._replace(scale_m=0.18), (couch.width * 0.95, reach, 0.012), (0, 0, 0.006))
     return piece
 
 
@@ -324,7 +322,7 @@ def tv_stand(p: Palette) -> Piece:
 def bookshelf(p: Palette) -> Piece:
     """An open shelf with rows of books, cartons and vases."""
     width, depth, height = p.rng.uniform(0.7, 1.1), 0.3, p.rng.uniform(1.5, 2.1)
-    piece = Piece(width, depth, height)
+    piece = Piece(width, depth, height + 0.05)
     shelf, boards = piece.thing(BOOKSHELF), 5
     for x in (-1, 1):
         shelf.box(p.wood, (0.025, depth, height), (x * (width - 0.025) / 2, 0, height / 2))

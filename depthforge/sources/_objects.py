@@ -60,7 +60,7 @@ def add_book_row(
 
 def books_pile(p: Palette) -> Piece:
     """Two to four books lying on each other."""
-    piece, z = Piece(0.3, 0.22, 0.1), 0.0
+    piece, z = Piece(0.31, 0.25, 0.14), 0.0
     books = piece.thing(BOOKS)
     for _ in range(p.rng.integers(2, 5)):
         thick = p.rng.uniform(0.015, 0.04)
@@ -84,7 +84,7 @@ def table_lamp(p: Palette) -> Piece:
 
 def vase(p: Palette) -> Piece:
     """A bowl or a vase with twigs."""
-    piece = Piece(0.2, 0.2, 0.4)
+    piece = Piece(0.24, 0.24, 0.46)
     thing, glaze = piece.thing(OTHER_PROP), p.paint()
     if p.rng.random() < 0.5:
         thing.add(glaze, cone(0.05, 0.12, 0.08, (0, 0, 0.04)))
@@ -105,7 +105,7 @@ def vase(p: Palette) -> Piece:
 
 def dishes(p: Palette) -> Piece:
     """A plate, a cup and a bottle or none."""
-    piece = Piece(0.4, 0.3, 0.28)
+    piece = Piece(0.46, 0.3, 0.3)
     china = Material(PLAIN, (0.93, 0.92, 0.88))
     plate = piece.thing(OTHER_PROP)
     plate.add(china, cone(0.07, 0.13, 0.02, (0, 0, 0.01)))
@@ -191,7 +191,7 @@ def floor_lamp(p: Palette) -> Piece:
 def plant(p: Palette) -> Piece:
     """A pot plant: a stem and a crown of tilted leaves."""
     height = p.rng.uniform(0.8, 1.5)
-    piece = Piece(0.6, 0.6, height)
+    piece = Piece(0.6, 0.6, height + 0.05)
     thing, pot = piece.thing(OTHER_PROP), p.paint()
     thing.add(pot, cone(0.12, 0.17, 0.3, (0, 0, 0.15)))
     thing.add(Material(PLAIN, (0.35, 0.26, 0.16)), cylinder(0.018, height * 0.5, (0, 0, 0.3 + height * 0.2)))
