@@ -1,5 +1,5 @@
 # `make demo` and `make test` set up all they need in .venv, from nothing.
-.PHONY: demo test lint format clean
+.PHONY: demo test lint format docs clean
 
 demo: .venv/.installed-core
 	.venv/bin/depthforge synthesize manifests/demo.yaml
@@ -16,6 +16,9 @@ lint: .venv/.installed-dev
 format: .venv/.installed-dev
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
+
+docs: .venv/.installed-dev
+	.venv/bin/python docs/generate.py
 
 clean:
 	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

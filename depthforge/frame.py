@@ -100,7 +100,7 @@ class Frame:
     labels: Mapping[str, npt.NDArray[np.generic]] = field(default_factory=dict)
 
     def require_sound(self) -> Frame:
-        """Return self; raise FrameError when an array has the wrong shape or dtype or a valid depth is not > 0."""
+        """Return self; raise FrameError unless shapes and types fit and depth is finite, > 0 just where ``valid``."""
         size = self.camera.size
         for name, array, dtype in (("depth_m", self.depth_m, np.float32), ("valid", self.valid, np.bool_)):
             if array.shape != size or array.dtype != dtype:
@@ -112,10 +112,9 @@ class Frame:
                 )
         if self.rgb is not None and self.rgb.shape != (*size, 3):
             raise FrameError("rgb does not fit the camera", where=self.key, expected=(*size, 3), found=self.rgb.shape)
-        measured = self.depth_m[self.valid]
-        if measured.size and not (np.isfinite(measured).all() and measured.min() > 0):
+        if not (np.isfinite(self.depth_m).all() and np.array_equal(self.depth_m > 0, self.valid)):
             raise FrameError(
-                "a valid depth is not a positive finite number",
+                "depth is not a positive finite number where valid and 0 elsewhere",
                 where=self.key,
                 remedy="mask it out in `valid`; 0, NaN and infinity are never depths",
             )

@@ -44,7 +44,7 @@ class Source(ABC):
     name: ClassVar[str]
     Config: ClassVar[type[SourceConfig]]
     adapter_version: ClassVar[int] = 1
-    licence: ClassVar[Licence]
+    licence: Licence
 
     @abstractmethod
     def __init__(self, config: SourceConfig) -> None:

@@ -95,7 +95,7 @@ class InteriorNet(Source):
     """
 
     Config = InteriorNetConfig
-    licence: ClassVar[Licence] = Licence(
+    licence: Licence = Licence(
         "InteriorNet terms of use: research only, non-commercial", True, "https://interiornet.org"
     )
 

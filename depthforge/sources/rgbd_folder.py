@@ -54,7 +54,7 @@ class RgbdFolder(Source):
 
     def __init__(self, config: RgbdFolderConfig) -> None:
         self.config = config
-        self.licence = Licence(**config.licence.model_dump())  # type: ignore[misc]  # the folder's own terms
+        self.licence = Licence(**config.licence.model_dump())
         self._root = config.root.expanduser()
         self._depth = PathTemplate(config.depth)
         self._tree = lru_cache(1)(self._open)

@@ -1,0 +1,188 @@
+"""The whole conversion beside its parts measured alone, and Ray beside plain multiprocessing over the same function.
+
+python -m benchmarks.bench_conversion [--frames 512] [--repeats 3] [--json]
+
+Data: procedural rooms in InteriorNet's layout (`depthforge sample --layout interiornet`), 640x480: depth, colour,
+semantic and instance PNG of each frame are read, depth is simulated, noisy and clean depth, colour and labels are
+written, re-read and hashed. Parts run alone on the same cores over the same frames: *read* decodes and checks,
+*simulate* works on decoded frames, *write* commits shards of decoded frames. Start-up is not counted: every pool has
+converted a shard before the clock starts. Bars: whole >= 0.70 of the slowest part; Ray >= 0.85 of multiprocessing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from multiprocessing import get_context
+from multiprocessing.pool import Pool
+from pathlib import Path
+
+from benchmarks.timing import machine, median, print_json, print_table
+from depthforge.corpus.planned import read_plan
+from depthforge.corpus.store import open_for_writing
+from depthforge.frame import Frame
+from depthforge.manifest import parse_manifest
+from depthforge.plan import WorkItem
+from depthforge.samples.interiornet import InteriorNetLayout
+from depthforge.seeding import frame_words
+from depthforge.stages.prepare import Prepared, make_source, make_translator, prepare, present_labels
+from depthforge.stages.runners import WORKER_ENVIRONMENT, RayOptions, ray_session, ray_task
+from depthforge.stages.shards import ShardJob, convert_shard, job_of, limit_threads, open_writer
+
+KEPT_FRAMES = 8
+_kept: list[Frame] = []
+
+
+def read_part(item: WorkItem, job: ShardJob) -> int:
+    """Decode and check every frame of a shard."""
+    source = make_source(job.source)
+    for ref in item.frames:
+        source.read(ref, job.wanted).require_sound()
+    return len(item.frames)
+
+
+def simulate_part(item: WorkItem, job: ShardJob) -> int:
+    """Make as many decoded frames noisy as the shard holds."""
+    translator = make_translator(job.translator)
+    frames = keep_frames(item, job)
+    for index, ref in enumerate(item.frames):
+        translator.translate(frames[index % len(frames)], frame_words(0, ref.key, translator.fingerprint))
+    return len(item.frames)
+
+
+def write_part(item: WorkItem, job: ShardJob) -> int:
+    """Commit a shard of decoded frames, the clean depth in place of the noisy one."""
+    frames = keep_frames(item, job)
+    with open_writer(item, job) as writer:
+        for index, ref in enumerate(item.frames):
+            frame = replace(frames[index % len(frames)], key=ref.key)
+            writer.add(frame, frame.depth_m, frame.valid, present_labels(frame))
+        writer.commit()
+    return len(item.frames)
+
+
+def keep_frames(item: WorkItem, job: ShardJob) -> list[Frame]:
+    """Return a few decoded frames, read once in each process."""
+    if not _kept:
+        source = make_source(job.source)
+        _kept.extend(source.read(ref, job.wanted) for ref in item.frames[:KEPT_FRAMES])
+    return _kept
+
+
+def whole(item: WorkItem, job: ShardJob) -> int:
+    """Convert a shard, as every runner does."""
+    return convert_shard(item, job).num_frames
+
+
+Part = Callable[[WorkItem, ShardJob], int]
+PARTS: dict[str, Part] = {"read": read_part, "simulate": simulate_part, "write": write_part, "whole": whole}
+
+
+def apply(part: str, item: WorkItem, job: ShardJob) -> int:
+    """Run one part on one shard in a worker of a pool."""
+    limit_threads(1)
+    return PARTS[part](item, job)
+
+
+@contextmanager
+def fresh_outputs(prepared: Prepared, folder: Path) -> Iterator[ShardJob]:
+    """Yield a job whose output is empty, and remove what it wrote."""
+    out = Path(tempfile.mkdtemp(dir=folder))
+    shutil.rmtree(out)
+    with open_for_writing(out, prepared.info, prepared.plan_file, overwrite=False):
+        yield job_of(prepared, out)
+    shutil.rmtree(out)
+
+
+def on_pool(pool: Pool, part: str, items: list[WorkItem], prepared: Prepared, folder: Path) -> float:
+    """Return the frames per second of one part over all shards on a warm pool."""
+    with fresh_outputs(prepared, folder) as job:
+        start = time.perf_counter()
+        frames = sum(pool.starmap(apply, [(part, item, job) for item in items], chunksize=1))
+        return frames / (time.perf_counter() - start)
+
+
+def on_ray(items: list[WorkItem], prepared: Prepared, folder: Path, workers: int) -> float:
+    """Return the frames per second of the whole conversion as Ray tasks, as the stage submits them."""
+    import ray
+
+    with fresh_outputs(prepared, folder) as job:
+        task, shared = ray_task(ray, RayOptions(num_workers=workers)), ray.put(job)
+        start = time.perf_counter()
+        receipts = ray.get([task.remote(item, shared) for item in items])
+        return sum(receipt.num_frames for receipt in receipts) / (time.perf_counter() - start)
+
+
+def main() -> None:
+    """Make the data, warm both pools, measure in turn, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--frames", type=int, default=512)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--shard-frames", type=int, default=64)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    import os
+
+    import ray
+
+    os.environ.update(WORKER_ENVIRONMENT)
+    with tempfile.TemporaryDirectory(prefix="depthforge-bench-") as name:
+        folder = Path(name)
+        scenes = max(2, options.frames // 20 + 1)
+        InteriorNetLayout().write(folder / "data", num_scenes=scenes, frames_per_scene=20, seed=0)
+        manifest = parse_manifest(
+            {
+                "name": "bench",
+                "source": {"name": "interiornet", "root": str(folder / "data")},
+                "translator": "simulation",
+                "labels": {"rgb": "required", "semantic": "required", "instance": "required", "normals": "off"},
+                "limit": options.frames,
+                "corpus": {"out": str(folder / "out"), "shard_frames": options.shard_frames},
+            },
+            where="benchmark",
+        )
+        rates: dict[str, list[float]] = {}
+        with prepare(manifest) as prepared, get_context("spawn").Pool(options.workers) as pool:
+            items = list(read_plan(prepared.plan_file))
+            with ray_session(ray, RayOptions(num_workers=options.workers)):
+                for round_number in range(options.repeats + 1):
+                    figures = {part: on_pool(pool, part, items, prepared, folder) for part in PARTS}
+                    figures["ray"] = on_ray(items, prepared, folder, options.workers)
+                    if round_number:  # the first round warms every worker
+                        for part, rate in figures.items():
+                            rates.setdefault(part, []).append(rate)
+    report(options, rates, sum(len(item.frames) for item in items))
+
+
+def report(options: argparse.Namespace, rates: dict[str, list[float]], frames: int) -> None:
+    """Print medians, and the ratios of each round."""
+    rounds = range(options.repeats)
+    parts = ("read", "simulate", "write")
+    of_slowest = [rates["whole"][i] / min(rates[part][i] for part in parts) for i in rounds]
+    of_sum = [rates["whole"][i] * sum(1 / rates[part][i] for part in parts) for i in rounds]
+    of_pool = [rates["ray"][i] / rates["whole"][i] for i in rounds]
+    figures = {
+        "frames_per_second": {part: median(values) for part, values in rates.items()},
+        "whole_of_slowest_part": median(of_slowest),
+        "whole_of_what_the_parts_in_a_row_allow": median(of_sum),
+        "ray_of_multiprocessing": median(of_pool),
+    }
+    if options.json:
+        print_json({"frames": frames, "workers": options.workers, **figures})
+        return
+    print(f"{machine()}; {frames} frames 640x480, {options.workers} workers, {options.repeats} rounds")
+    rows = [[part, f"{median(values):.1f}", f"{min(values):.1f}-{max(values):.1f}"] for part, values in rates.items()]
+    print_table("Frames per second on all cores", rows, ["part", "median", "range"])
+    print(f"\n  whole / slowest part alone:        {median(of_slowest):.2f}   (bar 0.70)")
+    print(f"  whole / the parts one after other: {median(of_sum):.2f}   (1.00: nothing is lost between them)")
+    print(f"  Ray / multiprocessing:             {median(of_pool):.2f}   (bar 0.85, aim 0.95)")
+
+
+if __name__ == "__main__":
+    main()

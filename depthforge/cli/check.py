@@ -1,0 +1,37 @@
+"""``depthforge check``: is a data set on disk complete and readable?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from depthforge.cli.options import as_json, debug, echo_json
+from depthforge.cli.progress import frame_progress
+from depthforge.manifest import PluginBlock, load_manifest
+from depthforge.registry import sources
+from depthforge.sources import check_source
+from depthforge.stages.prepare import make_source
+
+__all__ = ["command"]
+
+
+@click.command("check")
+@click.argument("target", metavar="TARGET", type=click.Path(path_type=Path))
+@click.option("--source", metavar="NAME", help="TARGET is the root of a data set of this kind, not a manifest.")
+@click.option("--frames", metavar="N", type=click.IntRange(min=1), help="Read N frames, evenly spaced; default: all.")
+@as_json
+@debug
+def command(target: Path, source: str | None, frames: int | None, as_json: bool, debug: bool) -> int:
+    """Say whether the data set of a manifest, or under a root (--source), is complete and readable.
+
+    Ends with 3 when frames are missing or unreadable, before any conversion time is spent.
+    """
+    if source is None:
+        block = load_manifest(target).source
+    else:
+        block = PluginBlock.parse(sources, {"name": source, "root": str(target)})
+    progress = frame_progress("checking")
+    report = check_source(make_source(block), max_frames=frames, progress=progress)
+    echo_json(report.to_json()) if as_json else click.echo("\n".join(report.lines()))
+    return 0 if report.ok else 3

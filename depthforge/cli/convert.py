@@ -1,0 +1,165 @@
+"""``depthforge convert``: the conversion stage alone."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from depthforge.cli.options import default_workers, echo_json, manifest_argument, read_manifest, run_options
+from depthforge.cli.progress import frame_progress
+from depthforge.frame import Finding
+from depthforge.manifest import Manifest
+from depthforge.stages.convert import ConversionReport, convert
+from depthforge.stages.prepare import Estimate, Prepared, estimate, prepare
+
+__all__ = ["command", "exit_code", "run", "summary_lines"]
+
+
+@click.command("convert")
+@manifest_argument
+@run_options
+def command(
+    manifest: Path,
+    out: Path | None,
+    workers: int | None,
+    inline: bool,
+    address: str | None,
+    seed: int | None,
+    limit: int | None,
+    translator: str | None,
+    overwrite: bool,
+    retry_rejects: bool,
+    dry_run: bool,
+    as_json: bool,
+    debug: bool,
+) -> int:
+    """Run the conversion stage alone: what `synthesize` does, without the check of the whole corpus at its end."""
+    resolved = read_manifest(manifest, out=out, seed=seed, limit=limit, translator=translator)
+    report = run(
+        resolved,
+        workers=workers,
+        inline=inline,
+        address=address,
+        overwrite=overwrite,
+        retry_rejects=retry_rejects,
+        dry_run=dry_run,
+        as_json=as_json,
+    )
+    if report is None:
+        return 0
+    if as_json:
+        echo_json(report.to_json())
+    else:
+        click.echo("\n".join(summary_lines(report)))
+    return exit_code(report)
+
+
+def run(
+    manifest: Manifest,
+    *,
+    workers: int | None,
+    inline: bool,
+    address: str | None,
+    overwrite: bool,
+    retry_rejects: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> ConversionReport | None:
+    """Prepare and convert, or print the plan and return None for a dry run."""
+    num_workers = 1 if inline else workers or default_workers()
+    progress = frame_progress("converting")
+    with prepare(manifest) as prepared:
+        for line in finding_lines(prepared.findings):
+            progress.warn(line)
+        if dry_run:
+            cost = estimate(prepared, num_workers=num_workers)
+            echo_json(_plan_json(prepared, cost)) if as_json else click.echo("\n".join(_plan_lines(prepared, cost)))
+            return None
+        return convert(
+            prepared,
+            out=manifest.corpus.out,
+            num_workers=num_workers,
+            inline=inline,
+            address=address,
+            overwrite=overwrite,
+            retry_rejects=retry_rejects,
+            progress=progress,
+        )
+
+
+def finding_lines(findings: Sequence[Finding]) -> list[str]:
+    """Return a line for each kind of finding: how often, and where first."""
+    first: dict[str, Finding] = {}
+    for finding in findings:
+        first.setdefault(finding.message, finding)
+    counts = Counter(finding.message for finding in findings)
+    return [
+        f"{first[message].path}: {message}" + (f" (and {count - 1} more like it)" if count > 1 else "")
+        for message, count in counts.items()
+    ]
+
+
+def exit_code(report: ConversionReport) -> int:
+    """0 done, 4 done with rejects."""
+    return 4 if report.num_rejects else 0
+
+
+def summary_lines(report: ConversionReport) -> list[str]:
+    """Return what was made and where, a line each."""
+    if report.nothing_to_do:
+        head = [f"nothing to do: {report.out} is finished and was made from this manifest"]
+    else:
+        head = [
+            f"made {report.made_frames} frames in {report.made_shards} shards in {report.seconds:.1f} s "
+            f"({report.frames_per_second:.1f} frames/s, start-up included)"
+        ]
+    rejects = ", ".join(f"{count} {name}" for name, count in report.rejects_by_error.items())
+    return [
+        *head,
+        f"  corpus   {report.out}",
+        f"  holds    {report.num_frames} frames in {report.num_shards} shards, {report.stored_bytes / 2**20:.1f} MiB",
+        f"  rejects  {report.num_rejects}" + (f" ({rejects}); see {report.out}/rejects" if rejects else ""),
+    ]
+
+
+def _plan_json(prepared: Prepared, cost: Estimate) -> dict[str, object]:
+    return {
+        "out": str(prepared.manifest.corpus.out),
+        "fingerprint": prepared.info.fingerprint,
+        "frames": cost.num_frames,
+        "shards": cost.num_shards,
+        "frames_per_split": prepared.plan.frames_per_split,
+        "raw_bytes": cost.raw_bytes,
+        "workers": cost.num_workers,
+        "worker_bytes": cost.worker_bytes,
+        "total_bytes": cost.total_bytes,
+        "available_bytes": cost.available_bytes,
+        "seconds": cost.seconds,
+        "findings": len(prepared.findings),
+    }
+
+
+def _plan_lines(prepared: Prepared, cost: Estimate) -> list[str]:
+    manifest = prepared.manifest
+    splits = ", ".join(f"{count} {name}" for name, count in sorted(prepared.plan.frames_per_split.items()))
+    fields = ", ".join(["depth_noisy", "depth_clean", *(spec.name for spec in prepared.schema.fields)])
+    if cost.seconds is None:
+        duration = "unknown: none of the first frames could be read"
+    else:
+        duration = f"about {cost.seconds:.0f} s (timed on the first frames, without writing)"
+    available = f" of {cost.available_bytes / 2**30:.1f} GiB free" if cost.available_bytes is not None else ""
+    return [
+        f"plan of {manifest.name}: {manifest.source.name} -> {manifest.translator.name}; nothing was written",
+        f"  out      {manifest.corpus.out}",
+        f"  frames   {cost.num_frames} ({splits}), {prepared.schema.height}x{prepared.schema.width} (height x width)",
+        f"  fields   {fields}",
+        f"  shards   {cost.num_shards} of up to {manifest.corpus.shard_frames} frames",
+        f"  bytes    {cost.raw_bytes / 2**30:.2f} GiB before compression (a half to a quarter of it on disk)",
+        f"  memory   at most {cost.worker_bytes / 2**20:.0f} MiB a worker, "
+        f"{cost.total_bytes / 2**30:.2f} GiB for {cost.num_workers}{available}",
+        f"  time     {duration}",
+        f"  findings {len(prepared.findings)}",
+    ]

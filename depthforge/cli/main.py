@@ -1,0 +1,84 @@
+"""The entry point: subcommands load when they are called, errors become one clear message and an exit code.
+
+0 done, 2 usage, 3 input invalid, 4 done with rejects, 5 failed or incomplete, 6 integrity, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import click
+
+from depthforge import __version__
+from depthforge.errors import DepthforgeError, UnknownNameError
+
+__all__ = ["COMMANDS", "cli", "main"]
+
+# Name -> first line of its help, so that `depthforge --help` imports no command.
+COMMANDS = {
+    "synthesize": "Convert a clean data set into a verified noisy corpus: the main job.",
+    "check": "Say whether a data set on disk is complete and readable.",
+    "convert": "Run the conversion stage alone.",
+    "verify": "Say whether a corpus is whole, bit for bit.",
+    "inspect": "Show what a corpus holds: units, fields, counts, statistics, pictures.",
+    "sample": "Write procedural scenes in a data set's own layout.",
+    "list": "List sources, translators and sample layouts, or print the manifest's JSON Schema.",
+}
+
+
+class _LazyGroup(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"depthforge.cli.{cmd_name}")
+        command: click.Command = module.command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS:
+            raise click.UsageError(str(UnknownNameError("command", args[0], COMMANDS)).replace("depthforge list", ""))
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="depthforge")
+def cli() -> None:
+    """Clean depth in, sensor-real depth out, every label carried.
+
+    The main job: depthforge synthesize manifests/demo.yaml
+    """
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit with its code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        code = cli.main(args=arguments, prog_name="depthforge", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.Abort:
+        click.echo("interrupted; run the same command again to go on where it stopped", err=True)
+        sys.exit(130)
+    except DepthforgeError as error:
+        if "--debug" in arguments:
+            raise
+        click.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
+    except Exception as error:
+        if "--debug" in arguments:
+            raise
+        click.echo(f"internal error: {type(error).__name__}: {error}", err=True)
+        click.echo("  try:      the same command with --debug; please report what it shows", err=True)
+        sys.exit(5)
+    sys.exit(code if isinstance(code, int) else 0)

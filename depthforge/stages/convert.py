@@ -1,0 +1,181 @@
+"""The conversion stage: a prepared run to a finished corpus, from wherever the last run stopped."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from depthforge.corpus.store import CorpusStore, open_for_writing
+from depthforge.corpus.writer import ShardReceipt
+from depthforge.errors import IncompleteError, InputError
+from depthforge.stages.prepare import Estimate, Prepared, estimate
+from depthforge.stages.runners import Failure, RayOptions, run_inline, run_on_ray
+from depthforge.stages.shards import job_of
+
+__all__ = ["ConversionReport", "Progress", "Silent", "convert"]
+
+
+class Progress(Protocol):
+    """What watches a run."""
+
+    def start(self, *, num_frames: int, done_frames: int) -> None:
+        """Called once, with the frames of the whole corpus and those that an earlier run has done."""
+
+    def advance(self, *, frames: int, rejects: int) -> None:
+        """Called as each shard is committed."""
+
+    def warn(self, message: str) -> None:
+        """Something is slow or odd; the run goes on."""
+
+    def stop(self) -> None:
+        """Called once, at the end, whatever happened."""
+
+
+class Silent:
+    """A progress that shows nothing."""
+
+    def start(self, *, num_frames: int, done_frames: int) -> None: ...
+
+    def advance(self, *, frames: int, rejects: int) -> None: ...
+
+    def warn(self, message: str) -> None: ...
+
+    def stop(self) -> None: ...
+
+
+@dataclass
+class ConversionReport:
+    """What a conversion did, and what the corpus now holds."""
+
+    out: str
+    fingerprint: str
+    num_frames: int = 0
+    num_rejects: int = 0
+    num_shards: int = 0
+    stored_bytes: int = 0
+    made_frames: int = 0
+    made_shards: int = 0
+    seconds: float = 0.0
+    nothing_to_do: bool = False
+    rejects_by_error: dict[str, int] = field(default_factory=dict)
+    findings: int = 0
+
+    @property
+    def frames_per_second(self) -> float:
+        """Rate of this run, start-up of Ray included."""
+        return self.made_frames / self.seconds if self.seconds else 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data."""
+        return {**asdict(self), "frames_per_second": round(self.frames_per_second, 2)}
+
+
+def convert(
+    prepared: Prepared,
+    *,
+    out: Path,
+    num_workers: int,
+    inline: bool = False,
+    address: str | None = None,
+    overwrite: bool = False,
+    retry_rejects: bool = False,
+    progress: Progress | None = None,
+) -> ConversionReport:
+    """Convert what is not yet committed under ``out`` and finish the corpus.
+
+    Raises CorpusMismatchError when ``out`` holds something else, CorpusBusyError when another run writes there,
+    StorageError when it cannot be written, InputError when the workers would not fit into memory, IncompleteError
+    when shards are missing at the end or more frames were rejected than the manifest allows.
+    """
+    start = time.monotonic()
+    cost = estimate(prepared, num_workers=1 if inline else num_workers, sample_frames=0)
+    if address is None:
+        require_memory(cost)
+    report = ConversionReport(str(out), prepared.info.fingerprint, findings=len(prepared.findings))
+    ray_options = RayOptions(num_workers=num_workers, address=address, worker_bytes=cost.worker_bytes)
+    with open_for_writing(out, prepared.info, prepared.plan_file, overwrite=overwrite) as store:
+        if retry_rejects:
+            store.forget_rejects()
+        report.nothing_to_do = store.is_finished
+        if not report.nothing_to_do:
+            failures = _run(prepared, store, report, progress or Silent(), inline=inline, ray_options=ray_options)
+            _require_complete(prepared, store, failures)
+            store.finish(prepared.findings)
+        totals = store.totals()
+        report.num_frames, report.num_rejects = totals.num_frames, totals.num_rejects
+        report.num_shards, report.stored_bytes = totals.num_shards, totals.stored_bytes
+        report.rejects_by_error = dict(store.rejects_by_error())
+    report.seconds = time.monotonic() - start
+    return report
+
+
+def require_memory(cost: Estimate) -> None:
+    """Raise InputError when the workers of a run on this machine would not fit into its free memory."""
+    if cost.available_bytes is not None and cost.total_bytes > cost.available_bytes:
+        fitting = cost.available_bytes // cost.worker_bytes
+        raise InputError(
+            "the workers would not fit into memory",
+            expected=f"at most {cost.available_bytes / 2**30:.1f} GiB, which is free now",
+            found=f"{cost.num_workers} workers of up to {cost.worker_bytes / 2**30:.2f} GiB",
+            remedy=f"--workers {fitting}" if fitting else "a smaller corpus.shard_frames in the manifest",
+        )
+
+
+def _run(
+    prepared: Prepared,
+    store: CorpusStore,
+    report: ConversionReport,
+    progress: Progress,
+    *,
+    inline: bool,
+    ray_options: RayOptions,
+) -> list[Failure]:
+    """Run what is pending; count into ``report``; return the shards that could not be made."""
+    failures: list[Failure] = []
+    before = store.totals()
+    rejects = before.num_rejects
+
+    def done(result: ShardReceipt | Failure) -> None:
+        nonlocal rejects
+        if isinstance(result, Failure):
+            failures.append(result)
+            progress.warn(f"{result.shard}: {result.error}")
+            return
+        report.made_shards += 1
+        report.made_frames += result.num_frames
+        rejects += result.num_rejects
+        progress.advance(frames=result.num_frames, rejects=result.num_rejects)
+
+    progress.start(num_frames=prepared.plan.num_frames, done_frames=before.num_frames + before.num_rejects)
+    try:
+        job = job_of(prepared, store.root)
+        if inline:
+            run_inline(store.pending(), job, done)
+        else:
+            run_on_ray(store.pending(), job, done, ray_options, progress.warn)
+    finally:
+        progress.stop()
+    return failures
+
+
+def _require_complete(prepared: Prepared, store: CorpusStore, failures: list[Failure]) -> None:
+    """Raise IncompleteError when a shard is missing or too many frames were rejected."""
+    if failures:
+        raise IncompleteError(
+            f"{len(failures)} of {prepared.plan.num_shards} shards could not be made",
+            where=", ".join(failure.shard for failure in failures),
+            found=failures[0].error,
+            remedy="run the same command again: committed shards are kept; --inline --debug shows the traceback",
+        )
+    totals, allowed = store.totals(), prepared.manifest.max_reject_fraction
+    if totals.num_rejects > allowed * prepared.plan.num_frames:
+        by_error = ", ".join(f"{count} {name}" for name, count in store.rejects_by_error().most_common())
+        raise IncompleteError(
+            f"{totals.num_rejects} of {prepared.plan.num_frames} frames were rejected",
+            where=f"{store.root}/rejects",
+            expected=f"at most {allowed:.1%} (max_reject_fraction)",
+            found=by_error,
+            remedy="mend the data and run again with --retry-rejects, or raise max_reject_fraction in the manifest",
+        )

@@ -1,0 +1,111 @@
+"""Kill -9 of a worker and of the driver, at several moments; the corpus ends up as if nothing had happened."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import yaml
+
+from depthforge.corpus.verify import verify_corpus
+from depthforge.manifest import load_manifest
+from tests.stages.runs import contents, run
+
+pytestmark = pytest.mark.ray
+
+NUM_SHARDS = 20
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of twenty small shards, long enough to be shot at."""
+    path = tmp_path_factory.mktemp("manifest") / "chaos.yaml"
+    value = {
+        "name": "chaos",
+        "source": {"name": "procedural", "num_scenes": 2, "frames_per_scene": 40, "width": 320, "height": 240},
+        "translator": {"name": "simulation"},
+        "corpus": {"out": str(path.parent / "whole"), "shard_frames": 4},
+    }
+    path.write_text(yaml.safe_dump(value))
+    run(load_manifest(path))
+    return path
+
+
+@pytest.fixture(scope="module")
+def whole(manifest: Path) -> dict[str, bytes]:
+    """The corpus of an undisturbed run."""
+    return contents(manifest.parent / "whole")
+
+
+def start(manifest: Path, out: Path) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "depthforge", "synthesize", str(manifest), "--out", str(out), "--workers", "2"]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def wait_for_shards(out: Path, count: int, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 120
+    while len(list(out.glob("index/*.parquet"))) < count:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline, "the run makes no shards"
+        time.sleep(0.002)
+
+
+def committed(out: Path) -> int:
+    return len(list(out.glob("index/*.parquet")))
+
+
+@pytest.mark.parametrize(("after_shards", "more_s"), [(0, 0.0), (1, 0.013), (NUM_SHARDS // 2, 0.031)])
+def test_a_killed_driver_loses_nothing_that_was_committed(
+    manifest: Path, whole: dict[str, bytes], tmp_path: Path, after_shards: int, more_s: float
+) -> None:
+    out = tmp_path / "corpus"
+    process = start(manifest, out)
+    wait_for_shards(out, after_shards, process)
+    time.sleep(more_s)
+    family = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
+    process.communicate()
+    kept = committed(out)
+    assert kept >= after_shards
+    if out.exists() and kept < NUM_SHARDS:
+        assert not verify_corpus(out).ok, "an unfinished corpus must not pass for a whole one"
+    report = run(load_manifest(manifest).overridden(out=out))
+    assert report.made_shards <= NUM_SHARDS - kept
+    assert contents(out) == whole
+    _, alive = psutil.wait_procs(family, timeout=30)
+    assert not alive, "processes of the killed run live on"
+
+
+def test_a_killed_worker_is_replaced(manifest: Path, whole: dict[str, bytes], tmp_path: Path) -> None:
+    out = tmp_path / "corpus"
+    process = start(manifest, out)
+    for after_shards in (1, NUM_SHARDS // 2):
+        wait_for_shards(out, after_shards, process)
+        workers = [
+            child
+            for child in psutil.Process(process.pid).children(recursive=True)
+            if child.name().startswith("ray::") and "IDLE" not in child.name()
+        ]
+        if workers:
+            os.kill(workers[0].pid, signal.SIGKILL)
+    _, stderr = process.communicate(timeout=120)
+    assert process.returncode == 0, stderr.decode()
+    assert contents(out) == whole
+
+
+def test_a_terminated_run_ends_and_can_go_on(manifest: Path, whole: dict[str, bytes], tmp_path: Path) -> None:
+    out = tmp_path / "corpus"
+    process = start(manifest, out)
+    wait_for_shards(out, 2, process)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "run the same command again" in stderr.decode()
+    run(load_manifest(manifest).overridden(out=out))
+    assert contents(out) == whole

@@ -1,0 +1,220 @@
+"""The command line as a user meets it: what is printed where, exit codes, messages."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import yaml
+
+from depthforge.cli.main import COMMANDS, main
+from tests.stages.runs import TINY, contents
+
+
+class Outcome:
+    """Exit code, standard output and standard error of a command."""
+
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+
+
+@pytest.fixture
+def depthforge(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Outcome]:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+
+    def call(*arguments: object) -> Outcome:
+        with pytest.raises(SystemExit) as ended:
+            main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        assert isinstance(ended.value.code, int)
+        return Outcome(ended.value.code, captured.out, captured.err)
+
+    return call
+
+
+@pytest.fixture
+def manifest(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.yaml"
+    path.write_text(yaml.safe_dump({**TINY, "corpus": {"out": str(tmp_path / "corpus"), "shard_frames": 4}}))
+    return path
+
+
+Call = Callable[..., Outcome]
+
+
+@pytest.mark.parametrize("arguments", [[], *([name] for name in COMMANDS)])
+def test_every_command_has_help_with_examples_of_its_words(depthforge: Call, arguments: list[str]) -> None:
+    done = depthforge(*arguments, "--help")
+    assert done.code == 0
+    assert "Usage: depthforge" in done.out
+
+
+def test_help_and_import_load_nothing_heavy() -> None:
+    script = (
+        "import sys; from depthforge.cli.main import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "assert not {'torch', 'ray', 'open3d', 'numpy', 'cv2', 'numba', 'zarr', 'pydantic'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
+
+
+def test_an_unknown_command_is_a_usage_error_with_the_closest(depthforge: Call) -> None:
+    done = depthforge("sythesize", "x")
+    assert done.code == 2
+    assert "did you mean 'synthesize'?" in done.err
+
+
+def test_synthesize_then_verify_then_inspect(depthforge: Call, manifest: Path, tmp_path: Path) -> None:
+    done = depthforge("synthesize", manifest, "--inline")
+    assert done.code == 0
+    assert "made 12 frames in" in done.out
+    assert "verified" in done.out
+    again = depthforge("synthesize", manifest, "--inline")
+    assert (again.code, "nothing to do" in again.out) == (0, True)
+    corpus = tmp_path / "corpus"
+    verified = depthforge("verify", corpus, "--source", manifest, "--json")
+    assert (verified.code, json.loads(verified.out)["ok"]) == (0, True)
+    inspected = depthforge("inspect", corpus, "--picture", tmp_path / "sheet.png")
+    assert inspected.code == 0
+    for word in ("planar z", "metres", "depth_noisy", "semantic", "train"):
+        assert word in inspected.out, word
+    sheet = cv2.imread(str(tmp_path / "sheet.png"))
+    assert min(sheet.shape[:2]) > 72
+    assert sheet.std() > 20
+
+
+def test_dry_run_prints_the_plan_and_writes_nothing(depthforge: Call, manifest: Path, tmp_path: Path) -> None:
+    done = depthforge("synthesize", manifest, "--dry-run", "--workers", "2")
+    assert done.code == 0
+    for word in ("12", "shards", "memory", "MiB a worker", "time", "nothing was written"):
+        assert word in done.out, word
+    assert not (tmp_path / "corpus").exists()
+    plan = json.loads(depthforge("convert", manifest, "--dry-run", "--json").out)
+    assert (plan["frames"], plan["seconds"] > 0, plan["worker_bytes"] > 2**20) == (12, True, True)
+
+
+def test_options_lie_over_the_manifest(depthforge: Call, manifest: Path, tmp_path: Path) -> None:
+    out = tmp_path / "elsewhere"
+    done = depthforge(
+        "convert", manifest, "--inline", "--out", out, "--limit", 5, "--seed", 3, "--translator", "identity", "--json"
+    )
+    assert (done.code, json.loads(done.out)["num_frames"]) == (0, 5)
+    info = json.loads((out / "corpus.json").read_text())
+    assert info["manifest"]["seed"] == 3
+    assert info["translator"]["name"] == "identity"
+
+
+def test_a_flipped_bit_ends_with_6(depthforge: Call, manifest: Path, tmp_path: Path) -> None:
+    depthforge("synthesize", manifest, "--inline")
+    target = next((tmp_path / "corpus" / "shards").rglob("c/0/0/0"))
+    damaged = bytearray(target.read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    target.write_bytes(damaged)
+    done = depthforge("verify", tmp_path / "corpus")
+    assert done.code == 6
+    assert target.name in done.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["synthesize", "no.yaml"], 3, "no such manifest"),
+        (["verify", "nowhere"], 3, "not a corpus"),
+        (["inspect", "nowhere"], 3, "not a corpus"),
+        (["check", "nowhere", "--source", "interiornet"], 3, "nowhere"),
+        (["check", "nowhere", "--source", "interiornt"], 3, "did you mean 'interiornet'?"),
+        (["sample", "out", "--layout", "nyu"], 3, "unknown layout 'nyu'"),
+        (["synthesize", "--limit", "0", "x"], 2, "--limit"),
+    ],
+)
+def test_user_errors_are_one_message(
+    depthforge: Call,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    code: int,
+    words: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = depthforge(*arguments)
+    assert done.code == code
+    assert words in done.err
+    assert "Traceback" not in done.err
+
+
+def test_debug_shows_the_traceback(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "depthforge", "synthesize", str(tmp_path / "no.yaml"), "--debug"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert "Traceback" in done.stderr
+
+
+def test_sample_check_and_convert_interiornet(
+    depthforge: Call, repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = tmp_path / "data"
+    assert depthforge("sample", data, "--layout", "interiornet", "--scenes", 3, "--frames", 2).code == 0
+    monkeypatch.setenv("INTERIORNET_ROOT", str(data))
+    manifest = repository / "manifests" / "interiornet.yaml"
+    checked = depthforge("check", manifest)
+    assert checked.code == 0, checked.out
+    done = depthforge("synthesize", manifest, "--inline", "--out", tmp_path / "corpus")
+    assert done.code == 0, done.err
+    assert depthforge("verify", tmp_path / "corpus", "--source", manifest).code == 0
+    assert depthforge("sample", data, "--layout", "interiornet").code == 3, "an existing folder is left alone"
+
+
+def test_rejects_end_with_4_and_are_counted(depthforge: Call, tmp_path: Path) -> None:
+    frames = tmp_path / "frames"
+    frames.mkdir()
+    for index in range(3):
+        depth = np.full((24, 32), 1000 * (index > 0), np.uint16)
+        cv2.imwrite(str(frames / f"{index}.png"), depth)
+    manifest = tmp_path / "m.yaml"
+    manifest.write_text(
+        yaml.safe_dump(
+            {
+                "name": "folder",
+                "source": {
+                    "name": "rgbd_folder",
+                    "root": str(frames),
+                    "dataset": "walls",
+                    "depth": "{frame}.png",
+                    "depth_scale": 1000,
+                    "camera": {"fx": 30, "fy": 30, "cx": 16, "cy": 12, "width": 32, "height": 24},
+                },
+                "translator": "identity",
+                "max_reject_fraction": 0.5,
+                "corpus": {"out": str(tmp_path / "corpus")},
+            }
+        )
+    )
+    done = depthforge("synthesize", manifest, "--inline")
+    assert done.code == 4
+    assert "rejects  1 (1 FrameError)" in done.out
+    checked = depthforge("check", manifest, "--json")
+    assert checked.code == 3
+
+
+def test_list_names_every_plugin(depthforge: Call) -> None:
+    known = json.loads(depthforge("list", "--json").out)
+    assert {"interiornet", "procedural", "rgbd_folder"} <= set(known["sources"])
+    assert {"identity", "simulation"} <= set(known["translators"])
+    assert all(sentence for names in known.values() for sentence in names.values())
+    schema = json.loads(depthforge("list", "--schema").out)
+    assert schema["properties"]["corpus"]
+
+
+@pytest.mark.ray
+def test_progress_goes_to_stderr_and_json_alone_to_stdout(manifest: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "depthforge", "synthesize", str(manifest), "--workers", "2", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["num_frames"] == 12
+    assert contents(tmp_path / "corpus")

@@ -1,0 +1,68 @@
+"""Documentation cannot rot: references equal the code, the README's commands run, every name is documented."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from depthforge.cli.main import COMMANDS
+from depthforge.registry import layouts, sources, translators
+
+
+@pytest.fixture
+def generate(repository: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location("generate", repository / "docs" / "generate.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(("page", "function"), [("cli.md", "cli_reference"), ("manifest.md", "manifest_reference")])
+def test_references_are_what_the_code_says(repository: Path, generate: ModuleType, page: str, function: str) -> None:
+    assert (repository / "docs" / page).read_text() == getattr(generate, function)(), "run: make docs"
+
+
+def test_every_command_and_plugin_is_named_in_the_readme(repository: Path) -> None:
+    text = (repository / "README.md").read_text()
+    for name in COMMANDS:
+        assert f"depthforge {name}" in text, name
+    for registry in (sources, translators, layouts):
+        for name in registry.names():
+            assert f"`{name}`" in text, name
+
+
+def test_every_manifest_is_named_in_the_readme(repository: Path) -> None:
+    text = (repository / "README.md").read_text()
+    for path in (repository / "manifests").glob("*.yaml"):
+        assert f"manifests/{path.name}" in text
+
+
+def _blocks(text: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
+
+
+@pytest.mark.ray
+def test_the_commands_and_the_loader_of_the_readme_run(repository: Path, tmp_path: Path) -> None:
+    """Every line of the blocks marked `sh run` and `python run`, in order, in an empty directory."""
+    text = (repository / "README.md").read_text()
+    shutil.copytree(repository / "manifests", tmp_path / "manifests")
+    scripts = Path(sys.executable).parent
+    for block in _blocks(text, "sh run"):
+        script = re.sub(r"^depthforge\b", str(scripts / "depthforge"), block, flags=re.MULTILINE)
+        done = subprocess.run(["bash", "-euc", script], cwd=tmp_path, capture_output=True, text=True, timeout=240)
+        assert done.returncode == 0, f"{shlex.quote(block)}\n{done.stdout}\n{done.stderr}"
+    blocks = _blocks(text, "python run")
+    assert blocks
+    for block in blocks:
+        done = subprocess.run([sys.executable, "-c", block], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, f"{block}\n{done.stderr}"
