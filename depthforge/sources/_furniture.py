@@ -388,6 +388,7 @@ def fridge(p: Palette) -> Piece:
     piece = Piece(0.64, 0.68, height)
     thing = piece.thing(FRIDGE)
     body = STEEL if p.rng.random() < 0.5 else Material(PLAIN, WHITE)
+    thing.box(DARK_METAL, (0.58, 0.52, 0.05), (0, -0.04, 0.025))
     thing.box(body, (0.62, 0.58, height - 0.04), (0, -0.04, 0.02 + height / 2))
     split = height * 0.36
     for low, high in ((0.05, split - 0.005), (split + 0.005, height)):
