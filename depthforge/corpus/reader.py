@@ -51,8 +51,9 @@ class CorpusReader:
     """
 
     def __init__(self, root: Path, split: str | None = None) -> None:
-        self._layout = Layout(Path(root))
-        self.info = CorpusInfo.load(self._layout.root)
+        self.root = Path(root)
+        self._layout = Layout(self.root)
+        self.info = CorpusInfo.load(self.root)
         self.schema = self.info.corpus_schema
         splits = self.info.plan.frames_per_split
         if split is not None and split not in splits:
@@ -87,12 +88,12 @@ class CorpusReader:
         try:
             return self._positions[key]
         except KeyError:
-            raise UnknownNameError("frame", key, (), where=self._layout.root) from None
+            raise UnknownNameError("frame", key, (), where=self.root) from None
 
     def spec(self, name: str) -> LabelSpec:
         """Return what a stored field is; UnknownNameError lists those that there are."""
         if name not in self._specs:
-            raise UnknownNameError("field", name, self._specs, where=self._layout.root)
+            raise UnknownNameError("field", name, self._specs, where=self.root)
         return self._specs[name]
 
     def has(self, name: str, position: int) -> bool:

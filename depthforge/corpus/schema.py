@@ -23,7 +23,15 @@ from depthforge.errors import CorpusError, FrameError, InputError
 from depthforge.frame import BoolImage, DepthImage, LabelSpec
 from depthforge.manifest import Codec, DepthEncoding
 
-__all__ = ["DEPTH_CLEAN", "DEPTH_NOISY", "CorpusSchema", "decode_depth", "encode_depth", "offsets_name"]
+__all__ = [
+    "DEPTH_CLEAN",
+    "DEPTH_NOISY",
+    "CorpusSchema",
+    "decode_depth",
+    "decode_depth_into",
+    "encode_depth",
+    "offsets_name",
+]
 
 DEPTH_CLEAN = "depth_clean"
 DEPTH_NOISY = "depth_noisy"
@@ -197,10 +205,29 @@ def decode_depth(stored: npt.NDArray[Any], encoding: DepthEncoding) -> tuple[Dep
 
     A step times the scale, both float32: within 1e-7 of the exact product, and encoding it again gives the same step.
     """
-    if encoding.dtype == "float32":
-        valid = ~np.isnan(stored)
-        return np.where(valid, stored, np.float32(0)), valid
-    return np.multiply(stored, np.float32(encoding.scale_m), dtype=np.float32), stored != 0
+    depth_m, valid = np.empty(stored.shape, np.float32), np.empty(stored.shape, np.bool_)
+    decode_depth_into(stored, encoding, depth_m, valid)
+    return depth_m, valid
+
+
+def decode_depth_into(stored: npt.NDArray[Any], encoding: DepthEncoding, depth_m: DepthImage, valid: BoolImage) -> None:
+    """As :func:`decode_depth`, into C-contiguous arrays of the same shape; leaves Python's lock meanwhile."""
+    if encoding.dtype == "uint16":
+        _decode_steps(stored.reshape(-1), np.float32(encoding.scale_m), depth_m.reshape(-1), valid.reshape(-1))
+    else:
+        np.equal(stored, stored, out=valid)
+        depth_m[...] = 0
+        np.copyto(depth_m, stored, where=valid)
+
+
+@numba.njit(cache=True, nogil=True)
+def _decode_steps(
+    stored: npt.NDArray[np.uint16], scale_m: np.float32, depth_m: npt.NDArray[np.float32], valid: npt.NDArray[np.bool_]
+) -> None:
+    for i in range(stored.size):
+        step = stored[i]
+        depth_m[i] = np.float32(step) * scale_m
+        valid[i] = step != 0
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")

@@ -1,0 +1,249 @@
+"""Frames per second of noisy depth into torch, one process, beside what else one could read it from.
+
+python -m benchmarks.bench_reading [--frames 512] [--repeats 5] [--json]
+
+Data: depthforge's own procedural rooms through its Kinect simulation, 640x480 uint16 millimetres. Every contestant
+delivers batches of 16 of the same tensors, float32 metres and a validity mask, through DataLoader(num_workers=0); the
+peers share one conversion and torch's collate. *blocks* is the order of a block shuffle with 16 neighbours. Files are
+in the page cache. Bars: random >= 3 times and blocks >= 5 times the PNG folder in the same order, and sequential more
+than WebDataset.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import tarfile
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import tensorstore
+import torch
+import webdataset
+import zarr
+from numcodecs.zstd import Zstd
+from torch.utils.data import DataLoader, Dataset
+
+from benchmarks.timing import in_turn, machine, median, print_json, print_table
+from depthforge.corpus.datasets import CorpusDataset, CorpusStream, Shuffle, stream_order
+from depthforge.corpus.reader import CorpusReader
+from depthforge.corpus.schema import DEPTH_NOISY
+from depthforge.manifest import parse_manifest
+from depthforge.stages.convert import convert
+from depthforge.stages.prepare import prepare
+
+Steps = npt.NDArray[np.uint16]
+BATCH = 16
+SPLIT = "train"
+FIELDS = (DEPTH_NOISY,)
+FRAMES_PER_SCENE = 16
+
+
+class Peer(Dataset[dict[str, torch.Tensor]]):
+    """Frames from any function that returns the stored steps of one."""
+
+    def __init__(self, num_frames: int, read: Callable[[int], Steps]) -> None:
+        self.num_frames = num_frames
+        self.read = read
+
+    def __len__(self) -> int:
+        return self.num_frames
+
+    def __getitem__(self, position: int) -> dict[str, torch.Tensor]:
+        return as_sample(self.read(position))
+
+
+def as_sample(steps: Steps) -> dict[str, torch.Tensor]:
+    """Return float32 metres and validity, (1, H, W) each."""
+    metres = np.multiply(steps, np.float32(0.001), dtype=np.float32)
+    return {"depth": torch.from_numpy(metres)[None], "valid": torch.from_numpy(steps != 0)[None]}
+
+
+def make_corpus(root: Path, num_frames: int) -> None:
+    """Convert ``num_frames`` procedural frames, depth only."""
+    labels = ("rgb", "T_world_cam", "normals", "semantic", "instance", "object_id", "object_pose")
+    manifest = parse_manifest(
+        {
+            "name": "bench-reading",
+            "source": {
+                "name": "procedural",
+                "num_scenes": -(-num_frames // FRAMES_PER_SCENE),
+                "frames_per_scene": FRAMES_PER_SCENE,
+            },
+            "translator": "simulation",
+            "labels": dict.fromkeys(labels, "off"),
+            "limit": num_frames,
+            "max_reject_fraction": 0.0,
+            "corpus": {"out": str(root)},
+        },
+        where="bench_reading",
+    )
+    with prepare(manifest) as prepared:
+        convert(prepared, out=root, num_workers=1, inline=True)
+
+
+def peers(folder: Path, reader: CorpusReader) -> dict[str, Callable[[int], Steps]]:
+    """Lay the same frames out for every random-access peer and return how each reads one."""
+    steps = np.stack([reader.stored(DEPTH_NOISY, position) for position in range(len(reader))])
+    np.save(folder / "steps.npy", steps)
+    mapped = np.load(folder / "steps.npy", mmap_mode="r")
+    for position, image in enumerate(steps):
+        cv2.imwrite(str(folder / f"{position:06d}.png"), image, [cv2.IMWRITE_PNG_COMPRESSION, 1])
+    shards = sorted((reader.root / "shards").iterdir())
+    per_shard = reader.schema.shard_frames
+    with zarr.config.set({"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"}):
+        through_zarrs = [zarr.open_array(str(shard / DEPTH_NOISY), mode="r") for shard in shards]
+    through_tensorstore = [
+        tensorstore.open(
+            {"driver": "zarr3", "kvstore": {"driver": "file", "path": str(shard / DEPTH_NOISY)}}, read=True
+        ).result()
+        for shard in shards
+    ]
+    return {
+        "PNG folder": lambda i: cv2.imread(str(folder / f"{i:06d}.png"), cv2.IMREAD_UNCHANGED),
+        "zarr, zarrs pipeline": lambda i: through_zarrs[i // per_shard][i % per_shard],
+        "tensorstore": lambda i: through_tensorstore[i // per_shard][i % per_shard].read().result(),
+        "npy memory map": lambda i: mapped[i],
+    }
+
+
+def write_tar(folder: Path, num_frames: int) -> Path:
+    """Pack the PNG files as WebDataset likes them."""
+    path = folder / "frames.tar"
+    with tarfile.open(path, "w") as tar:
+        for position in range(num_frames):
+            content = (folder / f"{position:06d}.png").read_bytes()
+            info = tarfile.TarInfo(f"{position:06d}.depth.png")
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    return path
+
+
+def webdataset_samples(path: Path) -> Iterable[dict[str, torch.Tensor]]:
+    """Return a WebDataset pipeline over the tar, in order."""
+
+    def decode(sample: dict[str, Any]) -> dict[str, torch.Tensor]:
+        return as_sample(cv2.imdecode(np.frombuffer(sample["depth.png"], np.uint8), cv2.IMREAD_UNCHANGED))
+
+    pipeline: Iterable[dict[str, torch.Tensor]] = webdataset.WebDataset(str(path), shardshuffle=False).map(decode)
+    return pipeline
+
+
+def drain(loader: Iterable[dict[str, Any]], name: str) -> int:
+    """Consume an epoch and return its frames."""
+    return sum(len(batch[name]) for batch in loader)
+
+
+def contestants(root: Path, folder: Path) -> dict[str, Callable[[], int]]:
+    """Return a function for each contestant and order that reads all frames once."""
+    reader = CorpusReader(root, SPLIT)
+    total = len(reader)
+    found: dict[str, Callable[[], int]] = {}
+
+    def peer_epoch(read: Callable[[int], Steps], shuffle: Shuffle) -> Callable[[], int]:
+        order = stream_order(total, shuffle, seed=0, epoch=0, block_frames=BATCH).tolist()
+        return lambda: drain(DataLoader(Peer(total, read), BATCH, sampler=order), "depth")
+
+    for name, read in peers(folder, reader).items():
+        for shuffle in ("full", "blocks"):
+            found[f"{name} | {shuffle}"] = peer_epoch(read, shuffle)
+    tar = write_tar(folder, total)
+    found["WebDataset tar of PNG | none"] = lambda: drain(DataLoader(webdataset_samples(tar), BATCH), "depth")
+    compressed = [Zstd(level=1).encode(reader.stored(DEPTH_NOISY, position)) for position in range(total)]
+    scratch = np.empty((reader.schema.height, reader.schema.width), np.uint16)
+
+    def decode_all() -> int:
+        for content in compressed:
+            Zstd().decode(content, scratch)
+        return total
+
+    found["zstd decode alone (ceiling) | none"] = decode_all
+
+    def stream_epoch(shuffle: Shuffle, num_threads: int) -> Callable[[], int]:
+        stream = CorpusStream(
+            root,
+            SPLIT,
+            FIELDS,
+            seed=0,
+            rank=0,
+            world_size=1,
+            batch_size=BATCH,
+            shuffle=shuffle,
+            block_frames=BATCH,
+            num_threads=num_threads,
+        )
+        return lambda: drain(DataLoader(stream, batch_size=None), DEPTH_NOISY)
+
+    for num_threads, name in ((1, "depthforge stream"), (2, "depthforge stream, 2 threads")):
+        for shuffle in ("full", "blocks", "none"):
+            found[f"{name} | {shuffle}"] = stream_epoch(shuffle, num_threads)
+    dataset = CorpusDataset(root, SPLIT, FIELDS)
+    order = stream_order(total, "full", seed=0, epoch=0).tolist()
+    found["depthforge map-style | full"] = lambda: drain(
+        DataLoader(dataset, BATCH, sampler=order, collate_fn=dataset.collate), DEPTH_NOISY
+    )
+    return found
+
+
+def measure(num_frames: int, repeats: int) -> Iterator[tuple[str, str, float]]:
+    """Yield (contestant, order, frames per second), medians of interleaved repeats."""
+    # tmpfs when there is one: this measures decoding, not a disk.
+    place = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    with tempfile.TemporaryDirectory(prefix="depthforge-reading-", dir=place) as folder:
+        root = Path(folder) / "corpus"
+        make_corpus(root, num_frames)
+        seconds = in_turn(contestants(root, Path(folder)), repeats=repeats)
+        for name, runs in seconds.items():
+            contestant, order = name.split(" | ")
+            yield (
+                contestant,
+                {"full": "random", "blocks": "blocks", "none": "sequential"}[order],
+                num_frames / median(runs),
+            )
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--frames", type=int, default=512)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    rates = {(name, order): rate for name, order, rate in measure(arguments.frames, arguments.repeats)}
+    png, png_blocks = rates["PNG folder", "random"], rates["PNG folder", "blocks"]
+    ceiling = rates["zstd decode alone (ceiling)", "sequential"]
+    bars = {
+        "random / PNG random (bar 3)": rates["depthforge stream", "random"] / png,
+        "blocks / PNG blocks (bar 5)": rates["depthforge stream", "blocks"] / png_blocks,
+        "blocks with 2 threads / PNG blocks": rates["depthforge stream, 2 threads", "blocks"] / png_blocks,
+        "sequential / WebDataset (bar 1)": rates["depthforge stream", "sequential"]
+        / rates["WebDataset tar of PNG", "sequential"],
+        "zstd decode alone / PNG blocks: no single thread can do more": ceiling / png_blocks,
+    }
+    decoding = rates["depthforge stream", "random"] / ceiling
+    if arguments.json:
+        print_json(
+            {
+                "frames": arguments.frames,
+                "frames_per_second": {f"{name}, {order}": rate for (name, order), rate in rates.items()},
+                "ratios": bars,
+                "decompression_share": decoding,
+            }
+        )
+        return
+    print(f"{machine()}; {arguments.frames} procedural frames through the Kinect simulation, 640x480, one process")
+    rows = [(name, order, f"{rate:.0f}", f"{rate / png:.2f}") for (name, order), rate in rates.items()]
+    print_table("noisy depth into torch", rows, ("from", "order", "frames/s", "x PNG random"))
+    print_table("bars", [(name, f"{ratio:.2f}") for name, ratio in bars.items()], ("ours", "ratio"))
+    print(f"\nWhat limits ours: zstd decompression is {decoding:.0%} of a frame; the rest is steps to metres and mask.")
+
+
+if __name__ == "__main__":
+    main()
