@@ -7,7 +7,7 @@ the Kinect v1 pattern; its image is not free to use, so the tile is generated: d
 distance of 2 px until the number of dots is right, then void-and-cluster moves (the dot of the most crowded place goes
 to the emptiest) until every figure holds, and no further: more would make the pattern regular.
 
-A tile of 192x192 takes about 0.1 s, once per process. Poisson-disc sampling alone leaves voids; storing the tile as a
+A tile of 192x192 takes 0.2 s, once per process. Poisson-disc sampling alone leaves voids; storing the tile as a
 file would hide where it comes from.
 Source: Ulichney, "The void-and-cluster method for dither array generation", SPIE 1913, 1993.
 """
@@ -82,9 +82,12 @@ def _throw_darts(order: npt.NDArray[np.intp]) -> BoolImage:
     return dots
 
 
-# The bump that every dot adds to the crowding around it, in integers: sums and their argmax are exact anywhere.
+# The bump that every dot adds to the crowding around it, in integers: sums and their argmax are exact anywhere. It is
+# out of all proportion where another dot would be too near, so that no such place is ever a void.
 _BUMP_OFFSETS = np.array(disc_offsets(4 * _CROWDING_SIGMA_PX))
-_BUMP = np.rint(1e6 * np.exp(-(_BUMP_OFFSETS**2).sum(1) / (2 * _CROWDING_SIGMA_PX**2))).astype(np.int64)
+_BUMP_SQUARED = (_BUMP_OFFSETS**2).sum(1)
+_BUMP = np.rint(1e6 * np.exp(-_BUMP_SQUARED / (2 * _CROWDING_SIGMA_PX**2))).astype(np.int64)
+_BUMP[_BUMP_SQUARED < _MIN_DISTANCE_PX**2] += 10**9
 
 
 def _crowding_of(dots: BoolImage) -> npt.NDArray[np.int64]:

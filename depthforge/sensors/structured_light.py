@@ -7,7 +7,7 @@ pixel takes the nearest measured dot within 3 px, so silhouettes follow the dots
 the raw disparity, so depth noise grows with z squared). ``measure`` is all five, ``simulate`` draws their noise.
 
 At 640x480 on one core a frame takes 5 ms: random numbers 1.4, resampling 0.7, disparity 0.2, match 1.3, fill 0.4,
-noise 0.7 (``benchmarks/bench_simulation.py``; a loop over windows takes over a second, plain NumPy 0.13 s). The
+noise 0.7 (``benchmarks/bench_simulation.py``; a loop over windows takes 0.8 to 1.3 s, plain NumPy 70 to 120 ms). The
 loops are single-threaded and release the GIL: frames are what is parallel, any number of threads may call at once,
 and no thread count can change the bytes.
 
@@ -51,39 +51,41 @@ Steps = npt.NDArray[np.int32]
 class StructuredLight(BaseModel):
     """The parameters of a structured-light sensor; the defaults are those of the published Kinect v1 simulation.
 
-    ``published`` adds the artefacts of its published code, for comparison with tables made by it; our translator
-    leaves them out. (1) Zeros of the input, and beyond its border, blend into their neighbours. (2) 1 to 3 px along
-    the border are always blind; ours lets the pattern go on beyond the image. (3) z is rounded to whole centimetres
-    before the noise: below 1.9 m the sensor's own step is finer (3 mm at 1 m), so near surfaces become terraces of
-    1 cm that no real sensor shows. (4) Raw disparity is half a step too large: 1.4 mm too near at 1 m, 13 mm at 3 m.
+    ``published`` adds the artefacts of its published code, for comparison with tables made by it; the default leaves
+    them out. (1) Zeros of the input, and beyond its border, blend into their neighbours. (2) 1 to 3 px along the
+    border are always blind; ours lets the pattern go on beyond the image. (3) z is rounded to whole centimetres before
+    the noise: at 0.5 m a slanted wall is off by 2.9 mm rms where the disparity steps alone make 0.4 mm. (4) Raw
+    disparity is half a step too large: depth is 1.5 mm too small at 1 m and 13 mm at 3 m.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    focal_length_px: float = Field(480.0, gt=0, description="focal length of the infrared camera, pixels")
-    baseline_m: float = Field(0.075, gt=0, description="distance from projector to camera, metres")
-    steps_per_px: float = Field(8.0, gt=0, description="disparity steps of the matcher in one pixel")
-    shift_sigma_px: float = Field(0.5, ge=0, le=8, description="standard deviation of the lateral shift, pixels")
-    window_px: int = Field(9, ge=3, le=15, description="side of the matching window, pixels, odd")
+    focal_length_px: float = Field(default=480.0, gt=0, description="focal length of the infrared camera, pixels")
+    baseline_m: float = Field(default=0.075, gt=0, description="distance from projector to camera, metres")
+    steps_per_px: float = Field(default=8.0, gt=0, description="disparity steps of the matcher in one pixel")
+    shift_sigma_px: float = Field(
+        default=0.5, ge=0, le=8, description="standard deviation of the lateral shift, pixels"
+    )
+    window_px: int = Field(default=9, ge=3, le=15, description="side of the matching window, pixels, odd")
     match_threshold_px: float = Field(
-        0.1, gt=0, description="largest weighted deviation of a dot from its window's mean disparity, pixels"
+        default=0.1, gt=0, description="largest weighted deviation of a dot from its window's mean disparity, pixels"
     )
     match_decay_px: float = Field(
-        1.2, gt=0, description="a dot r pixels from the window's centre has the weight (match_decay_px * r)^-2"
+        default=1.2, gt=0, description="a dot r pixels from the window's centre has the weight (match_decay_px * r)^-2"
     )
     mass_fraction: float = Field(
-        1 / 1.2, gt=0, lt=1, description="a window matches when more than this share of its dots does"
+        default=1 / 1.2, gt=0, lt=1, description="a window matches when more than this share of its dots does"
     )
-    fill_radius_px: float = Field(3.0, ge=0, le=7, description="how far a measured dot fills, pixels")
+    fill_radius_px: float = Field(default=3.0, ge=0, le=7, description="how far a measured dot fills, pixels")
     noise_sigma_steps: float = Field(
-        1 / 6, ge=0, le=100, description="standard deviation of the raw disparity before rounding, raw steps"
+        default=1 / 6, ge=0, le=100, description="standard deviation of the raw disparity before rounding, raw steps"
     )
     raw_scale_m: float = Field(
-        351.3,
+        default=351.3,
         gt=0,
         description="raw disparity in whole steps is raw_scale_m / z; Kinect v1: 8 steps x 585.5 px x 0.075 m",
     )
-    published: bool = Field(False, description="add the artefacts of the published code")
+    published: bool = Field(default=False, description="add the artefacts of the published code")
 
     @field_validator("window_px")
     @classmethod

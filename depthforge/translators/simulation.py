@@ -27,7 +27,7 @@ class Simulation(Translator):
         """The sensor's parameters, and the least of a frame that must survive it."""
 
         min_kept: float = Field(
-            0.05, ge=0, le=1, description="refuse a frame of whose valid pixels a smaller share is still valid"
+            default=0.05, ge=0, le=1, description="refuse a frame of whose valid pixels a smaller share is still valid"
         )
 
     config: Config

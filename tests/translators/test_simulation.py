@@ -1,0 +1,75 @@
+"""The simulation as a translator: deterministic, bounded, and loud when it measures nothing."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from pydantic import ValidationError
+
+from depthforge.errors import FrameError
+from depthforge.frame import Camera, Frame
+from depthforge.registry import translators
+from depthforge.sensors.structured_light import simulate
+from depthforge.translators.base import TranslatorConfig
+from depthforge.translators.simulation import Simulation
+
+WALL = np.full((48, 64), 2.0, np.float32)
+
+
+def frame_of(depth_m: npt.NDArray[np.float32]) -> Frame:
+    height, width = depth_m.shape
+    return Frame("test/wall/0", depth_m, depth_m > 0, Camera(50, 50, width / 2, height / 2, width, height))
+
+
+def test_is_found_by_its_name_and_configured_by_a_mapping() -> None:
+    assert translators.get("simulation") is Simulation
+    assert issubclass(Simulation.Config, TranslatorConfig)
+    config = Simulation.Config.model_validate({"baseline_m": 0.05, "published": True})
+    assert (config.baseline_m, config.published, config.window_px) == (0.05, True, 9)
+    with pytest.raises(ValidationError, match="Extra inputs"):
+        Simulation.Config.model_validate({"baseline": 0.05})
+
+
+@pytest.mark.parametrize("change", [{"window_px": 10}, {"baseline_m": 0}, {"mass_fraction": 1}, {"min_kept": 1.5}])
+def test_bounds_of_the_configuration(change: dict[str, float]) -> None:
+    with pytest.raises(ValidationError):
+        Simulation.Config.model_validate(change)
+
+
+def test_every_parameter_says_what_it_is() -> None:
+    assert all(field.description for field in Simulation.Config.model_fields.values())
+
+
+def test_translate_is_the_sensor_and_depends_on_the_words_alone() -> None:
+    translator = Simulation(Simulation.Config())
+    noisy = translator.translate(frame_of(WALL), (1, 2))
+    np.testing.assert_array_equal(noisy, simulate(WALL, WALL > 0, (1, 2), translator.config))
+    np.testing.assert_array_equal(Simulation(Simulation.Config()).translate(frame_of(WALL), (1, 2)), noisy)
+    assert (translator.translate(frame_of(WALL), (1, 3)).depth_m != noisy.depth_m).any()
+
+
+def test_parameters_change_the_fingerprint() -> None:
+    prints = {
+        Simulation(Simulation.Config.model_validate(c)).fingerprint for c in ({}, {"published": True}, {"min_kept": 0})
+    }
+    assert len(prints) == 3
+
+
+def test_a_frame_that_the_sensor_cannot_see_is_refused_with_its_name() -> None:
+    millimetres = WALL * 1000
+    translator = Simulation(Simulation.Config())
+    with pytest.raises(FrameError, match="almost nothing") as caught:
+        translator.translate(frame_of(millimetres), (1, 2))
+    assert caught.value.where == "test/wall/0"
+    assert caught.value.remedy is not None
+    lenient = Simulation(Simulation.Config(min_kept=0))
+    assert not lenient.translate(frame_of(millimetres), (1, 2)).valid.any()
+
+
+def test_empty_and_nearly_empty_frames_are_not_judged() -> None:
+    translator = Simulation(Simulation.Config())
+    assert not translator.translate(frame_of(WALL * 0), (1, 2)).valid.any()
+    speck = np.zeros_like(WALL)
+    speck[20, 20] = 2.0
+    assert not translator.translate(frame_of(speck), (1, 2)).valid.any()
