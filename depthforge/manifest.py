@@ -26,7 +26,7 @@ from pydantic import (
     model_serializer,
 )
 
-from depthforge.errors import ManifestError, MissingDataError, closest
+from depthforge.errors import InputError, ManifestError, MissingDataError, closest
 from depthforge.registry import Registry, layouts, sources, translators
 
 __all__ = [
@@ -204,9 +204,6 @@ def parse_manifest(value: Mapping[str, Any], *, where: object) -> Manifest:
         return Manifest.model_validate(value)
     except ValidationError as error:
         _explain(error, Manifest, where=where)
-    except ManifestError as error:
-        error.where = f"{where}: {error.where}"
-        raise
 
 
 def manifest_schema() -> dict[str, Any]:
@@ -263,6 +260,10 @@ def _explain(error: ValidationError, model: type[BaseModel], *, where: object = 
     """Raise the first problem of a pydantic error as a ManifestError in words."""
     problems = error.errors(include_url=False)
     first = problems[0]
+    cause = first.get("ctx", {}).get("error")
+    if isinstance(cause, InputError):  # a plug-in's own block explained itself
+        cause.where = f"{where}: {cause.where}" if where else cause.where
+        raise cause from None
     path = ".".join(str(part) for part in ((prefix, *first["loc"]) if prefix else first["loc"]))
     place = f"{where}: {path}" if where else path
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""

@@ -75,7 +75,7 @@ def run_on_ray(
                 if item is None:
                     exhausted = True
                 else:
-                    running[task.remote(item, shared_job)] = item.shard
+                    running[task.options(name=item.shard).remote(item, shared_job)] = item.shard
             if not running:
                 break
             ended, _ = ray.wait(list(running), num_returns=1, timeout=5.0)
@@ -98,12 +98,7 @@ def run_on_ray(
 
 def ray_task(ray: Any, options: RayOptions) -> Any:
     """Return the remote form of :func:`convert_shard`, one core and the bounded memory for each call."""
-    return ray.remote(_task).options(
-        num_cpus=1,
-        max_retries=options.max_retries,
-        memory=options.worker_bytes or None,
-        runtime_env={"env_vars": WORKER_ENVIRONMENT},
-    )
+    return ray.remote(num_cpus=1, max_retries=options.max_retries, memory=options.worker_bytes or None)(_task)
 
 
 def _task(item: WorkItem, job: ShardJob) -> ShardReceipt:
@@ -130,9 +125,13 @@ def ray_session(ray: Any, options: RayOptions) -> Iterator[None]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # The variable is removed upstream; without it Ray warns on every start.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": True}
+    common: dict[str, Any] = {
+        "runtime_env": {"env_vars": WORKER_ENVIRONMENT},
+        "log_to_driver": False,
+        "logging_level": "ERROR",
+    }
     if options.address is not None:
-        ray.init(address=options.address, **quiet)
+        ray.init(address=options.address, **common)
     else:
         # address="local": a stale file of a dead cluster must not be mistaken for a running one.
         ray.init(
@@ -140,7 +139,7 @@ def ray_session(ray: Any, options: RayOptions) -> Iterator[None]:
             num_cpus=options.num_workers,
             include_dashboard=False,
             object_store_memory=100 * 2**20,
-            **quiet,
+            **common,
         )
     try:
         yield
