@@ -6,10 +6,10 @@ with the window's mean: where they do not, at edges and on clutter, the sensor i
 pixel takes the nearest measured dot within 3 px, so silhouettes follow the dots) and ``jitter`` (Gaussian noise on
 the raw disparity, so depth noise grows with z squared). ``measure`` is all five, ``simulate`` draws their noise.
 
-At 640x480 on one core a frame takes 5 ms: random numbers 1.4, resampling 0.7, disparity 0.2, match 1.3, fill 0.4,
-noise 0.7 (``benchmarks/bench_simulation.py``; a loop over windows takes 0.8 to 1.3 s, plain NumPy 70 to 120 ms). The
-loops are single-threaded and release the GIL: frames are what is parallel, any number of threads may call at once,
-and no thread count can change the bytes.
+At 640x480 on one core a frame takes 5 ms, 8 to 9 on a busy machine: random numbers 1.4, resampling 0.7, disparity
+0.2, match 1.3, fill 0.4, noise 0.7. In the same run a loop over windows takes 130 to 180 times as long and plain NumPy
+12 to 16 (``benchmarks/bench_simulation.py``). The loops are single-threaded and release the GIL: frames are what is
+parallel, any number of threads may call at once, and no thread count can change the bytes.
 
 Sources: Handa et al., "A benchmark for RGB-D visual odometry, 3D reconstruction and SLAM", ICRA 2014; Barron and
 Malik, "Intrinsic scene properties from a single RGB-D image", CVPR 2013 (noise); Bohg et al., "Robot arm pose

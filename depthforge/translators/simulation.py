@@ -1,6 +1,6 @@
 """The Kinect v1 simulation as a translator: ``sensors.structured_light`` on a frame.
 
-The "Simulation" row of the DCL tables. Needs no training and no real scans; 5 ms a frame at 640x480 on one core.
+The "Simulation" row of the DCL tables. Needs no training and no real scans; 5 to 9 ms a frame at 640x480 on one core.
 """
 
 from __future__ import annotations
