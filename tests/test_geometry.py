@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from depthforge import geometry
@@ -103,6 +103,7 @@ def test_there_are_no_normals_at_holes_and_edges() -> None:
     np.testing.assert_array_equal(has_normal, expected)
 
 
+@settings(deadline=None)  # the first call compiles
 @given(images)
 def test_normals_face_the_camera(depth: np.ndarray) -> None:
     normals = geometry.normals_from_depth(depth, np.ones(CAMERA.size, bool), CAMERA, max_jump=np.inf)
@@ -110,6 +111,7 @@ def test_normals_face_the_camera(depth: np.ndarray) -> None:
     assert facing.max() <= 1e-4
 
 
+@settings(deadline=None)  # the first call compiles
 @given(images)
 def test_reprojection_into_the_same_camera_changes_nothing(depth: np.ndarray) -> None:
     valid = depth < 25

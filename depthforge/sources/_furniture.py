@@ -146,15 +146,15 @@ def dresser(p: Palette) -> Piece:
 def chair(p: Palette) -> Piece:
     """A dining chair."""
     piece = Piece(0.46, 0.55, 0.92)
-    seat, cloth = piece.thing(CHAIR), p.rng.random() < 0.5
+    seat = piece.thing(CHAIR)
     add_legs(seat, p.other_wood, 0.42, 0.42, 0.44, 0.035)
     seat.box(p.other_wood, (0.43, 0.43, 0.025), (0, 0, 0.445))
-    if cloth:
+    if p.padded_chairs:
         seat.add(p.fabric, cushion((0.42, 0.42, 0.07), (0, 0, 0.48), fullness=1.45))
     lean = turned(0, 7)
     for x in (-0.19, 0.19):
         seat.box(p.other_wood, (0.03, 0.03, 0.5), (x, -0.225, 0.67), lean)
-    if cloth:
+    if p.padded_chairs:
         seat.add(p.fabric, cushion((0.4, 0.05, 0.32), (0, -0.235, 0.72), lean, fullness=1.5))
     else:
         for k in range(3):

@@ -1,7 +1,7 @@
 """A camera's walk through a room: straight legs between viewpoints worth seeing, clear of walls and furniture.
 
 A viewpoint is drawn on the free floor and looks at a piece of furniture; of six draws the one whose view (ray-cast
-at 64x48, 0.3 ms) shows the most things, from no nearer than arm's length, is kept. Legs are checked against the
+at 64x48, 0.5 ms) shows the most things, from no nearer than arm's length, is kept. Legs are checked against the
 furniture's rectangles grown by 0.35 m. Random poses alone would stare at walls in a third of the frames.
 """
 

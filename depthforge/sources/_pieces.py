@@ -119,6 +119,7 @@ class Palette:
         self.other_wood = Material(GRAIN, self.WOODS[second][0], self.WOODS[second][1], seed=7)
         self.fabric = self._woven(self.FABRICS)
         self.front = Material(PLAIN, WHITE) if rng.random() < 0.4 else self.wood
+        self.padded_chairs = rng.random() < 0.5
 
     def _woven(self, colours: tuple[Colour, ...]) -> Material:
         colour = colours[self.rng.integers(len(colours))]

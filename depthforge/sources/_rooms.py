@@ -4,7 +4,7 @@ A room is a rectangle with z up and its floor at z = 0, centred on the origin. P
 against walls, so that plausibility is rectangles that do not overlap: on the floor (furniture, the door's swing) and
 on each wall (windows, tall furniture, pictures). The order is what a person would do, largest first; what finds no
 place in 40 draws stays away. The camera walks straight legs between the best of the viewpoints tried, never within
-0.35 m of furniture. A room of 150 shapes takes 40 ms to build; it is rebuilt from its seed wherever it is needed.
+0.35 m of furniture. A room of 250 shapes takes 50 ms to build; it is rebuilt from its seed wherever it is needed.
 """
 
 from __future__ import annotations

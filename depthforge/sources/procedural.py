@@ -2,7 +2,7 @@
 
 For trying everything with nothing downloaded, for tests, and as clean training data whose licence allows any use.
 A frame is a pure function of the configuration and its key. A room is rebuilt from its seed in the process that
-needs it (60 ms, the last four are kept); at 640x480 on one core a frame then takes 25 ms, with rgb 50 ms.
+needs it (80 ms, the last four are kept); at 640x480 on one core a frame then takes 25 ms, with rgb and labels 50 ms.
 Depth is exact: a ray through each pixel's centre against analytic shapes (see ``depthforge.raycast``). Rays that
 leave through a window or an open door meet nothing and are invalid.
 """

@@ -70,6 +70,16 @@ def test_seeds_and_rooms_differ() -> None:
     assert not np.array_equal(depths[0], other)
 
 
+def test_the_first_room_is_pinned() -> None:
+    """Should this change, raise ``Procedural.adapter_version``: the same configuration now makes other frames."""
+    source = Procedural(SMALL)
+    room, _ = source.room(0)
+    frame = source.read(next(source.frames()), EVERYTHING)
+    assert frame.rgb is not None
+    found = room.kind, len(room.scene), round(float(frame.depth_m.mean()), 3), round(float(frame.rgb.mean()))
+    assert found == ("Dining_room", 277, 2.673, 124)
+
+
 def test_normals_are_those_of_the_depth() -> None:
     source = Procedural(SMALL)
     for ref in list(source.frames())[::5]:
@@ -77,7 +87,7 @@ def test_normals_are_those_of_the_depth() -> None:
         derived = normals_from_depth(frame.depth_m, frame.valid, frame.camera, max_jump=0.02)
         stored = decode_normals(frame.labels["normals"].astype(np.int16))
         agreement = np.einsum("hwc,hwc->hw", derived, stored)[derived.any(axis=2)]
-        assert np.median(agreement) > 0.99999
+        assert np.median(agreement) > 0.9999
         assert np.mean(agreement > 0.99) > 0.85, "the rest are creases"
         assert not stored[~frame.valid].any()
 
