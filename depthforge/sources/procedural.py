@@ -35,10 +35,10 @@ from depthforge.frame import (
 from depthforge.geometry import Float64, encode_normals, invert_pose
 from depthforge.raycast import Hits, cast
 from depthforge.registry import sources
+from depthforge.rooms.build import Room, build_room
+from depthforge.rooms.paths import camera_path
+from depthforge.rooms.shading import Lighting, shade
 from depthforge.seeding import frame_generator
-from depthforge.sources._paths import camera_path
-from depthforge.sources._rooms import Room, build_room
-from depthforge.sources._shading import Lighting, shade
 from depthforge.sources.base import Report, Source, SourceConfig, ignore_findings
 
 __all__ = ["Procedural", "ProceduralConfig"]

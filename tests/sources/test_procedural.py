@@ -11,10 +11,10 @@ from depthforge.errors import MissingDataError
 from depthforge.frame import FrameRef
 from depthforge.geometry import back_project, decode_normals, invert_pose, normals_from_depth
 from depthforge.raycast import cast
+from depthforge.rooms import furniture, objects
+from depthforge.rooms.build import Room, build_room
+from depthforge.rooms.pieces import Palette, Piece
 from depthforge.seeding import frame_generator
-from depthforge.sources import _furniture, _objects
-from depthforge.sources._pieces import Palette, Piece
-from depthforge.sources._rooms import Room, build_room
 from depthforge.sources.procedural import Procedural, ProceduralConfig
 from depthforge.testing.sources import SourceTests, assert_frames_equal
 
@@ -22,7 +22,7 @@ SMALL = ProceduralConfig(num_scenes=3, frames_per_scene=4, width=160, height=120
 EVERYTHING = frozenset({"rgb", "T_world_cam", "normals", "semantic", "instance", "object_id", "object_pose"})
 ON_THE_FLOOR = {
     name: getattr(module, name)
-    for module in (_furniture, _objects)
+    for module in (furniture, objects)
     for name in module.__all__
     if not name.startswith("add_") and name not in ("mirror", "pendant", "picture", "wall_shelf")
 }

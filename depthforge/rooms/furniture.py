@@ -1,11 +1,11 @@
-"""Furniture that stands on the floor, in sizes that shops sell; see ``_pieces`` for the conventions."""
+"""Furniture that stands on the floor, in sizes that shops sell; see ``pieces`` for the conventions."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from depthforge.raycast import cone, cushion, cylinder, ellipsoid
-from depthforge.sources._objects import (
+from depthforge.rooms.objects import (
     add_book_row,
     add_clutter,
     books_pile,
@@ -15,7 +15,7 @@ from depthforge.sources._objects import (
     table_lamp,
     vase,
 )
-from depthforge.sources._pieces import (
+from depthforge.rooms.pieces import (
     BED,
     BLACK,
     BOOKSHELF,
@@ -47,7 +47,7 @@ from depthforge.sources._pieces import (
     moved,
     turned,
 )
-from depthforge.sources._shading import FABRIC, PLAIN, TILES, Material
+from depthforge.rooms.shading import FABRIC, PLAIN, TILES, Material
 
 __all__ = [
     "armchair",

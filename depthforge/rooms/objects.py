@@ -1,4 +1,4 @@
-"""Small things that stand on furniture, on the floor or hang on a wall; see ``_pieces`` for the conventions."""
+"""Small things that stand on furniture, on the floor or hang on a wall; see ``pieces`` for the conventions."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from depthforge.raycast import box, cone, cushion, cylinder, ellipsoid
-from depthforge.sources._pieces import (
+from depthforge.rooms.pieces import (
     BAG,
     BOOKS,
     BOX,
@@ -24,7 +24,7 @@ from depthforge.sources._pieces import (
     Piece,
     turned,
 )
-from depthforge.sources._shading import LEAVES, PICTURE, PLAIN, Material
+from depthforge.rooms.shading import LEAVES, PICTURE, PLAIN, Material
 
 __all__ = [
     "add_book_row",

@@ -16,9 +16,8 @@ import numpy as np
 
 from depthforge.geometry import Float64
 from depthforge.raycast import Scene, cylinder
-from depthforge.sources import _furniture as furniture
-from depthforge.sources import _objects as objects
-from depthforge.sources._pieces import (
+from depthforge.rooms import furniture, objects
+from depthforge.rooms.pieces import (
     BLINDS,
     CEILING,
     CURTAIN,
@@ -35,7 +34,7 @@ from depthforge.sources._pieces import (
     moved,
     turned,
 )
-from depthforge.sources._shading import FABRIC, PLAIN, PLANKS, STRIPES, TILES, Material, Surfaces, cast_shadow_map
+from depthforge.rooms.shading import FABRIC, PLAIN, PLANKS, STRIPES, TILES, Material, Surfaces, cast_shadow_map
 
 __all__ = ["Room", "build_room"]
 
