@@ -32,9 +32,9 @@ from depthforge.geometry import (
 )
 from depthforge.raycast import cast
 from depthforge.registry import layouts
+from depthforge.rooms.shading import Lighting
 from depthforge.samples.base import Layout
 from depthforge.seeding import frame_generator
-from depthforge.sources._shading import Lighting
 from depthforge.sources.procedural import Procedural, ProceduralConfig
 
 __all__ = ["InteriorNetLayout"]
