@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from depthforge.corpus.schema import CorpusSchema, decode_depth, encode_depth
+from depthforge.errors import CorpusError, FrameError, InputError
+from depthforge.frame import INTRINSICS, OBJECT_POSE, POSE, RGB, LabelSpec
+from depthforge.manifest import Codec, DepthEncoding
+from tests.corpus.corpora import FIELDS, SCHEMA
+
+STEPS = DepthEncoding()
+
+
+def encode(values: object, valid: object = True, encoding: DepthEncoding = STEPS) -> list[float]:
+    depth = np.array([values], np.float32)
+    stored = encode_depth(depth, np.broadcast_to(np.array(valid), depth.shape), encoding, where="a frame")
+    return stored[0].tolist()
+
+
+def test_metres_become_steps_and_zero_only_means_no_measurement() -> None:
+    assert encode([1.0, 0.001, 65.535], [True, True, True]) == [1000, 1, 65535]
+    assert encode([1.0, 2.0], [False, True]) == [0, 2000]
+    assert encode([0.0004]) == [0]  # rounds to 0: no measurement, never a depth of 0
+
+
+def test_steps_round_half_to_even() -> None:
+    quarter = DepthEncoding(scale_m=0.25)  # exact in binary, so that halves are halves
+    assert encode([0.625, 0.875, 1.125], encoding=quarter) == [2, 4, 4]
+
+
+def test_what_lies_beyond_max_depth_is_no_measurement() -> None:
+    encoding = DepthEncoding(max_depth_m=10.0)
+    assert encode([10.0, 10.01, 655.35, np.inf], [True, True, True, False], encoding) == [10000, 0, 0, 0]
+
+
+def test_a_depth_that_no_step_reaches_names_value_limit_and_remedy() -> None:
+    with pytest.raises(FrameError) as caught:
+        encode([1.0, 70.0])
+    text = str(caught.value)
+    assert "65.535 m" in text
+    assert "70 m" in text
+    assert "corpus.depth.scale_m" in text
+    assert "corpus.depth.max_depth_m" in text
+    assert "a frame" in text
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "float32"])
+@pytest.mark.parametrize("bad", [0.0, -1.0, np.nan, np.inf])
+def test_a_valid_depth_that_is_no_depth_is_refused(bad: float, dtype: str) -> None:
+    with pytest.raises(FrameError, match="not positive finite"):
+        encode([1.0, bad], encoding=DepthEncoding(dtype=dtype))
+    assert encode([1.0, bad], [True, False])[1] == 0
+
+
+def test_float32_keeps_every_bit_and_stores_nan() -> None:
+    encoding = DepthEncoding(dtype="float32", max_depth_m=100.0)
+    depth = np.array([[1.2345678, 3.0, 200.0]], np.float32)
+    stored = encode_depth(depth, np.array([[True, False, True]]), encoding, where="")
+    assert stored[0, 0] == depth[0, 0]
+    assert np.isnan(stored[0, 1:]).all()
+    back, valid = decode_depth(stored, encoding)
+    assert back.tolist() == [[depth[0, 0], 0.0, 0.0]]
+    assert valid.tolist() == [[True, False, False]]
+
+
+@pytest.mark.parametrize("scale_m", [0.0001, 0.00025, 0.001, 0.01])
+def test_every_step_survives_decoding_and_encoding(scale_m: float) -> None:
+    encoding = DepthEncoding(scale_m=scale_m)
+    steps = np.arange(65536, dtype=np.uint16)[None]
+    depth_m, valid = decode_depth(steps, encoding)
+    np.testing.assert_allclose(depth_m, steps * scale_m, rtol=2e-7)
+    assert not valid[0, 0]
+    assert valid[0, 1:].all()
+    np.testing.assert_array_equal(encode_depth(depth_m, valid, encoding, where=""), steps)
+
+
+@given(
+    hnp.arrays(np.float32, (5, 7), elements=st.floats(0.0009765625, 60, width=32)),
+    hnp.arrays(np.bool_, (5, 7)),
+)
+def test_a_depth_comes_back_within_half_a_step(depth_m: np.ndarray, valid: np.ndarray) -> None:
+    back, known = decode_depth(encode_depth(depth_m, valid, STEPS, where=""), STEPS)
+    np.testing.assert_array_equal(known, valid)
+    assert (np.abs(back - depth_m)[valid] <= 0.000501 + 1e-6 * depth_m[valid]).all()
+    assert (back[~valid] == 0).all()
+
+
+def test_arrays_that_are_not_contiguous_encode_alike() -> None:
+    depth = np.arange(1, 25, dtype=np.float32).reshape(4, 6)
+    valid = depth % 5 > 0
+    expected = encode_depth(depth, valid, STEPS, where="").T
+    np.testing.assert_array_equal(encode_depth(depth.T, valid.T, STEPS, where=""), expected)
+
+
+def test_a_schema_survives_json() -> None:
+    schema = CorpusSchema(
+        480, 640, FIELDS, DepthEncoding(scale_m=0.0001, max_depth_m=5.0), Codec(name="blosc-lz4", level=5), 16
+    )
+    again = CorpusSchema.from_json(schema.to_json())
+    assert again.to_json() == schema.to_json()
+    assert again.depth == schema.depth
+    assert again.fields[:1] == FIELDS[:1]
+    assert np.isnan(again.fields[1].missing)  # T_world_cam
+
+
+def test_json_that_is_no_schema_is_an_error() -> None:
+    with pytest.raises(CorpusError, match="schema"):
+        CorpusSchema.from_json({"height": 4})
+
+
+def test_bytes_per_frame_count_both_depths_and_every_label() -> None:
+    schema = CorpusSchema(480, 640, (INTRINSICS, POSE, RGB, OBJECT_POSE))
+    assert schema.bytes_per_frame == 480 * 640 * (2 + 2 + 3) + 9 * 8 + 16 * 8 + 32 * 16 * 8
+
+
+def test_matrices_of_different_size_share_no_dimension() -> None:
+    names = {spec.name: SCHEMA.dimension_names(spec) for spec in SCHEMA.stored}
+    assert names["K"] == ("frame", "row_3", "column_3")
+    assert names["T_world_cam"] == ("frame", "row_4", "column_4")
+    assert names["object_pose"] == ("object_pose_row", "row_4", "column_4")
+    assert names["rgb"] == ("frame", "y", "x", "channel")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        (RGB, RGB),
+        (LabelSpec("depth_clean", "uint8", "image", ""),),
+        (OBJECT_POSE, LabelSpec("object_pose_offsets", "int64", "frame", "")),
+        (LabelSpec("a/b", "uint8", "image", ""),),
+        (LabelSpec("wide", "uint8", "image", "", trailing=(3,)),),
+        (RGB, LabelSpec("alpha", "uint8", "image", "", (1,), ("channel",))),
+    ],
+)
+def test_fields_that_collide_are_refused(fields: tuple[LabelSpec, ...]) -> None:
+    with pytest.raises(InputError):
+        CorpusSchema(4, 4, fields)
+
+
+def test_blosc_levels_end_at_nine() -> None:
+    with pytest.raises(InputError, match="blosc"):
+        CorpusSchema(4, 4, (), codec=Codec(name="blosc-zstd", level=10))
