@@ -203,7 +203,7 @@ def encode_depth(
 def decode_depth(stored: npt.NDArray[Any], encoding: DepthEncoding) -> tuple[DepthImage, BoolImage]:
     """Return (depth_m float32 metres, 0.0 where there is no measurement; valid bool), both of the shape of ``stored``.
 
-    A step times the scale, both float32: within 1e-7 of the exact product, and encoding it again gives the same step.
+    Each value is the float32 nearest to step times scale; encoding it again gives the same step.
     """
     depth_m, valid = np.empty(stored.shape, np.float32), np.empty(stored.shape, np.bool_)
     decode_depth_into(stored, encoding, depth_m, valid)
@@ -213,7 +213,7 @@ def decode_depth(stored: npt.NDArray[Any], encoding: DepthEncoding) -> tuple[Dep
 def decode_depth_into(stored: npt.NDArray[Any], encoding: DepthEncoding, depth_m: DepthImage, valid: BoolImage) -> None:
     """As :func:`decode_depth`, into C-contiguous arrays of the same shape; leaves Python's lock meanwhile."""
     if encoding.dtype == "uint16":
-        _decode_steps(stored.reshape(-1), np.float32(encoding.scale_m), depth_m.reshape(-1), valid.reshape(-1))
+        _decode_steps(stored.reshape(-1), encoding.scale_m, depth_m.reshape(-1), valid.reshape(-1))
     else:
         np.equal(stored, stored, out=valid)
         depth_m[...] = 0
@@ -222,11 +222,11 @@ def decode_depth_into(stored: npt.NDArray[Any], encoding: DepthEncoding, depth_m
 
 @numba.njit(cache=True, nogil=True)
 def _decode_steps(
-    stored: npt.NDArray[np.uint16], scale_m: np.float32, depth_m: npt.NDArray[np.float32], valid: npt.NDArray[np.bool_]
+    stored: npt.NDArray[np.uint16], scale_m: float, depth_m: npt.NDArray[np.float32], valid: npt.NDArray[np.bool_]
 ) -> None:
     for i in range(stored.size):
         step = stored[i]
-        depth_m[i] = np.float32(step) * scale_m
+        depth_m[i] = np.float32(np.float64(step) * scale_m)
         valid[i] = step != 0
 
 
