@@ -30,10 +30,11 @@ from depthforge.translators.base import Translator
 
 __all__ = ["Estimate", "Prepared", "available_memory_bytes", "estimate", "prepare"]
 
-# Resident memory of a worker before its first frame, measured: interpreter, ray, numpy, numba, OpenCV, zarr.
-WORKER_BASE_BYTES = 420 * 2**20
-# Images in flight while one frame is read and translated, as multiples of one float32 image.
-FRAMES_IN_FLIGHT_IMAGES = 24
+# Resident memory of a worker without a frame, rounded up from 320 to 340 MiB measured (benchmarks/bench_memory):
+# interpreter, ray, numpy, numba with compiled kernels, OpenCV, pyarrow.
+WORKER_BASE_BYTES = 400 * 2**20
+# What one frame in flight needs: its fields decoded, encoded, compressed and re-read, and float32 images between.
+FIELD_COPIES, BETWEEN_IMAGES = 6, 24
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,8 @@ class Prepared:
 class Estimate:
     """What a run will cost: stored bytes before compression, memory, and time if frames were sampled.
 
-    ``worker_bytes`` bounds the resident memory of one worker: base + two copies of a shard (buffers and their
-    encoded form) + the images in flight of one frame; see ``docs/memory.md`` for the measurement.
+    ``worker_bytes`` bounds the resident memory of one worker: a base, and one frame in flight: shards are written frame
+    by frame, so their length does not matter. ``benchmarks/bench_memory.py`` holds the bound against reality.
     """
 
     num_frames: int
@@ -153,13 +154,12 @@ def estimate(prepared: Prepared, *, num_workers: int, sample_frames: int = 3) ->
     """Return what the run will cost, timing ``sample_frames`` frames from reading to noise (0: no timing)."""
     schema = prepared.schema
     image_bytes = schema.height * schema.width * 4
-    rows = min(schema.shard_frames, prepared.plan.num_frames)
     return Estimate(
         num_frames=prepared.plan.num_frames,
         num_shards=prepared.plan.num_shards,
         num_workers=num_workers,
         raw_bytes=schema.bytes_per_frame * prepared.plan.num_frames,
-        worker_bytes=WORKER_BASE_BYTES + 2 * rows * schema.bytes_per_frame + FRAMES_IN_FLIGHT_IMAGES * image_bytes,
+        worker_bytes=WORKER_BASE_BYTES + FIELD_COPIES * schema.bytes_per_frame + BETWEEN_IMAGES * image_bytes,
         available_bytes=available_memory_bytes(),
         seconds_per_frame=_time_frames(prepared, sample_frames) if sample_frames else None,
     )

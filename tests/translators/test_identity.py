@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from depthforge.frame import Camera, Frame
 from depthforge.registry import translators
+from depthforge.testing.translators import TranslatorTests
+from depthforge.translators.base import Translator
+
+
+class TestContract(TranslatorTests):
+    @pytest.fixture
+    def translator(self) -> Translator:
+        identity = translators.get("identity")
+        made: Translator = identity(identity.Config())
+        return made
 
 
 def test_depth_and_valid_are_unchanged() -> None:

@@ -11,8 +11,22 @@ from depthforge.errors import FrameError
 from depthforge.frame import Camera, Frame
 from depthforge.registry import translators
 from depthforge.sensors.structured_light import simulate
+from depthforge.testing.translators import TranslatorTests
 from depthforge.translators.base import TranslatorConfig
 from depthforge.translators.simulation import Simulation
+
+
+class TestContract(TranslatorTests):
+    @pytest.fixture
+    def translator(self) -> Simulation:
+        return Simulation(Simulation.Config())
+
+
+class TestPublishedContract(TranslatorTests):
+    @pytest.fixture
+    def translator(self) -> Simulation:
+        return Simulation(Simulation.Config(published=True))
+
 
 WALL = np.full((48, 64), 2.0, np.float32)
 
