@@ -115,6 +115,12 @@ def _result(ray: Any, reference: Any, shard: str) -> ShardReceipt | Failure:
         if isinstance(cause, StorageError):
             raise cause from None
         return Failure(shard, str(cause) if isinstance(cause, DepthforgeError) else f"{type(cause).__name__}: {cause}")
+    except ray.exceptions.LocalRayletDiedError:
+        raise IncompleteError(
+            "Ray's node on this machine died, and every running shard with it",
+            where=shard,
+            remedy="run the same command again: committed shards are kept; with fewer --workers if memory ran out",
+        ) from None
     except ray.exceptions.RayError as error:
         return Failure(shard, f"{type(error).__name__}: {str(error).splitlines()[0]}")
 

@@ -101,6 +101,19 @@ def test_a_killed_worker_is_replaced(manifest: Path, whole: dict[str, bytes], tm
     assert contents(out) == whole
 
 
+def test_a_dead_ray_node_is_one_clear_error(manifest: Path, whole: dict[str, bytes], tmp_path: Path) -> None:
+    out = tmp_path / "corpus"
+    process = start(manifest, out)
+    wait_for_shards(out, 1, process)
+    raylet = next(child for child in psutil.Process(process.pid).children() if child.name() == "raylet")
+    raylet.kill()
+    _, stderr = process.communicate(timeout=120)
+    assert process.returncode == 5
+    assert "run the same command again" in stderr.decode()
+    run(load_manifest(manifest).overridden(out=out))
+    assert contents(out) == whole
+
+
 def test_a_terminated_run_ends_and_can_go_on(manifest: Path, whole: dict[str, bytes], tmp_path: Path) -> None:
     out = tmp_path / "corpus"
     process = start(manifest, out)
