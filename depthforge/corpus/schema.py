@@ -179,7 +179,7 @@ def encode_depth(
     else:
         stored = np.empty(depth.shape, np.uint16)
         unsound, too_far = _encode_steps(
-            depth.ravel(), mask.view(np.uint8).ravel(), encoding.scale_m, farthest_m, stored.ravel()
+            depth.ravel(), mask.view(np.uint8).ravel(), 1 / encoding.scale_m, farthest_m, stored.ravel()
         )
     if unsound:
         raise FrameError(
@@ -234,7 +234,7 @@ def _decode_steps(
 def _encode_steps(
     depth: npt.NDArray[np.float32],
     valid: npt.NDArray[np.uint8],
-    scale_m: float,
+    steps_per_metre: float,
     farthest_m: float,
     out: npt.NDArray[np.uint16],
 ) -> tuple[int, int]:
@@ -246,7 +246,7 @@ def _encode_steps(
         measured = valid[i] != 0
         # Comparisons with NaN are false, so NaN is neither sound nor kept.
         wanted = measured & (z <= farthest_m)
-        step = np.rint(z / scale_m)
+        step = np.rint(z * steps_per_metre)
         fits = step <= _LARGEST_STEP
         unsound += int(measured & ~((z > 0.0) & (z < np.inf)))
         too_far += int(wanted & ~fits & (z < np.inf))

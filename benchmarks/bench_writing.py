@@ -1,0 +1,151 @@
+"""Milliseconds a frame to write a shard, beside zarr's own writers and beside the codec alone.
+
+python -m benchmarks.bench_writing [--frames 64] [--repeats 5] [--json]
+
+Data: depthforge's own procedural rooms through its Kinect simulation, 640x480: both depths, semantic and instance
+ids, with and without colour. *depthforge* is all of add and commit: checks, steps, statistics, hashes, compression,
+sync, reading back, digests, index. *arrays only* and the zarr rows write the same encoded arrays in the same sharded
+layout on one thread and read nothing back. *codec alone* compresses and decompresses each chunk once: the floor for any
+writer that verifies.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import zarr
+from numcodecs.zstd import Zstd
+from zarr.codecs import Crc32cCodec, ZstdCodec
+
+from benchmarks.timing import in_turn, machine, median, print_json, print_table
+from depthforge.corpus.arrays import ArrayWriter
+from depthforge.corpus.chunks import ChunkCodec
+from depthforge.corpus.layout import Layout
+from depthforge.corpus.schema import CorpusSchema, encode_depth
+from depthforge.corpus.writer import ShardWriter, label_of
+from depthforge.frame import INSTANCE, INTRINSICS, RGB, SEMANTIC_NYU40, Frame, FrameRef, LabelSpec
+from depthforge.plan import WorkItem
+from depthforge.seeding import frame_words
+from depthforge.sources.procedural import Procedural, ProceduralConfig
+from depthforge.translators.base import NoisyDepth
+from depthforge.translators.simulation import Simulation
+
+Made = list[tuple[Frame, NoisyDepth]]
+ONE_THREAD = {"threading.max_workers": 1, "codec_pipeline.max_workers": 1, "async.concurrency": 1}
+PIPELINES = {
+    "zarr": "zarr.core.codec_pipeline.BatchedCodecPipeline",
+    "zarr, zarrs pipeline": "zarrs.ZarrsCodecPipeline",
+}
+
+
+def make_frames(count: int) -> Made:
+    """Return clean frames with their noisy depth."""
+    source = Procedural(ProceduralConfig(num_scenes=-(-count // 16), frames_per_scene=16))
+    translator = Simulation(Simulation.Config())
+    wanted = frozenset({"rgb", "semantic", "instance"})
+    frames = [source.read(ref, wanted) for ref in list(source.frames())[:count]]
+    return [(frame, translator.translate(frame, frame_words(0, frame.key))) for frame in frames]
+
+
+def contestants(made: Made, fields: tuple[LabelSpec, ...], folder: Path) -> dict[str, Callable[[], Any]]:
+    """Return what each contestant does with all frames."""
+    schema = CorpusSchema(*made[0][0].camera.size, (INTRINSICS, *fields))
+    item = WorkItem("train-000000", "train", tuple(FrameRef(frame.key, "") for frame, _ in made))
+    arrays: dict[str, npt.NDArray[Any]] = {
+        "depth_clean": np.stack([encode_depth(f.depth_m, f.valid, schema.depth, where="") for f, _ in made]),
+        "depth_noisy": np.stack([encode_depth(n.depth_m, n.valid, schema.depth, where="") for _, n in made]),
+        **{spec.name: np.stack([label_of(frame, spec) for frame, _ in made]) for spec in fields},  # type: ignore[misc]
+    }
+
+    def ours() -> None:
+        shutil.rmtree(folder / "ours", ignore_errors=True)
+        (folder / "ours").mkdir()
+        Layout(folder / "ours").make_directories()
+        with ShardWriter(folder / "ours", item, schema, fingerprint="0" * 32) as writer:
+            for frame, noisy in made:
+                writer.add(frame, noisy.depth_m, noisy.valid)
+            writer.commit()
+
+    def arrays_only() -> None:
+        shutil.rmtree(folder / "arrays", ignore_errors=True)
+        for spec in (*schema.depth_specs, *fields):
+            values = arrays[spec.name]
+            codec = ChunkCodec.of(schema.codec, values.itemsize)
+            writer = ArrayWriter(
+                folder / "arrays" / spec.name,
+                dtype=values.dtype,
+                chunk_shape=(1, *values.shape[1:]),
+                dimension_names=schema.dimension_names(spec),
+                fill_value=spec.missing,
+                attributes={},
+                codec=codec,
+            )
+            for frame in values:
+                writer.append(codec.encode(frame))
+            writer.finish(len(values))
+
+    def through(pipeline: str) -> Callable[[], None]:
+        def write() -> None:
+            with zarr.config.set({"codec_pipeline.path": pipeline, **ONE_THREAD}):
+                group = zarr.create_group(str(folder / "zarr"), overwrite=True)
+                for name, values in arrays.items():
+                    array = group.create_array(
+                        name,
+                        shape=values.shape,
+                        dtype=values.dtype,
+                        chunks=(1, *values.shape[1:]),
+                        shards=values.shape,
+                        compressors=(ZstdCodec(level=1), Crc32cCodec()),
+                    )
+                    array[...] = values
+
+        return write
+
+    def codec_alone() -> None:
+        codec = Zstd(level=1)
+        for values in arrays.values():
+            scratch = np.empty_like(values[0])
+            for frame in values:
+                codec.decode(codec.encode(frame), scratch)
+
+    return {
+        "depthforge": ours,
+        "depthforge, arrays only": arrays_only,
+        **{name: through(pipeline) for name, pipeline in PIPELINES.items()},
+        "codec alone, both ways": codec_alone,
+    }
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--frames", type=int, default=64)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    made = make_frames(arguments.frames)
+    labels = (SEMANTIC_NYU40, INSTANCE)
+    milliseconds: dict[str, dict[str, float]] = {}
+    with tempfile.TemporaryDirectory(prefix="depthforge-writing-") as folder:
+        for name, fields in (("without colour", labels), ("with colour", (*labels, RGB))):
+            seconds = in_turn(contestants(made, fields, Path(folder)), repeats=arguments.repeats)
+            milliseconds[name] = {who: median(runs) / arguments.frames * 1000 for who, runs in seconds.items()}
+    if arguments.json:
+        print_json({"frames": arguments.frames, "ms_per_frame": milliseconds})
+        return
+    print(f"{machine()}; a shard of {arguments.frames} frames, 640x480, one core, zstd 1")
+    for name, figures in milliseconds.items():
+        floor = figures["codec alone, both ways"]
+        rows = [(who, f"{value:.1f}", f"{value / floor:.2f}") for who, value in figures.items()]
+        print_table(name, rows, ("writer", "ms a frame", "x codec alone"))
+
+
+if __name__ == "__main__":
+    main()
