@@ -30,6 +30,7 @@ from depthforge.errors import InputError, ManifestError, MissingDataError, close
 from depthforge.registry import Registry, layouts, sources, translators
 
 __all__ = [
+    "CHANGES_NO_BYTE",
     "Codec",
     "CorpusSettings",
     "DepthEncoding",
@@ -41,6 +42,9 @@ __all__ = [
     "manifest_schema",
     "parse_manifest",
 ]
+
+# Fields of a manifest that change no byte of a shard: they do not enter a corpus's fingerprint.
+CHANGES_NO_BYTE = ("description", "max_reject_fraction")
 
 Presence = Literal["required", "if_present", "off"]
 _VARIABLE = re.compile(r"\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\}")

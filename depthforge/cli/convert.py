@@ -111,6 +111,8 @@ def summary_lines(report: ConversionReport) -> list[str]:
     """Return what was made and where, a line each."""
     if report.nothing_to_do:
         head = [f"nothing to do: {report.out} is finished and was made from this manifest"]
+    elif not report.made_shards:
+        head = [f"finished {report.out}: an earlier run had committed every shard"]
     else:
         head = [
             f"made {report.made_frames} frames in {report.made_shards} shards in {report.seconds:.1f} s "

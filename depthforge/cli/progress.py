@@ -69,7 +69,7 @@ class FrameProgress:
         self.advance(frames=count, rejects=0)
 
     def warn(self, message: str) -> None:
-        self._console.print(f"warning: {message}", style="yellow", markup=False)
+        self._console.print(f"warning: {message}", style="yellow", markup=False, soft_wrap=True)
 
     def stop(self) -> None:
         if self._bar is not None:

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from depthforge.corpus.layout import FORMAT_VERSION, Layout
 from depthforge.corpus.schema import DEPTH_CLEAN, DEPTH_NOISY, CorpusSchema
 from depthforge.corpus.statistics import DepthStatistics
+from depthforge.errors import IntegrityError
 
 __all__ = [
     "CorpusTotals",
@@ -152,12 +153,25 @@ def intact_commit(layout: Layout, shard: str, fingerprint: str) -> ShardCommit |
 
 
 def read_index(layout: Layout, schema: CorpusSchema, columns: Sequence[str] | None = None) -> pa.Table:
-    """Return the index of every committed frame (or some ``columns`` of it), ordered by shard and row."""
+    """Return the index of every committed frame (or some ``columns`` of it), ordered by shard and row.
+
+    Raises IntegrityError when a part cannot be read.
+    """
     wanted = index_columns(schema)
     if columns is not None:
         wanted = pa.schema([wanted.field(name) for name in columns])
-    parts = [pq.read_table(path, columns=wanted.names) for path in sorted(layout.index.glob("*.parquet"))]
-    return pa.concat_tables([wanted.empty_table(), *(part.replace_schema_metadata(None) for part in parts)])
+    parts = [wanted.empty_table()]
+    for path in sorted(layout.index.glob("*.parquet")):
+        try:
+            parts.append(pq.read_table(path, columns=wanted.names).cast(wanted))
+        except (OSError, ValueError, pa.ArrowException) as error:
+            raise IntegrityError(
+                "a part of the index cannot be read",
+                where=path,
+                found=error,
+                remedy=f"depthforge verify {layout.root}; running the conversion again makes that shard anew",
+            ) from error
+    return pa.concat_tables(parts)
 
 
 def _parquet(table: pa.Table) -> bytes:

@@ -33,7 +33,7 @@ _WHITE: Final = (255, 255, 255)
 def picture(root: Path, path: Path, *, count: int = 6, keys: Sequence[str] | None = None) -> None:
     """Write a contact sheet as PNG: frames of ``keys``, or ``count`` frames evenly spaced through the corpus.
 
-    Raises CorpusError when nothing is committed, UnknownNameError for an unknown key, StorageError when ``path``
+    Raises CorpusError when nothing is committed, MissingDataError for an unknown key, StorageError when ``path``
     cannot be written.
     """
     reader = CorpusReader(root)

@@ -21,7 +21,7 @@ from depthforge.corpus.layout import QUANTITY, CorpusInfo, Layout
 from depthforge.corpus.parts import read_index
 from depthforge.corpus.schema import DEPTH_CLEAN, DEPTH_NOISY, decode_depth
 from depthforge.corpus.shard import ShardArray, ShardReader
-from depthforge.errors import CorpusError, UnknownNameError
+from depthforge.errors import CorpusError, MissingDataError, UnknownNameError
 from depthforge.frame import BoolImage, DepthImage, LabelSpec
 from depthforge.manifest import DepthEncoding
 
@@ -84,11 +84,16 @@ class CorpusReader:
         return key
 
     def position(self, key: str) -> int:
-        """Return where the frame of ``key`` is; UnknownNameError when it is not in the corpus."""
+        """Return where the frame of ``key`` is; MissingDataError when it is not in the corpus."""
         try:
             return self._positions[key]
         except KeyError:
-            raise UnknownNameError("frame", key, (), where=self.root) from None
+            raise MissingDataError(
+                f"the corpus has no frame {key!r}",
+                where=self.root,
+                expected="a key of index/*.parquet, such as " + (self.key(0) if len(self) else "(it is empty)"),
+                remedy="frames that could not be converted are in rejects/*.parquet",
+            ) from None
 
     def spec(self, name: str) -> LabelSpec:
         """Return what a stored field is; UnknownNameError lists those that there are."""

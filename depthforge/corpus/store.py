@@ -18,6 +18,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from depthforge.corpus.card import croissant, dataset_card
 from depthforge.corpus.durable import (
     is_temporary,
@@ -34,6 +37,7 @@ from depthforge.corpus.planned import read_plan
 from depthforge.corpus.summary import summarise
 from depthforge.errors import CorpusBusyError, CorpusError, CorpusMismatchError, IncompleteError
 from depthforge.frame import Finding
+from depthforge.manifest import CHANGES_NO_BYTE
 from depthforge.plan import WorkItem
 
 __all__ = ["CorpusStore", "CorpusTotals", "open_for_writing"]
@@ -221,8 +225,16 @@ def _start_or_resume(layout: Layout, info: CorpusInfo, plan_file: Path) -> None:
     layout.make_directories()
     for directory in (layout.root, layout.plan.parent, layout.shards, layout.index, layout.rejects):
         remove_temporaries(directory)
-    if not layout.plan.exists():
+    if not _is_parquet(layout.plan):
         write_atomically(layout.plan, plan_file.read_bytes())
+
+
+def _is_parquet(path: Path) -> bool:
+    try:
+        pq.read_metadata(path)
+    except (OSError, pa.ArrowException):
+        return False
+    return True
 
 
 def _require_same(old: CorpusInfo, new: CorpusInfo, layout: Layout) -> None:
@@ -246,7 +258,7 @@ def _require_same(old: CorpusInfo, new: CorpusInfo, layout: Layout) -> None:
 def _identity(info: CorpusInfo) -> dict[str, str]:
     """Return what a corpus was made from as flat ``name.name: value``."""
     value = info.model_dump(mode="json", include={"manifest", "source", "translator", "plan"})
-    manifest = value.pop("manifest")
+    manifest = {name: item for name, item in value.pop("manifest").items() if name not in CHANGES_NO_BYTE}
     value["recorded"] = {key: value.pop(key) for key in ("source", "translator")}
     return dict(_flat({**manifest, **value}))
 

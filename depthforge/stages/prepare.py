@@ -22,7 +22,7 @@ from depthforge.corpus.planned import PlanSummary, read_plan, write_plan
 from depthforge.corpus.schema import CorpusSchema
 from depthforge.errors import InputError, MissingLabelError, UnknownNameError
 from depthforge.frame import INTRINSICS, Finding, Frame, LabelSpec
-from depthforge.manifest import Labels, Manifest, PluginBlock
+from depthforge.manifest import CHANGES_NO_BYTE, Labels, Manifest, PluginBlock
 from depthforge.plan import plan_shards
 from depthforge.seeding import fingerprint_of
 from depthforge.sources.base import Source
@@ -221,8 +221,7 @@ def _info(
     manifest: Manifest, source: Source, translator: Translator, schema: CorpusSchema, plan: PlanSummary
 ) -> CorpusInfo:
     portable = manifest.portable()
-    # What changes no byte of a shard does not enter the fingerprint.
-    identity = {k: v for k, v in portable.items() if k not in ("description", "max_reject_fraction")}
+    identity = {name: value for name, value in portable.items() if name not in CHANGES_NO_BYTE}
     fingerprint = fingerprint_of(
         {
             "format": FORMAT_VERSION,
