@@ -238,10 +238,17 @@ def test_a_corpus_reads_by_position_and_by_key(corpus: Path) -> None:
 def test_unknown_names_are_errors_that_list_the_known(corpus: Path) -> None:
     with pytest.raises(UnknownNameError, match="unknown split"):
         CorpusReader(corpus, "test")
-    with pytest.raises(UnknownNameError, match="unknown frame"):
+    with pytest.raises(MissingDataError, match="has no frame"):
         CorpusReader(corpus).read("tiny/scene-00/0007")  # rejected
     with pytest.raises(UnknownNameError, match="semantic"):
         CorpusReader(corpus).read(0, ["semantics"])
+
+
+def test_a_damaged_index_is_an_integrity_error(own_corpus: Path) -> None:
+    (own_corpus / "index/train-000001.parquet").write_bytes(b"PAR1")
+    with pytest.raises(IntegrityError, match=r"index cannot be read") as caught:
+        CorpusReader(own_corpus)
+    assert "train-000001" in str(caught.value)
 
 
 @pytest.mark.parametrize("attribute", ["units", "quantity", "scale_factor", "_FillValue"])

@@ -181,6 +181,16 @@ def test_a_shard_whose_commit_does_not_hold_is_made_again(tmp_path: Path, damage
     assert files_of(root) == whole
 
 
+def test_a_plan_that_was_damaged_is_written_again(tmp_path: Path) -> None:
+    info, plan_file = make_info(tmp_path, 22)
+    root = tmp_path / "corpus"
+    with open_for_writing(root, info, plan_file):
+        pass
+    os.truncate(root / "plan/frames.parquet", 100)
+    with open_for_writing(root, info, plan_file) as corpus:
+        assert list(corpus.pending()) == items(22)
+
+
 def test_what_dead_runs_left_is_removed(tmp_path: Path) -> None:
     info, plan_file = make_info(tmp_path, 22)
     root = tmp_path / "corpus"

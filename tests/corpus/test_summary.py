@@ -8,7 +8,7 @@ import pytest
 
 from depthforge.corpus.store import open_for_writing
 from depthforge.corpus.summary import picture, summarise
-from depthforge.errors import CorpusError, MissingDataError, UnknownNameError
+from depthforge.errors import CorpusError, MissingDataError
 from tests.corpus.corpora import HEIGHT, WIDTH, clean_mm, make_info, ref
 
 
@@ -61,5 +61,5 @@ def test_a_picture_has_a_row_for_each_frame(corpus: Path, tmp_path: Path) -> Non
     noise = one[44 : 44 + 180, 2 * 240 : 3 * 240]
     assert not noise[:10, :10].any()  # a hole is black
     assert tuple(noise[170, 200]) == (0, 0, 255)  # 5 mm farther on a scale of 5 mm: red
-    with pytest.raises(UnknownNameError):
+    with pytest.raises(MissingDataError):
         picture(corpus, tmp_path / "x.png", keys=["nothing"])
