@@ -2,7 +2,7 @@
 
 The state is the files themselves: a shard is done when its index part is there, the corpus when ``SHA256SUMS`` is.
 Nothing else is recorded, so nothing can disagree with the disk; opening 10 000 shards reads as many footers, about
-3 seconds. One run at a time writes: the lock is the kernel's and goes with the process.
+4 seconds. One run at a time writes: the lock is the kernel's and goes with the process.
 """
 
 from __future__ import annotations
