@@ -22,13 +22,14 @@ def cli_reference() -> str:
     """Return the help of every command as one Markdown page."""
     parts = ["# Commands", "", "Written by `docs/generate.py` from the commands' own help.", ""]
     for name in (None, *COMMANDS):
-        context = click.Context(cli, info_name="depthforge", max_content_width=100, terminal_width=100)
+        settings = {**cli.context_settings, "max_content_width": 100, "terminal_width": 100}
+        context = click.Context(cli, info_name="depthforge", **settings)
         command: click.Command = cli
         if name is not None:
             found = cli.get_command(context, name)
             assert found is not None
             command = found
-            context = click.Context(found, info_name=name, parent=context, max_content_width=100, terminal_width=100)
+            context = click.Context(found, info_name=name, parent=context, **settings)
         title = f"depthforge {name}" if name else "depthforge"
         parts += [f"## {title}", "", "```", command.get_help(context), "```", ""]
     parts += [

@@ -44,7 +44,7 @@ def run_options(command: F) -> F:
             click.option("--seed", metavar="N", type=click.IntRange(min=0), help="Seed, over the manifest's."),
             limit,
             click.option("--translator", metavar="NAME", help="Another translator, with its defaults."),
-            click.option("--overwrite", is_flag=True, help="Replace a corpus that was made from something else."),
+            click.option("--overwrite", is_flag=True, help="Replace the corpus that is there."),
             click.option("--retry-rejects", is_flag=True, help="Try again the shards that hold rejected frames."),
             click.option(
                 "--dry-run", is_flag=True, help="Print frames, shards, bytes, memory and time; write nothing."

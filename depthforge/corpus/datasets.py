@@ -45,7 +45,7 @@ _WIDENED = {"uint16": "int32", "uint32": "int64", "uint64": "int64"}
 class _FrameDecoder:
     """Decodes some fields of some frames into one batch of tensors."""
 
-    def __init__(self, reader: CorpusReader, fields: Sequence[str], num_threads: int) -> None:
+    def __init__(self, reader: CorpusReader, fields: Sequence[str], num_threads: int | None) -> None:
         self._reader = reader
         self._num_threads = num_threads
         self._pool: tuple[int, ThreadPoolExecutor] | None = None
@@ -113,13 +113,19 @@ class _FrameDecoder:
 
     def _in_parts(self, decode: Callable[[slice], None], count: int) -> None:
         """Call ``decode`` for all of ``range(count)``, in as many slices as there are threads."""
-        if self._num_threads == 1 or count == 1:
+        num_threads = self._num_threads or _spare_cores()
+        if num_threads == 1 or count == 1:
             decode(slice(0, count))
             return
         if self._pool is None or self._pool[0] != os.getpid():  # threads do not survive a fork
-            self._pool = (os.getpid(), ThreadPoolExecutor(self._num_threads))
-        edges = np.linspace(0, count, self._num_threads + 1).astype(int)
+            self._pool = (os.getpid(), ThreadPoolExecutor(num_threads))
+        edges = np.linspace(0, count, num_threads + 1).astype(int)
         list(self._pool[1].map(decode, (slice(a, b) for a, b in pairwise(edges))))
+
+
+def _spare_cores() -> int:
+    """Return the cores that this process may use, or 1 in a DataLoader worker, where workers share them out."""
+    return 1 if get_worker_info() is not None else len(os.sched_getaffinity(0))
 
 
 class _Samples(list[Sample]):
@@ -140,7 +146,7 @@ class _Frames:
         fields: Sequence[str] = _DEPTHS,
         transform: Transform | None = None,
         *,
-        num_threads: int = 1,
+        num_threads: int | None = None,
     ) -> None:
         self.reader = CorpusReader(Path(root), split)
         self.transform = transform
@@ -178,7 +184,7 @@ class CorpusDataset(_Frames, Dataset[Sample]):
     """The frames of one split by position, for a DataLoader with any sampler.
 
     ``fields`` names what is read (both depths by default); ``transform`` maps a sample to a sample; ``num_threads``
-    decode the frames of a batch, worth more than 1 where there are fewer workers than cores. Pass
+    decode the frames of a batch (default: one per core, a single one inside a DataLoader worker). Pass
     ``collate_fn=dataset.collate`` when a field is ragged, or to have batches decoded in place (a fifth faster).
     """
 
@@ -227,7 +233,7 @@ class CorpusStream(_Frames, IterableDataset[Sample]):
         shuffle: Shuffle = "none",
         block_frames: int = 16,
         uneven: Literal["drop", "wrap"] = "drop",
-        num_threads: int = 1,
+        num_threads: int | None = None,
     ) -> None:
         super().__init__(root, split, fields, transform, num_threads=num_threads)
         if not 0 <= rank < world_size:
