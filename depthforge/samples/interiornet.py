@@ -47,7 +47,7 @@ _ZIPPED_SCENE = 2
 
 @layouts.register("interiornet")
 class InteriorNetLayout(Layout):
-    """Writes InteriorNet's HD7 and HD1-HD6 trees."""
+    """InteriorNet's HD7 and HD1-HD6 trees."""
 
     def write(self, root: Path, *, num_scenes: int, frames_per_scene: int, seed: int) -> int:
         """Write the rooms under ``root`` and return the number of views written.

@@ -89,9 +89,10 @@ class InteriorNetConfig(SourceConfig):
 
 @sources.register("interiornet")
 class InteriorNet(Source):
-    """Keys: ``interiornet/HD7-<scene>/<view>`` and ``interiornet/HD5-<scene>/original_1_1-<frame>``.
+    """InteriorNet HD1-HD7 as it lies on disk, scenes as folders or archives.
 
-    A scene is a room, so every trajectory of a room falls into the same split.
+    Keys: ``interiornet/HD7-<scene>/<view>`` and ``interiornet/HD5-<scene>/original_1_1-<frame>``. A scene is a room,
+    so every trajectory of a room falls into the same split.
     """
 
     Config = InteriorNetConfig

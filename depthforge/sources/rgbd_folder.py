@@ -47,7 +47,10 @@ SEMANTIC = LabelSpec("semantic", "uint16", "image", "class ids of the data set, 
 
 @sources.register("rgbd_folder")
 class RgbdFolder(Source):
-    """Keys: ``<dataset>/<scene>/<frame>``; a frame that is a whole number is padded to six digits."""
+    """Any folder of depth images, with colour and poses, that the manifest describes.
+
+    Keys: ``<dataset>/<scene>/<frame>``; a frame that is a whole number is padded to six digits.
+    """
 
     Config = RgbdFolderConfig
     licence = Licence("stated in the manifest", True)

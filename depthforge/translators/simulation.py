@@ -21,7 +21,7 @@ _JUDGED_FROM = 0.01
 
 @translators.register("simulation")
 class Simulation(Translator):
-    """What a structured-light sensor would have measured."""
+    """Kinect v1: lateral shift, disparity steps, dot-pattern matching, disparity noise."""
 
     class Config(StructuredLight, TranslatorConfig):
         """The sensor's parameters, and the least of a frame that must survive it."""
