@@ -8,10 +8,9 @@ from pathlib import Path
 
 import click
 
-from depthforge.cli.options import default_workers, echo_json, manifest_argument, read_manifest, run_options
+from depthforge.cli.options import RunOptions, echo_json, run_options
 from depthforge.cli.progress import frame_progress
 from depthforge.frame import Finding
-from depthforge.manifest import Manifest
 from depthforge.stages.convert import ConversionReport, convert
 from depthforge.stages.prepare import Estimate, Prepared, estimate, prepare
 
@@ -19,73 +18,36 @@ __all__ = ["command", "exit_code", "run", "summary_lines"]
 
 
 @click.command("convert")
-@manifest_argument
 @run_options
-def command(
-    manifest: Path,
-    out: Path | None,
-    workers: int | None,
-    inline: bool,
-    address: str | None,
-    seed: int | None,
-    limit: int | None,
-    translator: str | None,
-    overwrite: bool,
-    retry_rejects: bool,
-    dry_run: bool,
-    as_json: bool,
-    debug: bool,
-) -> int:
+def command(manifest: Path, options: RunOptions) -> int:
     """Run the conversion stage alone: what `synthesize` does, without the check of the whole corpus at its end."""
-    resolved = read_manifest(manifest, out=out, seed=seed, limit=limit, translator=translator)
-    report = run(
-        resolved,
-        workers=workers,
-        inline=inline,
-        address=address,
-        overwrite=overwrite,
-        retry_rejects=retry_rejects,
-        dry_run=dry_run,
-        as_json=as_json,
-    )
+    report = run(manifest, options)
     if report is None:
         return 0
-    if as_json:
-        echo_json(report.to_json())
-    else:
-        click.echo("\n".join(summary_lines(report)))
+    echo_json(report.to_json()) if options.as_json else click.echo("\n".join(summary_lines(report)))
     return exit_code(report)
 
 
-def run(
-    manifest: Manifest,
-    *,
-    workers: int | None,
-    inline: bool,
-    address: str | None,
-    overwrite: bool,
-    retry_rejects: bool,
-    dry_run: bool,
-    as_json: bool,
-) -> ConversionReport | None:
+def run(path: Path, options: RunOptions) -> ConversionReport | None:
     """Prepare and convert, or print the plan and return None for a dry run."""
-    num_workers = 1 if inline else workers or default_workers()
+    manifest = options.read_manifest(path)
     progress = frame_progress("converting")
     with prepare(manifest) as prepared:
         for line in finding_lines(prepared.findings):
             progress.warn(line)
-        if dry_run:
-            cost = estimate(prepared, num_workers=num_workers)
-            echo_json(_plan_json(prepared, cost)) if as_json else click.echo("\n".join(_plan_lines(prepared, cost)))
+        if options.dry_run:
+            cost = estimate(prepared, num_workers=options.num_workers)
+            plan = _plan_json(prepared, cost) if options.as_json else _plan_lines(prepared, cost)
+            echo_json(plan) if options.as_json else click.echo("\n".join(plan))
             return None
         return convert(
             prepared,
             out=manifest.corpus.out,
-            num_workers=num_workers,
-            inline=inline,
-            address=address,
-            overwrite=overwrite,
-            retry_rejects=retry_rejects,
+            num_workers=options.num_workers,
+            inline=options.inline,
+            address=options.address,
+            overwrite=options.overwrite,
+            retry_rejects=options.retry_rejects,
             progress=progress,
         )
 

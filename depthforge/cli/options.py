@@ -2,39 +2,65 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
 from depthforge.manifest import Manifest, load_manifest
 
-__all__ = [
-    "as_json",
-    "debug",
-    "default_workers",
-    "echo_json",
-    "limit",
-    "manifest_argument",
-    "read_manifest",
-    "run_options",
-]
-
-F = TypeVar("F", bound=Callable[..., Any])
+__all__ = ["RunOptions", "as_json", "debug", "echo_json", "run_options"]
 
 manifest_argument = click.argument("manifest", metavar="MANIFEST", type=click.Path(path_type=Path))
-limit = click.option("--limit", metavar="N", type=click.IntRange(min=1), help="Only the first N frames.")
 as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on standard output.")
 debug = click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 
 
-def run_options(command: F) -> F:
-    """Add every option of a command that runs a manifest."""
+@dataclass(frozen=True)
+class RunOptions:
+    """What the command line says of a run, over its manifest."""
+
+    out: Path | None
+    workers: int | None
+    inline: bool
+    address: str | None
+    seed: int | None
+    limit: int | None
+    translator: str | None
+    overwrite: bool
+    retry_rejects: bool
+    dry_run: bool
+    as_json: bool
+    debug: bool
+
+    @property
+    def num_workers(self) -> int:
+        """Workers of this run: one for each core that this process may use, unless said otherwise."""
+        return 1 if self.inline else self.workers or len(os.sched_getaffinity(0))
+
+    def read_manifest(self, path: Path) -> Manifest:
+        """Read the manifest and lay the command line over it."""
+        return load_manifest(path).overridden(
+            out=self.out, seed=self.seed, limit=self.limit, translator=self.translator
+        )
+
+
+def run_options(command: Callable[[Path, RunOptions], int]) -> Callable[..., int]:
+    """Add MANIFEST and every option of a command that runs one; ``command`` gets them gathered."""
+
+    @functools.wraps(command)
+    def gather(manifest: Path, **values: Any) -> int:
+        return command(manifest, RunOptions(**values))
+
+    gathered: Callable[..., int] = gather
     for option in reversed(
         (
+            manifest_argument,
             click.option("--out", metavar="DIR", type=click.Path(path_type=Path), help="Where the corpus goes."),
             click.option("--workers", metavar="N", type=click.IntRange(min=1), help="Workers; default: one per core."),
             click.option("--inline", is_flag=True, help="Run in this process, without Ray: for debugging."),
@@ -42,7 +68,7 @@ def run_options(command: F) -> F:
                 "--address", metavar="ADDRESS", envvar="RAY_ADDRESS", help="A Ray cluster; default: a local Ray."
             ),
             click.option("--seed", metavar="N", type=click.IntRange(min=0), help="Seed, over the manifest's."),
-            limit,
+            click.option("--limit", metavar="N", type=click.IntRange(min=1), help="Only the first N frames."),
             click.option("--translator", metavar="NAME", help="Another translator, with its defaults."),
             click.option("--overwrite", is_flag=True, help="Replace the corpus that is there."),
             click.option("--retry-rejects", is_flag=True, help="Try again the shards that hold rejected frames."),
@@ -53,20 +79,8 @@ def run_options(command: F) -> F:
             debug,
         )
     ):
-        command = option(command)
-    return command
-
-
-def read_manifest(
-    path: Path, *, out: Path | None, seed: int | None, limit: int | None, translator: str | None
-) -> Manifest:
-    """Read the manifest and lay the command line over it."""
-    return load_manifest(path).overridden(out=out, seed=seed, limit=limit, translator=translator)
-
-
-def default_workers() -> int:
-    """One worker for each core that this process may use."""
-    return len(os.sched_getaffinity(0))
+        gathered = option(gathered)
+    return gathered
 
 
 def echo_json(value: Any) -> None:
