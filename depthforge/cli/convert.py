@@ -43,7 +43,7 @@ def run(path: Path, options: RunOptions) -> ConversionReport | None:
         return convert(
             prepared,
             out=manifest.corpus.out,
-            num_workers=options.num_workers,
+            num_workers=options.workers,
             inline=options.inline,
             address=options.address,
             overwrite=options.overwrite,

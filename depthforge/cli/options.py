@@ -40,7 +40,7 @@ class RunOptions:
 
     @property
     def num_workers(self) -> int:
-        """Workers of this run: one for each core that this process may use, unless said otherwise."""
+        """Workers of a run on this machine: one for each core that this process may use, unless said otherwise."""
         return 1 if self.inline else self.workers or len(os.sched_getaffinity(0))
 
     def read_manifest(self, path: Path) -> Manifest:
@@ -62,7 +62,12 @@ def run_options(command: Callable[[Path, RunOptions], int]) -> Callable[..., int
         (
             manifest_argument,
             click.option("--out", metavar="DIR", type=click.Path(path_type=Path), help="Where the corpus goes."),
-            click.option("--workers", metavar="N", type=click.IntRange(min=1), help="Workers; default: one per core."),
+            click.option(
+                "--workers",
+                metavar="N",
+                type=click.IntRange(min=1),
+                help="Workers; default: one per core, here or of the cluster.",
+            ),
             click.option("--inline", is_flag=True, help="Run in this process, without Ray: for debugging."),
             click.option(
                 "--address", metavar="ADDRESS", envvar="RAY_ADDRESS", help="A Ray cluster; default: a local Ray."

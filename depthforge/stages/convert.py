@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -76,7 +77,7 @@ def convert(
     prepared: Prepared,
     *,
     out: Path,
-    num_workers: int,
+    num_workers: int | None,
     inline: bool = False,
     address: str | None = None,
     overwrite: bool = False,
@@ -85,16 +86,21 @@ def convert(
 ) -> ConversionReport:
     """Convert what is not yet committed under ``out`` and finish the corpus.
 
+    ``num_workers`` None takes every core of the cluster at ``address``, or of this machine without one.
+
     Raises CorpusMismatchError when ``out`` holds something else, CorpusBusyError when another run writes there,
     StorageError when it cannot be written, InputError when the workers would not fit into memory, IncompleteError
     when shards are missing at the end or more frames were rejected than the manifest allows.
     """
     start = time.monotonic()
-    cost = estimate(prepared, num_workers=1 if inline else num_workers, sample_frames=0)
+    local_workers = 1 if inline else num_workers or len(os.sched_getaffinity(0))
+    cost = estimate(prepared, num_workers=local_workers, sample_frames=0)
     if address is None:
         require_memory(cost)
     report = ConversionReport(str(out), prepared.info.fingerprint, findings=len(prepared.findings))
-    ray_options = RayOptions(num_workers=num_workers, address=address, worker_bytes=cost.worker_bytes)
+    ray_options = RayOptions(
+        num_workers=num_workers if address else local_workers, address=address, worker_bytes=cost.worker_bytes
+    )
     with open_for_writing(out, prepared.info, prepared.plan_file, overwrite=overwrite) as store:
         if retry_rejects:
             store.forget_rejects()

@@ -39,9 +39,12 @@ Done = Callable[["ShardReceipt | Failure"], None]
 
 @dataclass(frozen=True)
 class RayOptions:
-    """How to use Ray: workers, the address of a cluster (None: a local one for this run), limits per task."""
+    """How to use Ray: the address of a cluster (None: a local one for this run), workers, limits per task.
 
-    num_workers: int
+    ``num_workers`` None means every core: of the cluster, or of this machine.
+    """
+
+    num_workers: int | None
     address: str | None = None
     worker_bytes: int = 0
     max_retries: int = 3
@@ -66,11 +69,12 @@ def run_on_ray(
     ray = _import_ray()
     with ray_session(ray, options):
         task, shared_job = ray_task(ray, options), ray.put(job)
+        num_workers = options.num_workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
         running: dict[Any, str] = {}
         last_progress, warned = time.monotonic(), False
         exhausted = False
         while running or not exhausted:
-            while not exhausted and len(running) < 2 * options.num_workers:
+            while not exhausted and len(running) < 2 * num_workers:
                 item = next(items, None)
                 if item is None:
                     exhausted = True
