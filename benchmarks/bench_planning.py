@@ -24,7 +24,8 @@ CHILD = """
 import json, resource, sys, time
 start = time.perf_counter()
 from depthforge.manifest import parse_manifest
-from depthforge.stages.prepare import estimate, prepare
+from depthforge.stages.estimate import estimate
+from depthforge.stages.prepare import prepare
 manifest = parse_manifest(json.loads(sys.argv[1]), where="benchmark")
 with prepare(manifest) as prepared:
     cost = estimate(prepared, num_workers=2)

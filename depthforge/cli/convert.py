@@ -12,7 +12,8 @@ from depthforge.cli.options import RunOptions, echo_json, run_options
 from depthforge.cli.progress import frame_progress
 from depthforge.frame import Finding
 from depthforge.stages.convert import ConversionReport, convert
-from depthforge.stages.prepare import Estimate, Prepared, estimate, prepare
+from depthforge.stages.estimate import Estimate, estimate
+from depthforge.stages.prepare import Prepared, prepare
 
 __all__ = ["command", "exit_code", "run", "summary_lines"]
 

@@ -10,8 +10,9 @@ from typing import Any, Protocol
 
 from depthforge.corpus.store import CorpusStore, open_for_writing
 from depthforge.corpus.writer import ShardReceipt
-from depthforge.errors import IncompleteError, InputError
-from depthforge.stages.prepare import Estimate, Prepared, estimate
+from depthforge.errors import IncompleteError
+from depthforge.stages.estimate import estimate, require_memory
+from depthforge.stages.prepare import Prepared
 from depthforge.stages.runners import Failure, RayOptions, run_inline, run_on_ray
 from depthforge.stages.shards import job_of
 
@@ -115,18 +116,6 @@ def convert(
         report.rejects_by_error = dict(store.rejects_by_error())
     report.seconds = time.monotonic() - start
     return report
-
-
-def require_memory(cost: Estimate) -> None:
-    """Raise InputError when the workers of a run on this machine would not fit into its free memory."""
-    if cost.available_bytes is not None and cost.total_bytes > cost.available_bytes:
-        fitting = cost.available_bytes // cost.worker_bytes
-        raise InputError(
-            "the workers would not fit into memory",
-            expected=f"at most {cost.available_bytes / 2**30:.1f} GiB, which is free now",
-            found=f"{cost.num_workers} workers of up to {cost.worker_bytes / 2**30:.2f} GiB",
-            remedy=f"--workers {fitting}" if fitting else "a smaller corpus.shard_frames in the manifest",
-        )
 
 
 def _run(

@@ -1,24 +1,21 @@
-"""From a manifest to everything a run needs: plug-ins, schema, plan, fingerprint and what it will cost.
+"""From a manifest to everything a run needs: plug-ins, schema, plan and fingerprint.
 
-All that can be checked is checked here, before a worker starts: names, labels, the data on disk, the memory.
+All that can be checked is checked here, before a worker starts: names, labels, the data on disk.
 """
 
 from __future__ import annotations
 
-import os
 import tempfile
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
 from depthforge import registry
 from depthforge.corpus.layout import FORMAT_VERSION, CorpusInfo, SourceInfo, TranslatorInfo
-from depthforge.corpus.planned import PlanSummary, read_plan, write_plan
+from depthforge.corpus.planned import PlanSummary, write_plan
 from depthforge.corpus.schema import CorpusSchema
 from depthforge.errors import InputError, MissingLabelError, UnknownNameError
 from depthforge.frame import INTRINSICS, Finding, Frame, LabelSpec
@@ -28,13 +25,16 @@ from depthforge.seeding import fingerprint_of
 from depthforge.sources.base import Source
 from depthforge.translators.base import Translator
 
-__all__ = ["Estimate", "Prepared", "available_memory_bytes", "estimate", "prepare"]
-
-# Resident memory of a worker without a frame, rounded up from 320 to 340 MiB measured (benchmarks/bench_memory):
-# interpreter, ray, numpy, numba with compiled kernels, OpenCV, pyarrow.
-WORKER_BASE_BYTES = 400 * 2**20
-# What one frame in flight needs: its fields decoded, encoded, compressed and re-read, and float32 images between.
-FIELD_COPIES, BETWEEN_IMAGES = 6, 24
+__all__ = [
+    "Prepared",
+    "make_source",
+    "make_translator",
+    "prepare",
+    "present_labels",
+    "require_labels",
+    "required_labels",
+    "wanted_labels",
+]
 
 
 @dataclass(frozen=True)
@@ -49,35 +49,6 @@ class Prepared:
     plan_file: Path
     info: CorpusInfo
     findings: tuple[Finding, ...]
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """What a run will cost: stored bytes before compression, memory, and time if frames were sampled.
-
-    ``worker_bytes`` bounds the resident memory of one worker: a base, and one frame in flight: shards are written frame
-    by frame, so their length does not matter. ``benchmarks/bench_memory.py`` holds the bound against reality.
-    """
-
-    num_frames: int
-    num_shards: int
-    num_workers: int
-    raw_bytes: int
-    worker_bytes: int
-    available_bytes: int | None
-    seconds_per_frame: float | None
-
-    @property
-    def total_bytes(self) -> int:
-        """Memory of all workers together."""
-        return self.worker_bytes * self.num_workers
-
-    @property
-    def seconds(self) -> float | None:
-        """Expected duration with every worker busy; None when no frame could be sampled."""
-        if self.seconds_per_frame is None:
-            return None
-        return self.num_frames * self.seconds_per_frame / max(1, min(self.num_workers, self.num_shards))
 
 
 @contextmanager
@@ -148,54 +119,6 @@ def present_labels(frame: Frame) -> frozenset[str]:
     if frame.T_world_cam is not None and np.isfinite(frame.T_world_cam).all():
         present.add("T_world_cam")
     return frozenset(present)
-
-
-def estimate(prepared: Prepared, *, num_workers: int, sample_frames: int = 3) -> Estimate:
-    """Return what the run will cost, timing ``sample_frames`` frames from reading to noise (0: no timing)."""
-    schema = prepared.schema
-    image_bytes = schema.height * schema.width * 4
-    return Estimate(
-        num_frames=prepared.plan.num_frames,
-        num_shards=prepared.plan.num_shards,
-        num_workers=num_workers,
-        raw_bytes=schema.bytes_per_frame * prepared.plan.num_frames,
-        worker_bytes=WORKER_BASE_BYTES + FIELD_COPIES * schema.bytes_per_frame + BETWEEN_IMAGES * image_bytes,
-        available_bytes=available_memory_bytes(),
-        seconds_per_frame=_time_frames(prepared, sample_frames) if sample_frames else None,
-    )
-
-
-def available_memory_bytes() -> int | None:
-    """Return the memory that new processes may use: free memory, less if a cgroup allows less; None if unknown."""
-    try:
-        pages = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        with open("/proc/meminfo") as file:
-            fields = dict(line.split(":", 1) for line in file)
-        free = int(fields["MemAvailable"].split()[0]) * 1024 if "MemAvailable" in fields else pages
-    except (OSError, ValueError, KeyError):
-        return None
-    try:
-        limit = int(Path("/sys/fs/cgroup/memory.max").read_text())
-        used = int(Path("/sys/fs/cgroup/memory.current").read_text())
-    except (OSError, ValueError):  # no cgroup v2, or "max"
-        return free
-    return min(free, max(0, limit - used))
-
-
-def _time_frames(prepared: Prepared, count: int) -> float | None:
-    refs = list(islice((ref for item in read_plan(prepared.plan_file) for ref in item.frames), count + 1))
-    wanted = wanted_labels(prepared.manifest.labels, prepared.source, prepared.translator)
-    seconds = []
-    for ref in refs:
-        start = time.perf_counter()
-        try:
-            prepared.translator.translate(prepared.source.read(ref, wanted), (0, 0))
-        except InputError:
-            continue
-        seconds.append(time.perf_counter() - start)
-    prepared.source.close()
-    # The first frame compiles kernels and opens archives: it counts only when there is no other.
-    return min(seconds[1:] or seconds, default=None)
 
 
 def _schema(manifest: Manifest, source: Source, translator: Translator) -> CorpusSchema:
