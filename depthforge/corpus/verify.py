@@ -74,6 +74,7 @@ class VerifyReport:
     num_rejects: int = 0
     deep: bool = True
     with_source: bool = False
+    finished: bool = True
     problems: list[Problem] = field(default_factory=list)
 
     @property
@@ -93,7 +94,9 @@ class VerifyReport:
         lines += [f"  problem: {problem}" for problem in self.problems[:_MAX_SHOWN]]
         if len(self.problems) > _MAX_SHOWN:
             lines.append(f"  ... and {len(self.problems) - _MAX_SHOWN} more (--json lists all)")
-        if not self.ok:
+        if not self.finished:
+            lines.append("  to finish it: run the conversion again; what is committed is kept")
+        elif not self.ok:
             lines.append("  to mend: remove index/<shard>.parquet of each bad shard and run the conversion again")
         return lines
 
@@ -131,6 +134,7 @@ def verify_corpus(
 def _check_files(layout: Layout, report: VerifyReport, pool: ThreadPoolExecutor) -> None:
     """Compare every file below the root with SHA256SUMS, both ways."""
     if not layout.sums.exists():
+        report.finished = False
         report.problems.append(Problem("SHA256SUMS", "missing: the corpus is not finished"))
         return
     expected: dict[str, str] = {}
