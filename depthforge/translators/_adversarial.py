@@ -1,0 +1,75 @@
+"""Adversarial losses on patch logits, and the pool of past images that CycleGAN's discriminators learn from.
+
+``lsgan`` is what DCL, CUT and CycleGAN train with: squared distance to 1 for real and 0 for fake, whose gradient does
+not vanish where the discriminator is sure. DCL's paper writes the logarithmic loss (equation 2), ``vanilla`` here; its
+code uses lsgan. Every generator loss but that of ``wgangp`` asks for "real" instead of against "fake", which makes
+``vanilla`` and ``nonsaturating`` the same function; both names are kept because manifests of the field use both.
+
+Sources: Mao et al., "Least squares generative adversarial networks", ICCV 2017; Goodfellow et al., NeurIPS 2014;
+Arjovsky et al., "Wasserstein generative adversarial networks", ICML 2017; Shrivastava et al., "Learning from simulated
+and unsupervised images through adversarial training", CVPR 2017 (the pool).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+__all__ = ["GanLoss", "ImagePool", "discriminator_loss", "generator_loss"]
+
+GanLoss = Literal["lsgan", "vanilla", "wgangp", "nonsaturating"]
+
+
+def discriminator_loss(real: Tensor, fake: Tensor, loss: GanLoss = "lsgan") -> Tensor:
+    """Return half the sum of the losses on logits for real and fake images, each a mean over its patches.
+
+    ``wgangp`` is the Wasserstein term alone, without the gradient penalty.
+    """
+    return (_towards(real, True, loss) + _towards(fake, False, loss)) / 2
+
+
+def generator_loss(fake: Tensor, loss: GanLoss = "lsgan") -> Tensor:
+    """Return the loss of a generator whose images got the logits ``fake``: as if they were to be called real."""
+    return _towards(fake, True, loss)
+
+
+def _towards(logits: Tensor, real: bool, loss: GanLoss) -> Tensor:
+    sign = -1.0 if real else 1.0
+    match loss:
+        case "lsgan":
+            return ((logits - float(real)) ** 2).mean()
+        case "vanilla" | "nonsaturating":
+            return functional.softplus(sign * logits).mean()
+        case "wgangp":
+            return sign * logits.mean()
+
+
+class ImagePool:
+    """Up to ``size`` generated images: a discriminator that sees old ones too does not chase the generator in circles.
+
+    ``images`` (detached, (1, C, H, W) each) is its whole state. Size 0 passes images through.
+    """
+
+    def __init__(self, size: int = 50) -> None:
+        self.size = size
+        self.images: list[Tensor] = []
+
+    def exchange(self, fresh: Tensor, random: torch.Generator) -> Tensor:
+        """Return, for each image of ``fresh`` (B, C, H, W), itself or, half the time, a stored one that it replaces.
+
+        The answer is detached. Until the pool is full an image is stored and returned.
+        """
+        return torch.cat([self._exchange_one(image[None], random) for image in fresh.detach()])
+
+    def _exchange_one(self, image: Tensor, random: torch.Generator) -> Tensor:
+        if len(self.images) < self.size:
+            self.images.append(image)
+            return image
+        if self.size == 0 or torch.rand((), generator=random) <= 0.5:
+            return image
+        place = int(torch.randint(self.size, (), generator=random))
+        stored, self.images[place] = self.images[place], image
+        return stored
