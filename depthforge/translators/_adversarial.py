@@ -18,25 +18,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["GanLoss", "ImagePool", "discriminator_loss", "generator_loss"]
+__all__ = ["GanLoss", "ImagePool", "adversarial_loss"]
 
 GanLoss = Literal["lsgan", "vanilla", "wgangp", "nonsaturating"]
 
 
-def discriminator_loss(real: Tensor, fake: Tensor, loss: GanLoss = "lsgan") -> Tensor:
-    """Return half the sum of the losses on logits for real and fake images, each a mean over its patches.
+def adversarial_loss(logits: Tensor, loss: GanLoss = "lsgan", *, real: bool) -> Tensor:
+    """Return the mean loss of calling the patches behind ``logits`` real, or fake.
 
-    ``wgangp`` is the Wasserstein term alone, without the gradient penalty.
+    A discriminator minimises half of ``real`` on real images plus half of fake on generated ones; a generator
+    minimises ``real`` on its own. ``wgangp`` is the Wasserstein term alone, without the gradient penalty.
     """
-    return (_towards(real, True, loss) + _towards(fake, False, loss)) / 2
-
-
-def generator_loss(fake: Tensor, loss: GanLoss = "lsgan") -> Tensor:
-    """Return the loss of a generator whose images got the logits ``fake``: as if they were to be called real."""
-    return _towards(fake, True, loss)
-
-
-def _towards(logits: Tensor, real: bool, loss: GanLoss) -> Tensor:
     sign = -1.0 if real else 1.0
     match loss:
         case "lsgan":

@@ -8,9 +8,7 @@ from typing import get_args
 import pytest
 import torch
 
-from depthforge.translators._adversarial import GanLoss, ImagePool, discriminator_loss, generator_loss
-
-REAL, FAKE = torch.tensor([[2.0, -1.0]]), torch.tensor([[0.5, 3.0]])
+from depthforge.translators._adversarial import GanLoss, ImagePool, adversarial_loss
 
 
 def log_sigmoid(x: float) -> float:
@@ -18,35 +16,27 @@ def log_sigmoid(x: float) -> float:
 
 
 @pytest.mark.parametrize(
-    ("loss", "discriminator", "generator"),
+    ("loss", "as_real", "as_fake"),
     [
-        ("lsgan", ((1 + 4) / 2 + (0.25 + 9) / 2) / 2, (0.25 + 4) / 2),
-        ("wgangp", (-0.5 + 1.75) / 2, -1.75),
-        (
-            "vanilla",
-            -(log_sigmoid(2) + log_sigmoid(-1) + log_sigmoid(-0.5) + log_sigmoid(-3)) / 4,
-            -(log_sigmoid(0.5) + log_sigmoid(3)) / 2,
-        ),
+        ("lsgan", (1 + 4) / 2, (4 + 1) / 2),
+        ("wgangp", -0.5, 0.5),
+        ("vanilla", -(log_sigmoid(2) + log_sigmoid(-1)) / 2, -(log_sigmoid(-2) + log_sigmoid(1)) / 2),
+        ("nonsaturating", -(log_sigmoid(2) + log_sigmoid(-1)) / 2, -(log_sigmoid(-2) + log_sigmoid(1)) / 2),
     ],
 )
-def test_formulas(loss: GanLoss, discriminator: float, generator: float) -> None:
-    assert discriminator_loss(REAL, FAKE, loss).item() == pytest.approx(discriminator)
-    assert generator_loss(FAKE, loss).item() == pytest.approx(generator)
+def test_formulas(loss: GanLoss, as_real: float, as_fake: float) -> None:
+    logits = torch.tensor([[2.0, -1.0]])
+    assert adversarial_loss(logits, loss, real=True).item() == pytest.approx(as_real)
+    assert adversarial_loss(logits, loss, real=False).item() == pytest.approx(as_fake)
 
 
 @pytest.mark.parametrize("loss", get_args(GanLoss))
-def test_both_sides_pull_their_own_way(loss: GanLoss) -> None:
-    real, fake = torch.zeros(1, requires_grad=True), torch.zeros(1, requires_grad=True)
-    discriminator_loss(real, fake, loss).backward()  # type: ignore[no-untyped-call]
-    assert real.grad is not None
-    assert fake.grad is not None
-    # lsgan's target for fake is 0: no pull there.
-    assert real.grad.item() < 0
-    assert fake.grad.item() == 0 if loss == "lsgan" else fake.grad.item() > 0
-    lone = torch.zeros(1, requires_grad=True)
-    generator_loss(lone, loss).backward()  # type: ignore[no-untyped-call]
-    assert lone.grad is not None
-    assert lone.grad.item() < 0
+@pytest.mark.parametrize("real", [True, False])
+def test_logits_are_pulled_to_their_side(loss: GanLoss, real: bool) -> None:
+    logits = torch.tensor([0.5], requires_grad=True)
+    adversarial_loss(logits, loss, real=real).backward()  # type: ignore[no-untyped-call]
+    assert logits.grad is not None
+    assert (logits.grad.item() < 0) == real
 
 
 def images(first: int, count: int) -> torch.Tensor:

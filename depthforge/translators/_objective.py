@@ -1,0 +1,111 @@
+"""What a training loop needs from a method: its networks, their optimisers, and one step.
+
+The loop owns everything else (batches, epochs, learning rates, checkpoints, devices of a cluster) and is the same for
+every translator. A step is not a loss to be minimised, since the players of an adversarial method take turns; so the
+order of passes and updates belongs to the method, and with it which batch norm statistics each pass sees.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from itertools import chain
+from typing import Any, NamedTuple
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+from torch.optim import Adam
+
+from depthforge.networks.initialise import initialise
+from depthforge.translators._adversarial import GanLoss
+
+__all__ = ["Batch", "Objective", "ObjectiveConfig", "descend", "frozen"]
+
+
+class Batch(NamedTuple):
+    """Clean and real images, unpaired, each (B, C, H, W) float32 in [0, 1] with 0 for holes: depth, then colour."""
+
+    clean: Tensor
+    real: Tensor
+
+
+class ObjectiveConfig(BaseModel):
+    """What every adversarial method is configured by; the defaults are those of the published DCL code."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    width: int = Field(default=32, gt=0, description="channels of the first layer of each network")
+    gan: GanLoss = Field(default="lsgan", description="adversarial loss")
+    gan_weight: float = Field(default=1.0, ge=0, description="weight of the generator's adversarial loss")
+    learning_rate: float = Field(default=2e-4, gt=0, description="Adam's step size")
+    betas: tuple[float, float] = Field(default=(0.5, 0.999), description="Adam's decay of the two moments")
+
+    def adam(self, networks: Iterable[nn.Module]) -> Adam:
+        """Return an optimiser of all weights of ``networks``."""
+        weights = chain.from_iterable(network.parameters() for network in networks)
+        return Adam(weights, lr=self.learning_rate, betas=self.betas)
+
+
+class Objective(ABC):
+    """The networks of a method, in training mode, with their optimisers and one optimisation step.
+
+    ``random`` is a CPU generator that the caller seeds: it draws the initial weights, in the order of ``networks``,
+    then whatever the steps draw, and nothing else is random. It is part of the state, so a run resumed from
+    ``state_dict`` equals the uninterrupted one.
+    """
+
+    def __init__(
+        self, networks: Mapping[str, nn.Module], random: torch.Generator, device: torch.device | str = "cpu"
+    ) -> None:
+        self.networks = dict(networks)
+        self.optimisers: dict[str, torch.optim.Optimizer] = {}
+        self.random = random
+        for network in self.networks.values():
+            initialise(network, random)
+            network.to(device).train()
+
+    @abstractmethod
+    def step(self, batch: Batch) -> dict[str, Tensor]:
+        """Update every network once and return the losses, weighted, as detached scalars on the device.
+
+        Reading one waits for the device: the caller decides how often.
+        """
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything that the next step depends on."""
+        return {
+            "networks": {name: network.state_dict() for name, network in self.networks.items()},
+            "optimisers": {name: optimiser.state_dict() for name, optimiser in self.optimisers.items()},
+            "random": self.random.get_state(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from a ``state_dict``; one of another method or configuration is torch's error or a KeyError."""
+        for name, network in self.networks.items():
+            network.load_state_dict(state["networks"][name])
+        for name, optimiser in self.optimisers.items():
+            optimiser.load_state_dict(state["optimisers"][name])
+        self.random.set_state(state["random"])
+
+
+@contextmanager
+def frozen(*networks: nn.Module) -> Iterator[None]:
+    """Passes within give the weights of ``networks`` no gradient, while their inputs still get theirs."""
+    for network in networks:
+        network.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for network in networks:
+            network.requires_grad_(True)
+
+
+def descend(loss: Tensor, *optimisers: torch.optim.Optimizer) -> None:
+    """One step of each of ``optimisers`` down the gradient of ``loss`` alone."""
+    for optimiser in optimisers:
+        optimiser.zero_grad()
+    loss.backward()  # type: ignore[no-untyped-call]
+    for optimiser in optimisers:
+        optimiser.step()

@@ -1,0 +1,195 @@
+"""One step of each objective: what it reports, what it changes, what it leaves alone, and that it resumes exactly."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from depthforge.errors import InputError
+from depthforge.translators._contrastive import differential_losses, layer_mean, patch_losses
+from depthforge.translators._cycle import CycleGan, CycleGanConfig
+from depthforge.translators._objective import Batch, Objective, descend, frozen
+from depthforge.translators._one_way import Cut, CutConfig, Dcl, DclConfig
+
+SMALL = {"width": 4}
+
+
+@pytest.fixture(autouse=True)
+def few_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+OBJECTIVES: dict[str, Callable[[], Objective]] = {
+    "dcl": lambda: Dcl(DclConfig(**SMALL, num_vectors=32), seeded()),
+    "dcl trained head": lambda: Dcl(DclConfig(**SMALL, head="trained", pair_sampling="gaussian"), seeded()),
+    "dcl paper's negatives": lambda: Dcl(DclConfig(**SMALL, num_vectors=8, negatives="same_anchor"), seeded()),
+    "dcl with rgb": lambda: Dcl(DclConfig(**SMALL, with_rgb=True), seeded()),
+    "cut": lambda: Cut(CutConfig(**SMALL, num_vectors=32), seeded()),
+    "cyclegan": lambda: CycleGan(CycleGanConfig(**SMALL, pool_size=3), seeded()),
+}
+
+
+@pytest.fixture(params=OBJECTIVES)
+def objective(request: pytest.FixtureRequest) -> Objective:
+    return OBJECTIVES[request.param]()
+
+
+def batch_for(objective: Objective, seed: int = 0, side: int = 32) -> Batch:
+    random = seeded(seed)
+    channels = objective.networks["generator"].in_channels
+    clean, real = (torch.rand(2, channels, side, side, generator=random) for _ in range(2))
+    return Batch(clean, real * (real[:, :1] > 0.2))
+
+
+def weights(objective: Objective) -> dict[str, list[Tensor]]:
+    return {name: [p.detach().clone() for p in net.parameters()] for name, net in objective.networks.items()}
+
+
+def test_step_changes_what_learns_and_nothing_else(objective: Objective) -> None:
+    before = weights(objective)
+    losses = objective.step(batch_for(objective))
+    for name, after in weights(objective).items():
+        changed = [not torch.equal(a, b) for a, b in zip(after, before[name], strict=True)]
+        if name == "heads" and "heads" not in objective.optimisers:
+            assert not any(changed)
+        else:
+            assert all(changed)
+    assert all(loss.ndim == 0 and not loss.requires_grad and loss.isfinite() for loss in losses.values())
+    terms = [loss for name, loss in losses.items() if name != "generator" and "discriminator" not in name]
+    assert losses["generator"].item() == pytest.approx(sum(term.item() for term in terms), rel=1e-5)
+
+
+def test_a_resumed_run_equals_the_uninterrupted_one(objective: Objective, request: pytest.FixtureRequest) -> None:
+    name = request.node.callspec.params["objective"]
+    batches = [batch_for(objective, seed) for seed in range(4)]
+    for batch in batches[:2]:
+        objective.step(batch)
+    resumed = OBJECTIVES[name]()
+    resumed.load_state_dict(copy.deepcopy(objective.state_dict()))
+    for batch in batches[2:]:
+        expected, found = objective.step(batch), resumed.step(batch)
+        assert found == expected
+    for a, b in zip(resumed.networks.values(), objective.networks.values(), strict=True):
+        assert all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
+
+
+def test_global_random_state_is_not_read(objective: Objective) -> None:
+    again = copy.deepcopy(objective.state_dict())
+    expected = objective.step(batch_for(objective))
+    torch.manual_seed(99)
+    objective.load_state_dict(again)
+    assert objective.step(batch_for(objective)) == expected
+
+
+@torch.no_grad()
+def test_dcl_losses_are_the_formulas() -> None:
+    dcl = Dcl(DclConfig(**SMALL, num_vectors=16), seeded())
+    batch = batch_for(dcl)
+    reference = copy.deepcopy(dcl)
+    with torch.enable_grad():
+        found = dcl.step(batch)
+
+    fake, same = reference.generator(torch.cat(batch)).chunk(2)
+    on_fake, on_real = reference.discriminator(fake), reference.discriminator(batch.real)
+    assert found["discriminator_fake"] == pytest.approx((on_fake**2).mean().item(), rel=1e-4)
+    assert found["discriminator_real"] == pytest.approx(((on_real - 1) ** 2).mean().item(), rel=1e-4)
+    # The generator hears the discriminator of after its update.
+    assert found["gan"] == pytest.approx(((dcl.discriminator(fake) - 1) ** 2).mean().item(), rel=1e-4)
+    assert found["identity"] == pytest.approx((same - batch.real).abs().mean().item(), rel=1e-4)
+    query, key = reference.generator.encode(fake), reference.generator.encode(batch.clean)
+    contrast = layer_mean(differential_losses(query, key, reference.draw(key), reference.heads))
+    assert found["contrast"] == pytest.approx(1.5 * contrast.item(), rel=1e-4)
+
+
+@torch.no_grad()
+def test_cut_contrasts_are_averaged_over_both_domains() -> None:
+    cut = Cut(CutConfig(**SMALL, num_vectors=16), seeded())
+    batch = batch_for(cut)
+    reference = copy.deepcopy(cut)
+    with torch.enable_grad():
+        found = cut.step(batch)
+    fake, same = reference.generator(torch.cat(batch)).chunk(2)
+    for name, generated, source in (("contrast", fake, batch.clean), ("identity_contrast", same, batch.real)):
+        query, key = reference.generator.encode(generated), reference.generator.encode(source)
+        expected = layer_mean(patch_losses(query, key, reference.draw(key), reference.heads)) / 2
+        assert found[name] == pytest.approx(expected.item(), rel=1e-4)
+
+
+@torch.no_grad()
+def test_cyclegan_losses_are_the_formulas() -> None:
+    cyclegan = CycleGan(CycleGanConfig(**SMALL), seeded())
+    batch = batch_for(cyclegan)
+    there, back = (copy.deepcopy(cyclegan.networks[name]) for name in ("generator", "inverse"))
+    judge = copy.deepcopy(cyclegan.clean_discriminator)
+    with torch.enable_grad():
+        found = cyclegan.step(batch)
+    noisy, cleaned = there(batch.clean), back(batch.real)
+    expected = {
+        "cycle_clean": 10 * functional.l1_loss(back(noisy), batch.clean),
+        "cycle_real": 10 * functional.l1_loss(there(cleaned), batch.real),
+        "identity_real": 5 * functional.l1_loss(there(batch.real), batch.real),
+        "identity_clean": 5 * functional.l1_loss(back(batch.clean), batch.clean),
+        # The generators hear the discriminators of before their update.
+        "gan_clean": ((judge(cleaned) - 1) ** 2).mean(),
+        "clean_discriminator_fake": (judge(cleaned) ** 2).mean(),
+    }
+    for name, value in expected.items():
+        assert found[name] == pytest.approx(value.item(), rel=1e-4), name
+
+
+def test_cyclegan_fills_its_pools() -> None:
+    cyclegan = CycleGan(CycleGanConfig(**SMALL, pool_size=3), seeded())
+    for seed in range(2):
+        cyclegan.step(batch_for(cyclegan, seed))
+    assert [len(pool.images) for pool in cyclegan.pools.values()] == [3, 3]
+    assert not any(image.requires_grad for pool in cyclegan.pools.values() for image in pool.images)
+
+
+def test_cyclegan_is_depth_only() -> None:
+    cyclegan = CycleGan(CycleGanConfig(**SMALL), seeded())
+    with pytest.raises(InputError, match="does not fit"):
+        cyclegan.step(Batch(torch.zeros(1, 4, 32, 32), torch.zeros(1, 4, 32, 32)))
+
+
+def test_clean_and_real_may_differ_in_number() -> None:
+    dcl = OBJECTIVES["dcl"]()
+    clean, real = batch_for(dcl)
+    assert dcl.step(Batch(clean, real[:1]))["generator"].isfinite()
+
+
+def test_same_seed_same_networks_whatever_the_global_state() -> None:
+    torch.manual_seed(1)
+    one = weights(OBJECTIVES["cut"]())
+    torch.manual_seed(2)
+    two = weights(OBJECTIVES["cut"]())
+    assert all(torch.equal(a, b) for name in one for a, b in zip(one[name], two[name], strict=True))
+
+
+def test_frozen_network_passes_gradients_through_but_takes_none() -> None:
+    network, x = nn.Linear(2, 1), torch.ones(1, 2, requires_grad=True)
+    with frozen(network):
+        y = network(x)
+    y.sum().backward()
+    assert x.grad is not None
+    assert network.weight.grad is None
+    assert network.weight.requires_grad
+
+
+def test_descent_forgets_earlier_gradients() -> None:
+    weight = nn.Parameter(torch.tensor(1.0))
+    optimiser = torch.optim.SGD([weight], lr=0.1)
+    (100 * weight).backward()  # type: ignore[no-untyped-call]
+    descend(2 * weight, optimiser)
+    assert weight.item() == pytest.approx(0.8)
