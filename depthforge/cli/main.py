@@ -22,6 +22,7 @@ COMMANDS = {
     "convert": "Run the conversion stage alone.",
     "verify": "Say whether a corpus is whole, bit for bit.",
     "inspect": "Show what a corpus holds: units, fields, counts, statistics, pictures.",
+    "evaluate": "Say in numbers how close a corpus is to real scans.",
     "sample": "Write procedural scenes in a data set's own layout.",
     "list": "List sources, translators and sample layouts, or print the manifest's JSON Schema.",
 }

@@ -1,0 +1,73 @@
+"""What realism is measured on: depth with its validity and camera, from anything that yields frames.
+
+Frames are taken evenly spaced in key order, so that the first and the second half of a set are different stretches
+of a recording.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from depthforge.corpus.reader import CorpusFrame, CorpusReader
+from depthforge.errors import InputError
+from depthforge.frame import INTRINSICS, BoolImage, Camera, DepthImage
+from depthforge.sources.base import Source
+
+__all__ = ["DepthView", "clean_views", "evenly_spaced", "noisy_views", "source_views"]
+
+
+class DepthView(NamedTuple):
+    """One depth image: ``depth_m`` (H, W) float32 planar z in metres, read only where ``valid`` (H, W) bool.
+
+    ``clean`` is what the same frame would be without noise, as (depth_m, valid), where that is known.
+    """
+
+    depth_m: DepthImage
+    valid: BoolImage
+    camera: Camera
+    clean: tuple[DepthImage, BoolImage] | None = None
+
+
+def evenly_spaced(total: int, count: int) -> list[int]:
+    """Return at most ``count`` different positions out of ``total``, the first and the last among them."""
+    return np.unique(np.linspace(0, total - 1, min(count, total)).round().astype(int)).tolist() if total else []
+
+
+def noisy_views(corpus: Path, count: int) -> Iterator[DepthView]:
+    """Yield the noisy depth of ``count`` frames of a corpus, clean depth beside it; InputError when it has none."""
+    for frame in _corpus_frames(corpus, count):
+        clean = (frame.clean_depth_m, frame.clean_valid)
+        yield DepthView(frame.noisy_depth_m, frame.noisy_valid, _camera(frame), clean)
+
+
+def clean_views(corpus: Path, count: int) -> Iterator[DepthView]:
+    """Yield the clean depth of the same frames as :func:`noisy_views`."""
+    for frame in _corpus_frames(corpus, count):
+        yield DepthView(frame.clean_depth_m, frame.clean_valid, _camera(frame))
+
+
+def source_views(source: Source, count: int) -> Iterator[DepthView]:
+    """Yield ``count`` frames of a source as they are, evenly spaced in key order; no corpus is written."""
+    references = list(source.frames())
+    for place in evenly_spaced(len(references), count):
+        frame = source.read(references[place], frozenset())
+        yield DepthView(frame.depth_m, frame.valid, frame.camera)
+
+
+def _corpus_frames(corpus: Path, count: int) -> Iterator[CorpusFrame]:
+    reader = CorpusReader(corpus)
+    if not len(reader):
+        raise InputError("the corpus holds no frame yet", where=corpus)
+    in_key_order = sorted(range(len(reader)), key=reader.key)
+    for place in evenly_spaced(len(reader), count):
+        yield reader.read(in_key_order[place], labels=[INTRINSICS.name])
+
+
+def _camera(frame: CorpusFrame) -> Camera:
+    K = frame.labels[INTRINSICS.name]
+    height, width = frame.noisy_depth_m.shape
+    return Camera(float(K[0, 0]), float(K[1, 1]), float(K[0, 2]), float(K[1, 2]), width, height)

@@ -1,0 +1,81 @@
+"""``depthforge evaluate`` as a user meets it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from depthforge.cli.main import main
+from depthforge.manifest import Manifest
+from tests.stages.runs import TINY, run
+
+
+@pytest.fixture(scope="module")
+def corpora(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two corpora of procedural rooms, `noisy` and `real` (other rooms), and the manifest of the latter."""
+    root = tmp_path_factory.mktemp("evaluate")
+    for name, seed in (("noisy", 0), ("real", 1)):
+        block: dict[str, Any] = {**TINY, "name": name, "seed": seed}
+        block["corpus"] = {"out": str(root / name), "shard_frames": 4}
+        block["source"] = {**TINY["source"], "seed": seed}
+        (root / f"{name}.yaml").write_text(yaml.safe_dump(block))
+        run(Manifest.model_validate(block))
+    return root
+
+
+def call(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as ended:
+        main(["evaluate", *map(str, arguments)])
+    captured = capsys.readouterr()
+    assert isinstance(ended.value.code, int)
+    return ended.value.code, captured.out, captured.err
+
+
+def test_one_table_with_clean_noisy_and_real(corpora: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = call(capsys, corpora / "noisy", "--real", corpora / "real", "--frames", 4)
+    assert code == 0
+    for word in ("clean", "noisy", "real, held out", "floor", "holes", "noise against depth", "AUC"):
+        assert word in out, word
+
+
+def test_json_says_the_same_on_every_run(corpora: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = (corpora / "noisy", "--real", corpora / "real", "--frames", 4, "--json")
+    code, out, _ = call(capsys, *arguments)
+    assert (code, out) == call(capsys, *arguments)[:2]
+    found = json.loads(out)
+    assert {name: sample["num_frames"] for name, sample in found["samples"].items()} == {
+        "clean": 4,
+        "noisy": 4,
+        "real, held out": 4,
+        "real": 4,
+    }
+
+
+def test_a_manifest_reads_the_scans_where_they_lie(corpora: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = call(capsys, corpora / "noisy", "--real", corpora / "real.yaml", "--frames", 2, "--json")
+    assert code == 0
+    # A procedural source has no noise of its own: its frames are the clean ones.
+    holes = next(figure for figure in json.loads(out)["figures"] if figure["name"] == "holes")
+    assert holes["values"]["real"] < holes["values"]["noisy"]
+
+
+@pytest.mark.parametrize("missing", ["corpus", "real"])
+def test_what_is_not_there_is_one_clear_message(
+    corpora: Path, capsys: pytest.CaptureFixture[str], missing: str
+) -> None:
+    corpus = corpora / ("nowhere" if missing == "corpus" else "noisy")
+    real = corpora / ("nowhere.yaml" if missing == "real" else "real")
+    code, out, err = call(capsys, corpus, "--real", real)
+    assert (code, out) == (3, "")
+    assert "nowhere" in err
+    assert "Traceback" not in err
+
+
+def test_real_scans_are_required(corpora: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = call(capsys, corpora / "noisy")
+    assert code == 2
+    assert "--real" in err
