@@ -43,7 +43,7 @@ class OneWayConfig(ObjectiveConfig):
     """What DCL and CUT share."""
 
     with_rgb: bool = Field(default=False, description="condition on colour: images of 4 channels, depth, b, g, r")
-    head: Literal["frozen", "trained"] = Field(description="whether the heads of the contrast learn")
+    head: Literal["frozen", "trained"] = Field(default="frozen", description="whether the heads of the contrast learn")
     head_width: int = Field(default=128, gt=0, description="dimensions of the space that vectors are compared in")
     num_vectors: int = Field(default=256, gt=1, description="vectors compared for each image and layer, at most")
     temperature: float = Field(default=0.07, gt=0, description="temperature of the contrast")
@@ -52,11 +52,10 @@ class OneWayConfig(ObjectiveConfig):
 class DclConfig(OneWayConfig):
     """DCL; the defaults reproduce the published code.
 
-    There the heads never learn: its optimiser step asks for a head of another name. The contrast is then taken in a
+    There the heads never learn, since its optimiser step asks for a head of another name: the contrast is taken in a
     fixed random projection.
     """
 
-    head: Literal["frozen", "trained"] = Field(default="frozen", description="whether the heads of the contrast learn")
     contrast_weight: float = Field(default=1.5, ge=0, description="weight of the contrast, alpha in the paper")
     identity_weight: float = Field(default=1.0, ge=0, description="weight of |G(real) - real|, beta in the paper")
     negatives: Negatives = Field(default="same_image", description="what a pair is told apart from")
