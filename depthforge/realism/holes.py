@@ -4,7 +4,7 @@ Sizes are those of 4-connected components, in octaves of their area and weighted
 pixels matter less to a network than one lost table top. A depth edge is where neighbours differ by more than 5 %
 after each hole took the depth of the nearest measurement. A shadow is a hole pixel whose row is bounded by depths
 that differ by as much: a structured-light or stereo sensor leaves them on one side of near objects only, the side
-away from its second eye. 640x480 on one core: 12 ms.
+away from its second eye. 640x480 on one core: 11 ms.
 """
 
 from __future__ import annotations

@@ -14,8 +14,8 @@ scene weighs no more than a strong error. On these features
 
 A raw-pixel linear classifier is blind here (noise has no sign), and a small network needs a GPU, hours and a seed to
 argue about. Both statistics also see the scene: two rooms under one sensor are told apart, so read them beside the
-floor, and compare candidates of one scene with each other. Features cost 4 ms a 640x480 frame; a test of 30 against
-30 frames of 16 patches 0.1 s.
+floor, and compare candidates of one scene with each other. Features cost 4 ms a 640x480 frame; a test of 100
+against 100 frames of 16 patches 0.1 s.
 
 Sources: Lopez-Paz and Oquab, "Revisiting classifier two-sample tests", ICLR 2017; Gretton et al., "A kernel
 two-sample test", JMLR 13, 2012.

@@ -42,6 +42,13 @@ def test_one_table_with_clean_noisy_and_real(corpora: Path, capsys: pytest.Captu
         assert word in out, word
 
 
+def test_real_scans_have_no_clean_depth_to_be_off(corpora: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = call(capsys, corpora / "noisy", "--real", corpora / "real", "--frames", 2, "--json")
+    figure = next(f for f in json.loads(out)["figures"] if f["name"] == "normals off clean, median")
+    assert figure["values"]["noisy"] > 0
+    assert figure["values"]["real"] is None
+
+
 def test_json_says_the_same_on_every_run(corpora: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = (corpora / "noisy", "--real", corpora / "real", "--frames", 4, "--json")
     code, out, _ = call(capsys, *arguments)

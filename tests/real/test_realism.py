@@ -9,7 +9,8 @@ import pytest
 
 from depthforge.frame import Frame
 from depthforge.manifest import Manifest, load_manifest
-from depthforge.realism.compare import HELD_OUT, REFERENCE, Comparison, compare, describe
+from depthforge.realism.compare import HELD_OUT, REFERENCE, Comparison, compare
+from depthforge.realism.describe import describe
 from depthforge.realism.views import DepthView, source_views
 from depthforge.seeding import frame_words
 from depthforge.stages.prepare import make_source, make_translator
@@ -44,33 +45,32 @@ def _manifest(path: Path, data: Path) -> Manifest:
         return load_manifest(path)
 
 
-def values(comparison: Comparison, name: str) -> dict[str, float]:
-    figure = next(f for f in (*comparison.figures, *comparison.distances) if f.name == name)
-    return {key: value for key, value in figure.values.items() if value is not None}
-
-
 def test_the_kinect_is_near_itself(comparison: Comparison) -> None:
-    assert values(comparison, "noise against depth")[HELD_OUT] < 0.3
-    assert values(comparison, "step against depth")[HELD_OUT] < 0.2
-    assert values(comparison, "holes a frame, Wasserstein")[HELD_OUT] < 4
-    assert values(comparison, "roughness, Wasserstein")[HELD_OUT] < 2
-    assert values(comparison, "patches told apart, AUC")[HELD_OUT] == pytest.approx(0.5, abs=0.15)
-    assert values(comparison, "p")[HELD_OUT] > 0.05
+    assert comparison.value("noise against depth", HELD_OUT) < 0.3
+    assert comparison.value("step against depth", HELD_OUT) < 0.2
+    assert comparison.value("holes a frame, Wasserstein", HELD_OUT) < 4
+    assert comparison.value("roughness, Wasserstein", HELD_OUT) < 2
+    assert comparison.value("patches told apart, AUC", HELD_OUT) == pytest.approx(0.5, abs=0.15)
+    assert comparison.value("patches, MMD, p", HELD_OUT) > 0.05
 
 
 def test_the_kinect_has_the_steps_and_the_holes_that_are_known_of_it(comparison: Comparison) -> None:
     """About 272 distinct depths; z^2 / (8 * 585 px * 75 mm): 8.2 mm at 1.7 m, 16.2 mm at 2.4 m; 11 % holes."""
-    assert values(comparison, "distinct depths in a frame")[REFERENCE] == pytest.approx(272, rel=0.15)
-    assert values(comparison, "step at 1.4 to 2 m")[REFERENCE] == pytest.approx(8.2, abs=1.5)
-    assert values(comparison, "step at 2 to 2.8 m")[REFERENCE] == pytest.approx(16.2, abs=1.5)
-    assert values(comparison, "holes")[REFERENCE] == pytest.approx(11, abs=2)
+    assert comparison.value("distinct depths in a frame", REFERENCE) == pytest.approx(272, rel=0.15)
+    assert comparison.value("step at 1.4 to 2 m", REFERENCE) == pytest.approx(8.2, abs=1.5)
+    assert comparison.value("step at 2 to 2.8 m", REFERENCE) == pytest.approx(16.2, abs=1.5)
+    assert comparison.value("holes", REFERENCE) == pytest.approx(11, abs=2)
 
 
 def test_clean_depth_is_far_and_simulated_depth_is_nearer_in_its_noise(comparison: Comparison) -> None:
-    for name in ("noise against depth", "step against depth", "roughness, Wasserstein", "holes a frame, Wasserstein"):
-        found = values(comparison, name)
-        assert found[HELD_OUT] < found["simulated"] < found["clean"], name
-    assert values(comparison, "noise against depth")["clean"] > 3
-    assert values(comparison, "patches told apart, AUC")["clean"] > 0.95
-    mmd = values(comparison, "patches, MMD squared x 1000")
-    assert mmd[HELD_OUT] < mmd["simulated"] < mmd["clean"]
+    for figure in (
+        "noise against depth",
+        "step against depth",
+        "roughness, Wasserstein",
+        "holes a frame, Wasserstein",
+        "patches, MMD squared x 1000",
+    ):
+        floor, simulated, clean = (comparison.value(figure, name) for name in (HELD_OUT, "simulated", "clean"))
+        assert floor < simulated < clean, figure
+    assert comparison.value("noise against depth", "clean") > 3
+    assert comparison.value("patches told apart, AUC", "clean") > 0.95

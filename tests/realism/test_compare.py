@@ -11,17 +11,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from depthforge.errors import InputError, MissingDataError
+from depthforge.errors import FrameError, InputError, MissingDataError, UnknownNameError
 from depthforge.frame import Camera
 from depthforge.realism.compare import (
     HELD_OUT,
     REFERENCE,
     Comparison,
     compare,
-    describe,
     evaluate_corpus,
     wasserstein,
 )
+from depthforge.realism.describe import describe
 from depthforge.realism.views import DepthView, evenly_spaced
 from tests.realism.scenes import correlated, view, wall
 
@@ -41,19 +41,15 @@ def comparison() -> Comparison:
     return compare({"clean": clean, "louder": louder}, describe(sensor(range(16))))
 
 
-def value(comparison: Comparison, figure: str, name: str) -> float | None:
-    return next(f for f in (*comparison.figures, *comparison.distances) if f.name == figure).values[name]
-
-
 def test_figures_are_those_of_the_sensor(comparison: Comparison) -> None:
-    assert value(comparison, "holes", REFERENCE) == pytest.approx(5, abs=0.5)
-    assert value(comparison, "holes", "louder") == pytest.approx(10, abs=1)
-    assert value(comparison, "hole size, median by area", REFERENCE) == 64
-    assert value(comparison, "noise at 1.4 to 2 m", REFERENCE) == pytest.approx(4, rel=0.05)
-    assert value(comparison, "noise at 1.4 to 2 m", "louder") == pytest.approx(8, rel=0.05)
-    assert value(comparison, "noise correlation along x", HELD_OUT) == pytest.approx(2, rel=0.1)
-    assert value(comparison, "holes", "clean") == 0
-    assert value(comparison, "hole size, median by area", "clean") is None
+    assert comparison.value("holes", REFERENCE) == pytest.approx(5, abs=0.5)
+    assert comparison.value("holes", "louder") == pytest.approx(10, abs=1)
+    assert comparison.value("hole size, median by area", REFERENCE) == 64
+    assert comparison.value("noise at 1.4 to 2 m", REFERENCE) == pytest.approx(4, rel=0.05)
+    assert comparison.value("noise at 1.4 to 2 m", "louder") == pytest.approx(8, rel=0.05)
+    assert comparison.value("noise correlation along x", HELD_OUT) == pytest.approx(2, rel=0.1)
+    assert comparison.value("holes", "clean") == 0
+    assert comparison.value("hole size, median by area", "clean") is None
 
 
 def test_real_is_nearest_to_real(comparison: Comparison) -> None:
@@ -63,9 +59,9 @@ def test_real_is_nearest_to_real(comparison: Comparison) -> None:
             assert floor is not None
             assert louder is not None
             assert floor < louder, figure.name
-    assert value(comparison, "noise against depth", "louder") == pytest.approx(1, abs=0.1)
-    assert value(comparison, "patches told apart, AUC", "louder") == pytest.approx(1, abs=0.03)
-    assert value(comparison, "patches told apart, AUC", HELD_OUT) == pytest.approx(0.5, abs=0.15)
+    assert comparison.value("noise against depth", "louder") == pytest.approx(1, abs=0.1)
+    assert comparison.value("patches told apart, AUC", "louder") == pytest.approx(1, abs=0.03)
+    assert comparison.value("patches told apart, AUC", HELD_OUT) == pytest.approx(0.5, abs=0.15)
 
 
 def test_the_table_names_every_figure_set_and_sample(comparison: Comparison) -> None:
@@ -81,6 +77,11 @@ def test_the_table_names_every_figure_set_and_sample(comparison: Comparison) -> 
     }
 
 
+def test_an_unknown_figure_names_the_closest(comparison: Comparison) -> None:
+    with pytest.raises(UnknownNameError, match="did you mean 'holes'"):
+        comparison.value("hole", REFERENCE)
+
+
 def test_the_same_frames_and_seed_give_the_same_figures(comparison: Comparison) -> None:
     clean = describe(view(wall()) for _ in range(8))
     louder = describe(sensor(range(100, 108), sigma_m=0.008, hole_fraction=0.1))
@@ -94,7 +95,7 @@ def test_sizes_and_intrinsics_may_differ_and_are_stated() -> None:
     ]
     found = compare({"small": describe(small)}, describe(sensor(range(4))))
     assert found.samples["small"].cameras == "160x120 at 250 px"
-    assert value(found, "noise at 1.4 to 2 m", "small") is not None
+    assert found.value("noise at 1.4 to 2 m", "small") is not None
 
 
 def test_one_dead_frame_is_measured_as_a_hole() -> None:
@@ -112,13 +113,47 @@ def test_one_dead_frame_is_measured_as_a_hole() -> None:
     ],
 )
 def test_sets_that_cannot_be_measured_are_refused(views: list[DepthView], message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        describe(views)
+    with pytest.raises(InputError, match=message) as refused:
+        describe(views, name="real")
+    assert "real" in str(refused.value.where)
+
+
+@pytest.mark.parametrize("worst", [0.0, -1.0, np.nan, np.inf])
+def test_valid_depth_that_is_no_depth_is_refused_and_under_a_hole_it_is_not_read(worst: float) -> None:
+    good = view(wall())
+    depth, valid = good.depth_m.copy(), good.valid.copy()
+    depth[50, 60] = worst
+    with pytest.raises(FrameError, match="positive finite"):
+        describe([DepthView(depth, valid, good.camera)])
+    valid[50, 60] = False
+    with np.errstate(all="raise"):
+        found = describe([DepthView(depth, valid, good.camera, (depth, valid))] * 2)
+    expected = describe([DepthView(np.where(valid, depth, np.float32(0)), valid, good.camera, (depth, valid))] * 2)
+    table = ["\n".join(compare({}, description).lines()) for description in (found, expected)]
+    assert table[0] == table[1]
+
+
+def test_arrays_that_do_not_fit_the_camera_are_refused() -> None:
+    good = view(wall())
+    for wrong in (
+        DepthView(good.depth_m[:100], good.valid[:100], good.camera),
+        DepthView(good.depth_m, good.valid[:100], good.camera),
+        DepthView(good.depth_m.astype(np.float64), good.valid, good.camera),  # type: ignore[arg-type]
+        good._replace(clean=(good.depth_m[:100], good.valid[:100])),
+    ):
+        with pytest.raises(FrameError, match="do not fit"):
+            describe([wrong])
 
 
 def test_one_real_frame_is_not_enough() -> None:
     with pytest.raises(InputError, match="halves"):
         compare({}, describe(sensor(range(1))))
+
+
+def test_a_candidate_may_not_be_called_real() -> None:
+    described = describe(sensor(range(2)))
+    with pytest.raises(InputError, match="name of the real scans"):
+        compare({REFERENCE: described}, described)
 
 
 def test_a_corpus_that_is_not_there_is_missing(tmp_path: Path) -> None:
