@@ -3,9 +3,9 @@
 Noise is what a plane leaves of a 24-pixel window (see ``windows``), taken as the median over windows in each depth
 bin, so that a third of the windows may be curved or creased without much say. It cannot see what is smoother than a
 window (a bias, a warp of the whole image), and the plane takes a part of long waves: a correlation length of 2.4 px
-comes out 5 % short, 4 px 16 %. A 16-pixel window takes three times as much of them, half as many of 32 px
-are flat and whole. The usual alternative, the spread over frames of a still camera, needs a tripod and cannot see the
-fixed pattern that much of this noise is. 640x480 on one core: 7 ms.
+comes out 5 % short, 4 px 16 %. A window of 16 px takes three times as much of them; of windows of 32 px half as many
+are flat and whole. The usual alternative, the spread over frames of a still camera, needs a tripod and cannot see a
+pattern that stands still. 640x480 on one core: 7 ms.
 """
 
 from __future__ import annotations
