@@ -171,10 +171,12 @@ def test_adversarial_losses(golden: Path, loss: GanLoss) -> None:
 
 
 def test_three_training_steps(golden: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As near as rounding lets it be: in double precision the same three steps lie 0.05 off the stored third image.
+    """Adam divides a gradient by its own size, so a step makes the last bit of a gradient the first of a weight.
 
-    Adam divides each gradient by its own size, so a step turns the last bit of a gradient into the first of a weight.
+    Hence one thread and AVX-512, as the stored run had: with two threads the third image is 1e-3 off, in double
+    precision 0.05.
     """
+    torch.set_num_threads(1)
     path = golden / "dcl" / "train_dcl_depth.npz"
     run = load(path)
     published_losses = json.loads(str(np.load(path)["losses_json"]))
@@ -190,11 +192,13 @@ def test_three_training_steps(golden: Path, monkeypatch: pytest.MonkeyPatch) -> 
         pairs = [contrastive.Pairs(*ids[q : q + 2]) for q in range(0, 10, 2)]
         monkeypatch.setattr(dcl, "draw", lambda features, stored=pairs: stored)
         found = dcl.step(Batch(run[f"A_{step}"], run[f"B_{step}"]))
-        assert_near(outputs[step][:2], run[f"fake_B_{step}"], (1e-6, 5e-6, 5e-3)[step])
+        assert_near(outputs[step][:2], run[f"fake_B_{step}"], 1e-5)
         names = {"gan": "G_GAN", "contrast": "NCE", "identity": "idt", "generator": "G"}
         names |= {"discriminator_real": "D_real", "discriminator_fake": "D_fake"}
         for ours, theirs in names.items():
-            assert found[ours].item() == pytest.approx(expected[theirs], rel=(1e-6, 1e-6, 5e-4)[step], abs=1e-8)
+            assert found[ours].item() == pytest.approx(expected[theirs], rel=1e-5, abs=1e-8)
+        if torch.backends.cpu.get_cpu_capability() != "AVX512":
+            pytest.skip("the first step was compared; the next ones depend on the rounding of AVX-512")
 
     assert_state(dcl.heads, under(run, "final/F/"), 0.0)
     assert_state(dcl.heads, under(run, "init/F/"), 0.0)
@@ -210,4 +214,4 @@ def test_three_training_steps(golden: Path, monkeypatch: pytest.MonkeyPatch) -> 
                 assert moved < 3 * 2e-4 * math.sqrt(len(final))
                 assert error < 2 * moved
             else:
-                assert error < 0.03 * moved
+                assert error < 0.002 * moved
