@@ -173,8 +173,8 @@ def test_adversarial_losses(golden: Path, loss: GanLoss) -> None:
 def test_three_training_steps(golden: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Adam divides a gradient by its own size, so a step makes the last bit of a gradient the first of a weight.
 
-    Hence one thread and AVX-512, as the stored run had: with two threads the third image is 1e-3 off, in double
-    precision 0.05.
+    Hence one thread and AVX-512, where the third image is 5e-6 off; with two threads it is 1e-3, with AVX2 0.1 and in
+    double precision 0.05.
     """
     torch.set_num_threads(1)
     path = golden / "dcl" / "train_dcl_depth.npz"
