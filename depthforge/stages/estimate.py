@@ -106,5 +106,5 @@ def require_memory(cost: Estimate) -> None:
             "the workers would not fit into memory",
             expected=f"at most {cost.available_bytes / 2**30:.1f} GiB, which is free now",
             found=f"{cost.num_workers} workers of up to {cost.worker_bytes / 2**30:.2f} GiB",
-            remedy=f"--workers {fitting}" if fitting else "a smaller corpus.shard_frames in the manifest",
+            remedy=f"--workers {fitting}" if fitting else "free some memory: not even one worker fits",
         )

@@ -5,6 +5,7 @@ All that can be checked is checked here, before a worker starts: names, labels, 
 
 from __future__ import annotations
 
+import errno
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from depthforge import registry
 from depthforge.corpus.layout import FORMAT_VERSION, CorpusInfo, SourceInfo, TranslatorInfo
 from depthforge.corpus.planned import PlanSummary, write_plan
 from depthforge.corpus.schema import CorpusSchema
-from depthforge.errors import InputError, MissingLabelError, UnknownNameError
+from depthforge.errors import InputError, MissingLabelError, StorageError, UnknownNameError
 from depthforge.frame import INTRINSICS, Finding, Frame, LabelSpec
 from depthforge.manifest import CHANGES_NO_BYTE, Labels, Manifest, PluginBlock
 from depthforge.plan import plan_shards
@@ -56,7 +57,7 @@ def prepare(manifest: Manifest) -> Iterator[Prepared]:
     """Check ``manifest`` against its plug-ins and its data, and plan the run.
 
     Raises UnknownNameError for a label that the source does not have, MissingDataError when there is nothing to
-    read, InputError when the listing is unsound.
+    read, InputError when the listing is unsound, StorageError when the temporary folder has no room for the plan.
     """
     source = make_source(manifest.source)
     translator = make_translator(manifest.translator)
@@ -71,7 +72,14 @@ def prepare(manifest: Manifest) -> Iterator[Prepared]:
             shard_frames=manifest.corpus.shard_frames,
             limit=manifest.limit,
         )
-        plan = write_plan(plan_file, items)
+        try:
+            plan = write_plan(plan_file, items)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise StorageError(
+                "there is no room for the plan", where=folder, remedy="free some space there, or set TMPDIR"
+            ) from error
         if plan.num_frames == 0:
             raise InputError("the source holds no frame", where=source.name, remedy="depthforge check MANIFEST")
         info = _info(manifest, source, translator, schema, plan)
