@@ -211,6 +211,26 @@ def test_list_names_every_plugin(depthforge: Call) -> None:
     assert schema["properties"]["corpus"]
 
 
+def test_list_prints_a_line_for_each(depthforge: Call) -> None:
+    lines = depthforge("list").out.splitlines()
+    assert [line for line in lines if not line.startswith(" ")] == ["sources:", "translators:", "layouts:"]
+    assert any(line.split()[0] == "simulation" and "Kinect" in line for line in lines if line.startswith("  "))
+
+
+def test_a_bug_is_called_one_and_shown_with_debug(
+    depthforge: Call, manifest: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(path: Path) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr("depthforge.cli.options.load_manifest", broken)
+    done = depthforge("convert", manifest)
+    assert done.code == 5
+    assert "internal error: RuntimeError: a bug" in done.err
+    with pytest.raises(RuntimeError, match="a bug"):
+        main(["convert", str(manifest), "--debug"])
+
+
 @pytest.mark.ray
 def test_progress_goes_to_stderr_and_json_alone_to_stdout(manifest: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "depthforge", "synthesize", str(manifest), "--workers", "2", "--json"]

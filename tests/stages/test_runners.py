@@ -15,9 +15,11 @@ from depthforge.corpus.store import open_for_writing
 from depthforge.corpus.writer import ShardReceipt
 from depthforge.errors import IncompleteError
 from depthforge.manifest import Manifest
-from depthforge.stages.prepare import prepare
+from depthforge.stages import convert as stage
+from depthforge.stages.prepare import Prepared, prepare
 from depthforge.stages.runners import Failure, RayOptions, run_on_ray
-from depthforge.stages.shards import job_of
+from depthforge.stages.shards import ShardJob, job_of
+from tests.stages.runs import run
 
 pytestmark = pytest.mark.ray
 
@@ -76,3 +78,21 @@ def test_shards_that_cannot_be_made_are_reported_and_the_run_ends(walls: Manifes
         assert store.committed() == set()
     assert sorted(result.shard for result in done) == [f"train-{index:06d}" for index in range(4)]
     assert all(isinstance(result, Failure) and "did you mean 'identity'?" in result.error for result in done)
+
+
+def test_a_run_that_lacks_shards_says_which_and_ends_incomplete(
+    walls: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real_job_of = stage.job_of
+
+    def job_of_a_node_without_the_plugin(prepared: Prepared, root: Path) -> ShardJob:
+        absent = walls.translator.model_copy(update={"name": "identty"})
+        return replace(real_job_of(prepared, root), translator=absent)
+
+    monkeypatch.setattr(stage, "job_of", job_of_a_node_without_the_plugin)
+    with pytest.raises(IncompleteError, match="4 of 4 shards could not be made") as caught:
+        run(walls, inline=False, num_workers=2)
+    assert "train-000003" in str(caught.value)
+    assert "did you mean 'identity'?" in str(caught.value)
+    monkeypatch.undo()
+    assert run(walls).num_frames == 4
