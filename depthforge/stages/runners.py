@@ -102,7 +102,12 @@ def run_on_ray(
 
 def ray_task(ray: Any, options: RayOptions) -> Any:
     """Return the remote form of :func:`convert_shard`, one core and the bounded memory for each call."""
-    return ray.remote(num_cpus=1, max_retries=options.max_retries, memory=options.worker_bytes or None)(_task)
+    return ray.remote(
+        num_cpus=1,
+        max_retries=options.max_retries,
+        retry_exceptions=[SystemError],  # a worker that was being shut down: see convert_shard
+        memory=options.worker_bytes or None,
+    )(_task)
 
 
 def _task(item: WorkItem, job: ShardJob) -> ShardReceipt:

@@ -75,7 +75,9 @@ def convert_shard(item: WorkItem, job: ShardJob) -> ShardReceipt:
                 noisy = _translate(translator, frame, job)
                 stage = "write"
                 writer.add(frame, noisy.depth_m, noisy.valid, present_labels(frame))
-            except (MemoryError, StorageError):
+            # SystemError is how a worker that is being shut down sees its exit from inside compiled code: such a
+            # frame has nothing wrong with it, and must be read again by whoever goes on.
+            except (MemoryError, SystemError, StorageError):
                 raise
             # A bug in a plug-in must not lose the other frames: it becomes a row that names it.
             except Exception as error:

@@ -23,8 +23,11 @@ from depthforge.errors import (
     StorageError,
     UnknownNameError,
 )
+from depthforge.frame import Frame
 from depthforge.manifest import Manifest
 from depthforge.stages.prepare import make_source, prepare
+from depthforge.translators.base import NoisyDepth
+from depthforge.translators.identity import Identity
 from tests.stages.runs import contents, run
 
 Tiny = Callable[..., Manifest]
@@ -280,6 +283,37 @@ def test_a_bad_frame_is_a_reject_row_and_the_others_are_kept(tiny: Tiny, folder:
     assert str(folder) not in str(rows[0]), "a corpus names no path of the machine that made it"
     assert verify_corpus(manifest.corpus.out).ok
     assert run(manifest).nothing_to_do
+
+
+def fails_once_with(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the identity translator raise ``error`` on its fifth frame."""
+    real, calls = Identity.translate, iter(range(100))
+
+    def translate(self: Identity, frame: Frame, words: tuple[int, int]) -> NoisyDepth:
+        if next(calls) == 4:
+            raise error
+        return real(self, frame, words)
+
+    monkeypatch.setattr(Identity, "translate", translate)
+
+
+def test_a_bug_in_a_plugin_is_a_reject_row_that_names_it(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    fails_once_with(ZeroDivisionError("a bug"), monkeypatch)
+    report = run(tiny(translator="identity", max_reject_fraction=0.5))
+    assert (report.num_frames, report.rejects_by_error) == (11, {"ZeroDivisionError": 1})
+
+
+@pytest.mark.parametrize("error", [SystemError("exit in compiled code"), MemoryError(), StorageError("disk full")])
+def test_what_befalls_the_worker_is_never_blamed_on_a_frame(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    manifest = tiny(translator="identity")
+    fails_once_with(error, monkeypatch)
+    with pytest.raises(type(error)):
+        run(manifest)
+    assert len(list((manifest.corpus.out / "index").iterdir())) == 1, "the shard of the fifth frame is not committed"
+    report = run(manifest)
+    assert (report.num_frames, report.num_rejects) == (12, 0)
 
 
 def test_too_many_rejects_fail_the_run_and_mended_data_completes_it(tiny: Tiny, folder: Path) -> None:
