@@ -101,7 +101,9 @@ def test_a_killed_worker_is_replaced(manifest: Path, whole: dict[str, bytes], tm
     assert contents(out) == whole
 
 
-def test_a_dead_ray_node_ends_the_run_and_loses_nothing(manifest: Path, whole: dict[str, bytes], tmp_path: Path) -> None:
+def test_a_dead_ray_node_ends_the_run_and_loses_nothing(
+    manifest: Path, whole: dict[str, bytes], tmp_path: Path
+) -> None:
     out = tmp_path / "corpus"
     process = start(manifest, out)
     wait_for_shards(out, 1, process)
