@@ -12,15 +12,36 @@ and unsupervised images through adversarial training", CVPR 2017 (the pool).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import chain
 from typing import Literal
 
 import torch
-from torch import Tensor
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
 from torch.nn import functional
+from torch.optim import Adam
 
-__all__ = ["GanLoss", "ImagePool", "adversarial_loss"]
+__all__ = ["GanLoss", "ImagePool", "ObjectiveConfig", "adversarial_loss"]
 
 GanLoss = Literal["lsgan", "vanilla", "wgangp", "nonsaturating"]
+
+
+class ObjectiveConfig(BaseModel):
+    """What every adversarial method is configured by; the defaults are those of the published DCL code."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    width: int = Field(default=32, gt=0, description="channels of the first layer of each network")
+    gan: GanLoss = Field(default="lsgan", description="adversarial loss")
+    gan_weight: float = Field(default=1.0, ge=0, description="weight of the generator's adversarial loss")
+    learning_rate: float = Field(default=2e-4, gt=0, description="Adam's step size")
+    betas: tuple[float, float] = Field(default=(0.5, 0.999), description="Adam's decay of the two moments")
+
+    def adam(self, networks: Iterable[nn.Module]) -> Adam:
+        """Return an optimiser of all weights of ``networks``."""
+        weights = chain.from_iterable(network.parameters() for network in networks)
+        return Adam(weights, lr=self.learning_rate, betas=self.betas)
 
 
 def adversarial_loss(logits: Tensor, loss: GanLoss = "lsgan", *, real: bool) -> Tensor:

@@ -22,10 +22,10 @@ from torch.nn import functional
 
 from depthforge.networks.discriminator import PatchDiscriminator
 from depthforge.networks.generator import DepthGenerator
-from depthforge.translators._adversarial import ImagePool, adversarial_loss
-from depthforge.translators._objective import Batch, Objective, ObjectiveConfig, descend, frozen
+from depthforge.training.objective import Batch, Objective, descend, frozen
+from depthforge.translators._adversarial import ImagePool, ObjectiveConfig, adversarial_loss
 
-__all__ = ["CycleGan", "CycleGanConfig"]
+__all__ = ["CycleGanConfig", "CycleGanObjective"]
 
 
 class CycleGanConfig(ObjectiveConfig):
@@ -38,7 +38,7 @@ class CycleGanConfig(ObjectiveConfig):
     pool_size: int = Field(default=50, ge=0, description="past images that a discriminator may be shown again")
 
 
-class CycleGan(Objective):
+class CycleGanObjective(Objective):
     """``generator`` makes clean depth noisy, ``inverse`` real depth clean; one discriminator judges each domain.
 
     The networks take one channel: a batch with colour is the generator's InputError.

@@ -24,7 +24,8 @@ from torch.nn import functional
 from depthforge.networks.discriminator import PatchDiscriminator
 from depthforge.networks.generator import DepthGenerator, Features
 from depthforge.networks.heads import PatchHeads
-from depthforge.translators._adversarial import adversarial_loss
+from depthforge.training.objective import Batch, Objective, descend, frozen
+from depthforge.translators._adversarial import ObjectiveConfig, adversarial_loss
 from depthforge.translators._contrastive import (
     Negatives,
     Pairs,
@@ -34,9 +35,8 @@ from depthforge.translators._contrastive import (
     layer_mean,
     patch_losses,
 )
-from depthforge.translators._objective import Batch, Objective, ObjectiveConfig, descend, frozen
 
-__all__ = ["Cut", "CutConfig", "Dcl", "DclConfig"]
+__all__ = ["CutConfig", "CutObjective", "DclConfig", "DclObjective"]
 
 
 class OneWayConfig(ObjectiveConfig):
@@ -137,7 +137,7 @@ class OneWay(Objective, Generic[Config]):
             return query, self.generator.encode(source[:, :1])
 
 
-class Dcl(OneWay[DclConfig]):
+class DclObjective(OneWay[DclConfig]):
     """Differential contrastive learning: the difference of two places stays, whatever the depth of either does."""
 
     def draw(self, features: Features) -> list[Pairs]:
@@ -160,7 +160,7 @@ class Dcl(OneWay[DclConfig]):
         }
 
 
-class Cut(OneWay[CutConfig]):
+class CutObjective(OneWay[CutConfig]):
     """Contrastive unpaired translation: each place of the output shows what the same place of the input shows.
 
     The contrast is taken twice, between fake and clean and, so that real images stay as they are, between G(real) and

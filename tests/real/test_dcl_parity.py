@@ -19,10 +19,10 @@ from depthforge.networks.discriminator import PatchDiscriminator
 from depthforge.networks.generator import DepthGenerator
 from depthforge.networks.heads import PatchHeads
 from depthforge.networks.published import load_published, published_names
+from depthforge.training.objective import Batch
 from depthforge.translators import _contrastive as contrastive
 from depthforge.translators._adversarial import GanLoss, adversarial_loss
-from depthforge.translators._objective import Batch
-from depthforge.translators._one_way import Dcl, DclConfig
+from depthforge.translators._one_way import DclConfig, DclObjective
 
 Run = dict[str, Tensor]
 
@@ -33,6 +33,9 @@ def two_threads() -> Iterator[None]:
     torch.set_num_threads(2)
     yield
     torch.set_num_threads(before)
+
+
+PUBLISHED = {"generator": "G", "discriminator": "D", "heads": "F"}
 
 
 def load(path: Path) -> Run:
@@ -170,48 +173,65 @@ def test_adversarial_losses(golden: Path, loss: GanLoss) -> None:
     assert_near(adversarial_loss(run["pred_fake"], loss, real=True), run[f"{loss}_G"], 1e-12)
 
 
-def test_three_training_steps(golden: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def three_steps(path: Path, rounding: float = 0.0) -> tuple[DclObjective, list[Tensor], list[dict[str, Tensor]]]:
+    """Run the published steps; ``rounding`` changes every initial weight by up to that share of itself."""
+    run = load(path)
+    dcl = DclObjective(DclConfig(), torch.Generator())
+    shake = torch.Generator().manual_seed(1)
+    for name, network in dcl.networks.items():
+        load_published(network, under(run, f"init/{PUBLISHED[name]}/"))
+        with torch.no_grad():
+            for weight in network.parameters():
+                weight *= 1 + rounding * (2 * torch.rand(weight.shape, generator=shake) - 1)
+    outputs: list[Tensor] = []
+    dcl.generator.register_forward_hook(lambda module, args, output: outputs.append(output.detach()[:2]))
+    losses = []
+    for step in range(3):
+        ids = [run[f"ids_{step}_{q}"] for q in range(10)]
+        pairs = [contrastive.Pairs(*ids[q : q + 2]) for q in range(0, 10, 2)]
+        dcl.draw = lambda features, stored=pairs: stored  # type: ignore[method-assign]
+        losses.append(dcl.step(Batch(run[f"A_{step}"], run[f"B_{step}"])))
+    return dcl, outputs, losses
+
+
+def test_three_training_steps(golden: Path) -> None:
     """Adam divides a gradient by its own size, so a step makes the last bit of a gradient the first of a weight.
 
-    Hence one thread and AVX-512, where the third image is 5e-6 off; with two threads it is 1e-3, with AVX2 0.1 and in
-    double precision 0.05.
+    The first step is held to 1e-5 everywhere. How far rounding carries the next ones depends on the processor: 5e-6 on
+    the kind that made the vectors, 1e-3 with two threads there, 0.1 with AVX2. So they are held to what the same steps
+    make of weights changed by 3e-7 of themselves, a few times the rounding of float32.
     """
     torch.set_num_threads(1)
     path = golden / "dcl" / "train_dcl_depth.npz"
     run = load(path)
     published_losses = json.loads(str(np.load(path)["losses_json"]))
-    dcl = Dcl(DclConfig(), torch.Generator())
-    published = {"generator": "G", "discriminator": "D", "heads": "F"}
-    for name, network in dcl.networks.items():
-        load_published(network, under(run, f"init/{published[name]}/"))
-    outputs: list[Tensor] = []
-    dcl.generator.register_forward_hook(lambda module, args, output: outputs.append(output))
+    dcl, images, losses = three_steps(path)
+    shaken, shaken_images, shaken_losses = three_steps(path, rounding=3e-7)
 
+    names = {"gan": "G_GAN", "contrast": "NCE", "identity": "idt", "generator": "G"}
+    names |= {"discriminator_real": "D_real", "discriminator_fake": "D_fake"}
     for step, expected in enumerate(published_losses):
-        ids = [run[f"ids_{step}_{q}"] for q in range(10)]
-        pairs = [contrastive.Pairs(*ids[q : q + 2]) for q in range(0, 10, 2)]
-        monkeypatch.setattr(dcl, "draw", lambda features, stored=pairs: stored)
-        found = dcl.step(Batch(run[f"A_{step}"], run[f"B_{step}"]))
-        assert_near(outputs[step][:2], run[f"fake_B_{step}"], 1e-5)
-        names = {"gan": "G_GAN", "contrast": "NCE", "identity": "idt", "generator": "G"}
-        names |= {"discriminator_real": "D_real", "discriminator_fake": "D_fake"}
+        slack = 0.0 if step == 0 else float((images[step] - shaken_images[step]).abs().max())
+        assert_near(images[step], run[f"fake_B_{step}"], 1e-5 + slack)
         for ours, theirs in names.items():
-            assert found[ours].item() == pytest.approx(expected[theirs], rel=1e-5, abs=1e-8)
-        if torch.backends.cpu.get_cpu_capability() != "AVX512":
-            pytest.skip("the first step was compared; the next ones depend on the rounding of AVX-512")
+            spread = 0.0 if step == 0 else abs(float(losses[step][ours] - shaken_losses[step][ours]))
+            assert losses[step][ours].item() == pytest.approx(expected[theirs], rel=1e-5 + spread, abs=1e-8 + slack)
 
     assert_state(dcl.heads, under(run, "final/F/"), 0.0)
     assert_state(dcl.heads, under(run, "init/F/"), 0.0)
     for name in ("generator", "discriminator"):
         names, state = published_names(dcl.networks[name]), dcl.networks[name].state_dict()
-        start = under(run, f"init/{published[name]}/")
-        for key, final in under(run, f"final/{published[name]}/").items():
+        other = shaken.networks[name].state_dict()
+        start = under(run, f"init/{PUBLISHED[name]}/")
+        for key, final in under(run, f"final/{PUBLISHED[name]}/").items():
             if key.endswith(".filt"):
                 continue
-            error, moved = (state[names[key]] - final).norm(), (final - start[key]).norm()
+            ours = state[names[key]]
+            error, moved = (ours - final).norm(), (final - start[key]).norm()
             if key.endswith("conv_block.6.bias"):
                 # The next batch norm takes this offset away: its gradient is rounding, which Adam scales to full steps.
                 assert moved < 3 * 2e-4 * math.sqrt(len(final))
                 assert error < 2 * moved
             else:
-                assert error < 0.002 * moved
+                assert error < 0.002 * moved + (ours - other[names[key]]).norm()
+                assert error < 0.2 * moved

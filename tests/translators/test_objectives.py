@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from depthforge.errors import InputError
+from depthforge.training.objective import Batch, Objective, descend, frozen
 from depthforge.translators._contrastive import differential_losses, layer_mean, patch_losses
-from depthforge.translators._cycle import CycleGan, CycleGanConfig
-from depthforge.translators._objective import Batch, Objective, descend, frozen
-from depthforge.translators._one_way import Cut, CutConfig, Dcl, DclConfig
+from depthforge.translators._cycle import CycleGanConfig, CycleGanObjective
+from depthforge.translators._one_way import CutConfig, CutObjective, DclConfig, DclObjective
 
 SMALL = {"width": 4}
 
@@ -32,12 +32,12 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 
 OBJECTIVES: dict[str, Callable[[], Objective]] = {
-    "dcl": lambda: Dcl(DclConfig(**SMALL, num_vectors=32), seeded()),
-    "dcl trained head": lambda: Dcl(DclConfig(**SMALL, head="trained", pair_sampling="gaussian"), seeded()),
-    "dcl paper's negatives": lambda: Dcl(DclConfig(**SMALL, num_vectors=8, negatives="same_anchor"), seeded()),
-    "dcl with rgb": lambda: Dcl(DclConfig(**SMALL, with_rgb=True), seeded()),
-    "cut": lambda: Cut(CutConfig(**SMALL, num_vectors=32), seeded()),
-    "cyclegan": lambda: CycleGan(CycleGanConfig(**SMALL, pool_size=3), seeded()),
+    "dcl": lambda: DclObjective(DclConfig(**SMALL, num_vectors=32), seeded()),
+    "dcl trained head": lambda: DclObjective(DclConfig(**SMALL, head="trained", pair_sampling="gaussian"), seeded()),
+    "dcl paper's negatives": lambda: DclObjective(DclConfig(**SMALL, num_vectors=8, negatives="same_anchor"), seeded()),
+    "dcl with rgb": lambda: DclObjective(DclConfig(**SMALL, with_rgb=True), seeded()),
+    "cut": lambda: CutObjective(CutConfig(**SMALL, num_vectors=32), seeded()),
+    "cyclegan": lambda: CycleGanObjective(CycleGanConfig(**SMALL, pool_size=3), seeded()),
 }
 
 
@@ -95,7 +95,7 @@ def test_global_random_state_is_not_read(objective: Objective) -> None:
 
 @torch.no_grad()
 def test_dcl_losses_are_the_formulas() -> None:
-    dcl = Dcl(DclConfig(**SMALL, num_vectors=16), seeded())
+    dcl = DclObjective(DclConfig(**SMALL, num_vectors=16), seeded())
     batch = batch_for(dcl)
     reference = copy.deepcopy(dcl)
     with torch.enable_grad():
@@ -115,7 +115,7 @@ def test_dcl_losses_are_the_formulas() -> None:
 
 @torch.no_grad()
 def test_cut_contrasts_are_averaged_over_both_domains() -> None:
-    cut = Cut(CutConfig(**SMALL, num_vectors=16), seeded())
+    cut = CutObjective(CutConfig(**SMALL, num_vectors=16), seeded())
     batch = batch_for(cut)
     reference = copy.deepcopy(cut)
     with torch.enable_grad():
@@ -129,7 +129,7 @@ def test_cut_contrasts_are_averaged_over_both_domains() -> None:
 
 @torch.no_grad()
 def test_cyclegan_losses_are_the_formulas() -> None:
-    cyclegan = CycleGan(CycleGanConfig(**SMALL), seeded())
+    cyclegan = CycleGanObjective(CycleGanConfig(**SMALL), seeded())
     batch = batch_for(cyclegan)
     there, back = (copy.deepcopy(cyclegan.networks[name]) for name in ("generator", "inverse"))
     judge = copy.deepcopy(cyclegan.clean_discriminator)
@@ -150,7 +150,7 @@ def test_cyclegan_losses_are_the_formulas() -> None:
 
 
 def test_cyclegan_fills_its_pools() -> None:
-    cyclegan = CycleGan(CycleGanConfig(**SMALL, pool_size=3), seeded())
+    cyclegan = CycleGanObjective(CycleGanConfig(**SMALL, pool_size=3), seeded())
     for seed in range(2):
         cyclegan.step(batch_for(cyclegan, seed))
     assert [len(pool.images) for pool in cyclegan.pools.values()] == [3, 3]
@@ -158,7 +158,7 @@ def test_cyclegan_fills_its_pools() -> None:
 
 
 def test_cyclegan_is_depth_only() -> None:
-    cyclegan = CycleGan(CycleGanConfig(**SMALL), seeded())
+    cyclegan = CycleGanObjective(CycleGanConfig(**SMALL), seeded())
     with pytest.raises(InputError, match="does not fit"):
         cyclegan.step(Batch(torch.zeros(1, 4, 32, 32), torch.zeros(1, 4, 32, 32)))
 

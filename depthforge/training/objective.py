@@ -8,20 +8,16 @@ order of passes and updates belongs to the method, and with it which batch norm 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from itertools import chain
 from typing import Any, NamedTuple
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
-from torch.optim import Adam
 
 from depthforge.networks.initialise import initialise
-from depthforge.translators._adversarial import GanLoss
 
-__all__ = ["Batch", "Objective", "ObjectiveConfig", "descend", "frozen"]
+__all__ = ["Batch", "Objective", "descend", "frozen"]
 
 
 class Batch(NamedTuple):
@@ -29,23 +25,6 @@ class Batch(NamedTuple):
 
     clean: Tensor
     real: Tensor
-
-
-class ObjectiveConfig(BaseModel):
-    """What every adversarial method is configured by; the defaults are those of the published DCL code."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    width: int = Field(default=32, gt=0, description="channels of the first layer of each network")
-    gan: GanLoss = Field(default="lsgan", description="adversarial loss")
-    gan_weight: float = Field(default=1.0, ge=0, description="weight of the generator's adversarial loss")
-    learning_rate: float = Field(default=2e-4, gt=0, description="Adam's step size")
-    betas: tuple[float, float] = Field(default=(0.5, 0.999), description="Adam's decay of the two moments")
-
-    def adam(self, networks: Iterable[nn.Module]) -> Adam:
-        """Return an optimiser of all weights of ``networks``."""
-        weights = chain.from_iterable(network.parameters() for network in networks)
-        return Adam(weights, lr=self.learning_rate, betas=self.betas)
 
 
 class Objective(ABC):
