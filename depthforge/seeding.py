@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["fingerprint_of", "frame_generator", "frame_words", "unit_interval"]
+__all__ = ["fingerprint_of", "frame_generator", "frame_words", "generator_of", "unit_interval"]
 
 
 def frame_words(seed: int, key: str, fingerprint: str = "") -> tuple[int, int]:
@@ -34,8 +34,12 @@ def frame_words(seed: int, key: str, fingerprint: str = "") -> tuple[int, int]:
 
 def frame_generator(seed: int, key: str, fingerprint: str = "") -> np.random.Generator:
     """Return a NumPy generator (Philox 4x64) for one frame; see :func:`frame_words`."""
-    low, high = frame_words(seed, key, fingerprint)
-    return np.random.Generator(np.random.Philox(key=np.array([low, high], dtype=np.uint64)))
+    return generator_of(frame_words(seed, key, fingerprint))
+
+
+def generator_of(words: tuple[int, int]) -> np.random.Generator:
+    """Return the NumPy generator (Philox 4x64) that two unsigned 64-bit ``words`` key."""
+    return np.random.Generator(np.random.Philox(key=np.array(words, dtype=np.uint64)))
 
 
 def unit_interval(seed: int, key: str, purpose: str) -> float:

@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from depthforge.corpus.durable import write_atomically
 from depthforge.corpus.reader import CorpusFrame, CorpusReader
+from depthforge.durable import write_atomically
 from depthforge.errors import CorpusError
 from depthforge.frame import INSTANCE, NORMALS, RGB, SEMANTIC_NYU40
 

@@ -22,7 +22,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from depthforge.corpus.card import croissant, dataset_card
-from depthforge.corpus.durable import (
+from depthforge.corpus.layout import CORPUS_FILE, OWNED_DIRECTORIES, OWNED_FILES, CorpusInfo, Layout
+from depthforge.corpus.parts import CorpusTotals, FileDigest, ShardCommit, intact_commit
+from depthforge.corpus.planned import read_plan
+from depthforge.corpus.summary import summarise
+from depthforge.durable import (
     is_temporary,
     remove_temporaries,
     storage_errors,
@@ -31,10 +35,6 @@ from depthforge.corpus.durable import (
     unlock,
     write_atomically,
 )
-from depthforge.corpus.layout import CORPUS_FILE, OWNED_DIRECTORIES, OWNED_FILES, CorpusInfo, Layout
-from depthforge.corpus.parts import CorpusTotals, FileDigest, ShardCommit, intact_commit
-from depthforge.corpus.planned import read_plan
-from depthforge.corpus.summary import summarise
 from depthforge.errors import CorpusBusyError, CorpusError, CorpusMismatchError, IncompleteError
 from depthforge.frame import Finding
 from depthforge.manifest import CHANGES_NO_BYTE

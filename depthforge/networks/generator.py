@@ -52,15 +52,24 @@ class DepthGenerator(nn.Module):
     weights were trained; whoever holds RGB reverses it. H' is H rounded up to a multiple of 4, its pixels shifted
     against the input (``apply_padded`` keeps the size). ``width`` is the channels of the first layer.
 
+    Two options are ours. ``noise_channels`` more channels, between depth and colour, are given noise, so that one
+    depth has many answers. With ``residual`` the network says what to add to its depth, in (-1, 2), instead of the
+    depth itself; H and W are then multiples of 4.
+
     An input of other channels, or with a side under 5 pixels, is an InputError.
     """
 
-    def __init__(self, *, width: int = 32, with_rgb: bool = False) -> None:
+    def __init__(
+        self, *, width: int = 32, with_rgb: bool = False, noise_channels: int = 0, residual: bool = False
+    ) -> None:
         super().__init__()
         wide, widest = 2 * width, 4 * width
-        self.in_channels = 4 if with_rgb else 1
+        self.noise_channels = noise_channels
+        self.residual = residual
+        self.shape_channels = 1 + noise_channels
+        self.in_channels = self.shape_channels + (3 if with_rgb else 0)
         self.feature_channels = (width, widest, widest, widest, widest)
-        self.stem = ConvNorm(1, width, 7)
+        self.stem = ConvNorm(self.shape_channels, width, 7)
         self.down = nn.ModuleList([ConvNorm(width, wide), ConvNorm(wide, widest)])
         self.blur_down = nn.ModuleList([BlurDown(wide), BlurDown(widest)])
         self.blocks = nn.ModuleList([ResidualBlock(widest) for _ in range(5)])
@@ -77,21 +86,22 @@ class DepthGenerator(nn.Module):
     def forward_with_features(self, x: Tensor) -> tuple[Tensor, Features]:
         """Return the noisy depth and the five features of ``encode``, in one pass."""
         self._require_fit(x, self.in_channels)
-        features = self._encode(x[:, :1])
+        features = self._encode(x[:, : self.shape_channels])
         bottleneck = features[-1]
         if self.image is not None and self.fuse is not None:
-            bottleneck = self.fuse(torch.cat([bottleneck, self.image(x[:, 1:])], dim=1))
-        return self._decode(bottleneck), features
+            bottleneck = self.fuse(torch.cat([bottleneck, self.image(x[:, self.shape_channels :])], dim=1))
+        depth = self._decode(bottleneck)
+        return (x[:, :1] + depth if self.residual else depth), features
 
     def encode(self, depth: Tensor) -> Features:
-        """Return the features of ``depth`` (B, 1, H, W) that the contrastive losses compare.
+        """Return the features of ``depth`` (B, 1, H, W), without noise, that the contrastive losses compare.
 
         After the first layer (full resolution, ``width`` channels), after the widest convolution (half) and after
         residual blocks 1, 3 and 5 (quarter), four times ``width`` channels each: what the published code taps (3, 12,
         14, 16, 18 of its layer list), although the paper calls the five evenly spaced.
         """
         self._require_fit(depth, 1)
-        return self._encode(depth)
+        return self._encode(functional.pad(depth, (0, 0, 0, 0, 0, self.noise_channels)))
 
     def _encode(self, depth: Tensor) -> Features:
         stem = self.stem(depth)

@@ -10,10 +10,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
 from depthforge.networks.initialise import initialise
 
@@ -21,7 +21,10 @@ __all__ = ["Batch", "Objective", "descend", "frozen"]
 
 
 class Batch(NamedTuple):
-    """Clean and real images, unpaired, each (B, C, H, W) float32 in [0, 1] with 0 for holes: depth, then colour."""
+    """Clean and real images, unpaired, each (B, C, H, W) float32 in [0, 1] with 0 for holes.
+
+    C is 1, depth, or 4, depth and colour in the order blue, green, red.
+    """
 
     clean: Tensor
     real: Tensor
@@ -32,8 +35,12 @@ class Objective(ABC):
 
     ``random`` is a CPU generator that the caller seeds: it draws the initial weights, in the order of ``networks``,
     then whatever the steps draw, and nothing else is random. It is part of the state, so a run resumed from
-    ``state_dict`` equals the uninterrupted one.
+    ``state_dict`` equals the uninterrupted one. A step calls ``descend`` for every update: there the gradients of
+    several processes are averaged, after which all hold the same weights.
     """
+
+    exported: ClassVar[tuple[str, ...]] = ("generator",)
+    """The networks that a translator needs, by their names in ``networks``."""
 
     def __init__(
         self, networks: Mapping[str, nn.Module], random: torch.Generator, device: torch.device | str = "cpu"
@@ -82,9 +89,27 @@ def frozen(*networks: nn.Module) -> Iterator[None]:
 
 
 def descend(loss: Tensor, *optimisers: torch.optim.Optimizer) -> None:
-    """One step of each of ``optimisers`` down the gradient of ``loss`` alone."""
+    """One step of each of ``optimisers`` down the gradient of ``loss`` alone.
+
+    Within a torch.distributed process group, down the mean of the gradients of all its processes. (The usual wrapper
+    around a module, DistributedDataParallel, counts on one forward pass for a backward one; here a network is entered
+    by several doors, several times, under losses that take turns.)
+    """
     for optimiser in optimisers:
         optimiser.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
+    if distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1:
+        weights = [weight for o in optimisers for group in o.param_groups for weight in group["params"]]
+        _average_gradients([weight.grad for weight in weights if weight.grad is not None])
     for optimiser in optimisers:
         optimiser.step()
+
+
+def _average_gradients(gradients: list[Tensor]) -> None:
+    """Replace ``gradients`` by their mean over the processes, in one message."""
+    flat = torch.cat([gradient.flatten() for gradient in gradients])
+    distributed.all_reduce(flat)
+    flat /= distributed.get_world_size()
+    means = torch.split(flat, [gradient.numel() for gradient in gradients])
+    for gradient, mean in zip(gradients, means, strict=True):
+        gradient.copy_(mean.view_as(gradient))

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import Adam
 
-__all__ = ["GanLoss", "ImagePool", "ObjectiveConfig", "adversarial_loss"]
+__all__ = ["GanLoss", "ImagePool", "ObjectiveConfig", "adversarial_loss", "with_noise"]
 
 GanLoss = Literal["lsgan", "vanilla", "wgangp", "nonsaturating"]
 
@@ -33,6 +33,12 @@ class ObjectiveConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     width: int = Field(default=32, gt=0, description="channels of the first layer of each network")
+    noise_channels: int = Field(
+        default=0, ge=0, description="channels of noise that the generator is given besides depth; the published has 0"
+    )
+    residual: bool = Field(
+        default=False, description="the generator says what to add to clean depth; the published says the depth itself"
+    )
     gan: GanLoss = Field(default="lsgan", description="adversarial loss")
     gan_weight: float = Field(default=1.0, ge=0, description="weight of the generator's adversarial loss")
     learning_rate: float = Field(default=2e-4, gt=0, description="Adam's step size")
@@ -58,6 +64,18 @@ def adversarial_loss(logits: Tensor, loss: GanLoss = "lsgan", *, real: bool) -> 
             return functional.softplus(sign * logits).mean()
         case "wgangp":
             return sign * logits.mean()
+
+
+def with_noise(images: Tensor, channels: int, random: torch.Generator) -> Tensor:
+    """Return ``images`` (B, C, H, W) with ``channels`` of standard normal noise behind the first channel, depth.
+
+    ``random`` is a CPU generator, so the noise is the same on every device.
+    """
+    if not channels:
+        return images
+    shape = (len(images), channels, *images.shape[2:])
+    noise = torch.randn(shape, generator=random).to(images)
+    return torch.cat([images[:, :1], noise, images[:, 1:]], dim=1)
 
 
 class ImagePool:

@@ -25,7 +25,7 @@ from depthforge.networks.discriminator import PatchDiscriminator
 from depthforge.networks.generator import DepthGenerator, Features
 from depthforge.networks.heads import PatchHeads
 from depthforge.training.objective import Batch, Objective, descend, frozen
-from depthforge.translators._adversarial import ObjectiveConfig, adversarial_loss
+from depthforge.translators._adversarial import ObjectiveConfig, adversarial_loss, with_noise
 from depthforge.translators._contrastive import (
     Negatives,
     Pairs,
@@ -84,7 +84,12 @@ class OneWay(Objective, Generic[Config]):
     """Generator, discriminator and heads, and the step that DCL and CUT share."""
 
     def __init__(self, config: Config, random: torch.Generator, device: torch.device | str = "cpu") -> None:
-        self.generator = DepthGenerator(width=config.width, with_rgb=config.with_rgb)
+        self.generator = DepthGenerator(
+            width=config.width,
+            with_rgb=config.with_rgb,
+            noise_channels=config.noise_channels,
+            residual=config.residual,
+        )
         self.discriminator = PatchDiscriminator(width=config.width)
         self.heads = PatchHeads(self.generator.feature_channels, config.head_width)
         networks = {"generator": self.generator, "discriminator": self.discriminator, "heads": self.heads}
@@ -105,7 +110,7 @@ class OneWay(Objective, Generic[Config]):
         Returns ``discriminator_real``, ``discriminator_fake``, ``gan``, the terms of the method, and their sum with
         ``gan``, ``generator``.
         """
-        generated = self.generator(torch.cat(batch))
+        generated = self.generator(with_noise(torch.cat(batch), self.config.noise_channels, self.random))
         fake, same = generated[: len(batch.clean)], generated[len(batch.clean) :]
         losses = self._improve_discriminator(batch.real[:, :1], fake.detach())
         losses |= self._improve_generator(batch, fake, same)

@@ -1,0 +1,32 @@
+"""Contrastive unpaired translation: as DCL, but each place is compared with itself instead of pairs of places.
+
+The variant of the published DCL code; see ``_one_way`` for how it is trained.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from depthforge.registry import translators
+from depthforge.translators._learned import Learned, LearnedConfig
+from depthforge.translators._one_way import CutConfig, CutObjective
+
+__all__ = ["Cut"]
+
+
+@translators.register("cut")
+class Cut(Learned):
+    """Clean depth to noisy depth by a generator that cut trained."""
+
+    class Config(CutConfig, LearnedConfig):
+        """What it is trained with, and how its weights are used."""
+
+    config: Config
+
+    @classmethod
+    def make_objective(
+        cls, config: LearnedConfig, random: torch.Generator, device: torch.device | str = "cpu"
+    ) -> CutObjective:
+        """Return the networks and optimisers to train, initialised from ``random``."""
+        assert isinstance(config, CutConfig)
+        return CutObjective(config, random, device)

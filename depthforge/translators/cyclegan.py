@@ -1,0 +1,32 @@
+"""CycleGAN: a second generator takes the noise off again, and what returns must be what went in.
+
+The variant of the published DCL code; see ``_cycle`` for how it is trained.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from depthforge.registry import translators
+from depthforge.translators._cycle import CycleGanConfig, CycleGanObjective
+from depthforge.translators._learned import Learned, LearnedConfig
+
+__all__ = ["CycleGan"]
+
+
+@translators.register("cyclegan")
+class CycleGan(Learned):
+    """Clean depth to noisy depth by a generator that cyclegan trained."""
+
+    class Config(CycleGanConfig, LearnedConfig):
+        """What it is trained with, and how its weights are used."""
+
+    config: Config
+
+    @classmethod
+    def make_objective(
+        cls, config: LearnedConfig, random: torch.Generator, device: torch.device | str = "cpu"
+    ) -> CycleGanObjective:
+        """Return the networks and optimisers to train, initialised from ``random``."""
+        assert isinstance(config, CycleGanConfig)
+        return CycleGanObjective(config, random, device)
