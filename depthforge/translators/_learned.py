@@ -10,7 +10,8 @@ here holes of the input, and depth beyond the maximum, enter as 0 and stay holes
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, cast
 
@@ -24,13 +25,17 @@ from depthforge.errors import FrameError, InputError, MissingDataError
 from depthforge.frame import Frame
 from depthforge.networks.generator import DepthGenerator, apply_padded
 from depthforge.seeding import fingerprint_of, generator_of
-from depthforge.training.card import Normalisation, load_networks, read_card
+from depthforge.training.card import CARD_FILE, WEIGHTS_FILE, Normalisation, load_networks, read_card
 from depthforge.training.objective import Objective
-from depthforge.translators.base import NoisyDepth, Translator, TranslatorConfig
+from depthforge.translators.base import GpuUse, NoisyDepth, Translator, TranslatorConfig
 
 __all__ = ["Learned", "LearnedConfig", "choose_device", "image_of"]
 
 ARCHITECTURE = ("width", "with_rgb", "noise_channels", "residual")
+
+# Resident memory of a worker, rounded up from measurements (benchmarks/bench_memory --translator dcl): torch itself,
+# and activations at their peak, counted in images of the first layer's channels. CUDA's libraries are an assumption.
+TORCH_BYTES, WIDEST_IMAGES, CUDA_BYTES = 200 * 2**20, 13, 3 * 2**30
 
 
 class LearnedConfig(TranslatorConfig):
@@ -127,7 +132,44 @@ class Learned(Translator):
     @property
     def batch_size(self) -> int:
         """Frames that one call of ``translate_batch`` should get."""
-        return self.config.batch_size or (8 if choose_device(self.config.device).type == "cuda" else 1)
+        return self.config.batch_size or (8 if self._on_gpu else 1)
+
+    @property
+    def gpu_use(self) -> GpuUse:
+        """As ``device`` says."""
+        uses: dict[str, GpuUse] = {"cpu": "never", "auto": "if_present", "cuda": "required"}
+        return uses[self.config.device]
+
+    def local_gpus(self) -> int:
+        """Return how many GPUs of this machine it can use; InputError when it requires one and there is none."""
+        return torch.cuda.device_count() if choose_device(self.config.device).type == "cuda" else 0
+
+    def load(self) -> None:
+        """Read the weights; raises as ``load_networks`` and ``choose_device`` do."""
+        self._loaded()
+
+    def working_bytes(self, height: int, width: int) -> int:
+        """Return a bound on the memory of torch and of the networks at work.
+
+        On a CPU one frame is in the networks, whatever the batch: ``WIDEST_IMAGES`` images of the first layer's
+        channels. On a GPU they lie on the GPU, and here are the CUDA libraries and the images of a batch.
+        """
+        channels = 2 + len(self.wanted) * 3 + int(getattr(self.config, "noise_channels", 0))
+        batch = self.batch_size * channels * height * width * 4
+        if self._on_gpu:
+            return TORCH_BYTES + CUDA_BYTES + 2 * batch
+        first_layer = int(getattr(self.config, "width", 32)) * height * width * 4
+        return TORCH_BYTES + WIDEST_IMAGES * first_layer + 2 * batch
+
+    def files(self) -> dict[str, bytes]:
+        """Return weights and card, after a look that the networks can be loaded from them."""
+        self._require_card()
+        load_networks(self._folder, self.make_networks(self.config))
+        return {name: (self._folder / name).read_bytes() for name in (CARD_FILE, WEIGHTS_FILE)}
+
+    def relocated(self, folder: Path) -> LearnedConfig:
+        """Return the configuration with the weights in ``folder``."""
+        return self.config.model_copy(update={"weights": folder})
 
     def translate(self, frame: Frame, words: tuple[int, int]) -> NoisyDepth:
         """Return the noisy depth of ``frame``; FrameError as of ``translate_batch``."""
@@ -146,10 +188,18 @@ class Learned(Translator):
         planes = [_with_noise(image, channels, word) for (image, _), word in zip(images, words, strict=True)]
         networks = self._loaded()
         device = next(next(iter(networks.values())).parameters()).device
-        inputs = torch.from_numpy(np.stack(planes)).to(device)
         lower = torch.bfloat16 if config.precision == "bfloat16" else None
-        with torch.inference_mode(), torch.autocast(device.type, dtype=lower, enabled=lower is not None):
-            outputs = self.infer(networks, inputs)[:, 0].float().cpu().numpy()
+        with (
+            _failures_of_the_worker(),
+            torch.inference_mode(),
+            torch.autocast(device.type, dtype=lower, enabled=lower is not None),
+        ):
+            outputs = np.concatenate(
+                [
+                    self.infer(networks, torch.from_numpy(inputs).to(device))[:, 0].float().cpu().numpy()
+                    for inputs in self._passes(planes, device)
+                ]
+            )[: len(frames)]
         return [
             self._measured(frame, output, scale) for frame, output, scale in zip(frames, outputs, scales_m, strict=True)
         ]
@@ -157,6 +207,17 @@ class Learned(Translator):
     def infer(self, networks: Mapping[str, nn.Module], inputs: Tensor) -> Tensor:
         """Return the depth (B, 1, H, W), as a share of the range, of ``inputs`` (B, C, H, W): depth, noise, colour."""
         return apply_padded(cast(DepthGenerator, networks["generator"]), inputs)
+
+    def _passes(self, planes: list[npt.NDArray[np.float32]], device: torch.device) -> Iterator[npt.NDArray[np.float32]]:
+        """Yield what goes through the networks at once, so that a frame's depth does not depend on its company.
+
+        On a CPU each frame alone, which is also the fastest: a batch of four 640x480 took 1.9 times as long as four
+        frames. On a GPU a whole batch, the last one filled up, because another batch size can mean other kernels.
+        """
+        if device.type == "cpu":
+            yield from (plane[None] for plane in planes)
+        else:
+            yield np.stack([*planes, *planes[-1:] * (self.batch_size - len(planes))])
 
     def _measured(self, frame: Frame, output: npt.NDArray[np.float32], scale_m: float) -> NoisyDepth:
         if not np.isfinite(output).all():
@@ -173,6 +234,10 @@ class Learned(Translator):
                 remedy="train longer (report of the training), check that depth is in metres, or lower min_kept",
             )
         return NoisyDepth(depth_m, valid)
+
+    @property
+    def _on_gpu(self) -> bool:
+        return self.config.device == "cuda" or (self.config.device == "auto" and torch.cuda.is_available())
 
     def _loaded(self) -> dict[str, nn.Module]:
         if self._networks is None:
@@ -209,6 +274,19 @@ class Learned(Translator):
     def _card_fingerprint(self) -> str:
         self._require_card()
         return read_card(self._folder).fingerprint
+
+
+@contextmanager
+def _failures_of_the_worker() -> Iterator[None]:
+    """Tell what befalls the worker from what is wrong with a frame, which torch raises as the same class."""
+    try:
+        yield
+    except torch.AcceleratorError as error:  # nothing works on this device until the process is replaced
+        raise SystemError(f"the GPU failed: {error}") from None
+    except RuntimeError as error:
+        if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
+            raise MemoryError(f"translator.batch_size is too large for this device: {error}") from None
+        raise
 
 
 def choose_device(name: str) -> torch.device:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, NamedTuple
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import ClassVar, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
 from depthforge.frame import BoolImage, DepthImage, Frame
 from depthforge.seeding import fingerprint_of
 
-__all__ = ["NoisyDepth", "Translator", "TranslatorConfig"]
+__all__ = ["GpuUse", "NoisyDepth", "Translator", "TranslatorConfig"]
+
+GpuUse = Literal["never", "if_present", "required"]
 
 
 class NoisyDepth(NamedTuple):
@@ -30,12 +34,14 @@ class Translator(ABC):
     """Clean depth to noisy depth.
 
     A subclass declares ``Config`` and ``version`` (raised whenever the same input would give other noise) and is
-    registered with ``@translators.register("name")`` in the module of that name.
+    registered with ``@translators.register("name")`` in the module of that name. A ``heavy`` one holds a model: it is
+    loaded once and kept, and given batches, while others read and write around it.
     """
 
     name: ClassVar[str]
     Config: ClassVar[type[TranslatorConfig]]
     version: ClassVar[int] = 1
+    heavy: ClassVar[bool] = False
 
     def __init__(self, config: TranslatorConfig) -> None:
         self.config = config
@@ -51,6 +57,39 @@ class Translator(ABC):
         return fingerprint_of(
             {"name": self.name, "version": self.version, "config": self.config.model_dump(mode="json")}
         )
+
+    @property
+    def batch_size(self) -> int:
+        """Frames that one call of ``translate_batch`` should get on this machine; it changes no byte on a CPU."""
+        return 1
+
+    @property
+    def gpu_use(self) -> GpuUse:
+        """Whether workers of this translator are to be given a GPU each."""
+        return "never"
+
+    def local_gpus(self) -> int:
+        """Return how many GPUs of this machine it can use; InputError when it requires one and there is none."""
+        return 0
+
+    def load(self) -> None:  # noqa: B027 (most have nothing to load)
+        """Load what the first frame needs: what fails here is wrong with the translator, never with a frame."""
+
+    def working_bytes(self, height: int, width: int) -> int:
+        """Return what a worker's resident memory grows by, at most, to load it and translate one batch."""
+        return 0
+
+    def files(self) -> Mapping[str, bytes]:
+        """Return, by name, the files that made the noise (weights, card), checked; a corpus keeps them."""
+        return {}
+
+    def relocated(self, folder: Path) -> TranslatorConfig:
+        """Return the configuration of the same translator whose ``files`` lie in ``folder``."""
+        return self.config
+
+    def translate_batch(self, frames: Sequence[Frame], words: Sequence[tuple[int, int]]) -> list[NoisyDepth]:
+        """Return the noisy depth of each of ``frames``, the same as ``translate`` gives for each alone."""
+        return [self.translate(frame, word) for frame, word in zip(frames, words, strict=True)]
 
     @abstractmethod
     def translate(self, frame: Frame, words: tuple[int, int]) -> NoisyDepth:
