@@ -1,12 +1,15 @@
-"""Adversarial losses on patch logits, and the pool of past images that CycleGAN's discriminators learn from.
+"""Adversarial losses on patch logits, the penalty on the Wasserstein critic's gradient, and CycleGAN's pool of images.
 
 ``lsgan`` is what DCL, CUT and CycleGAN train with: squared distance to 1 for real and 0 for fake, whose gradient does
 not vanish where the discriminator is sure. DCL's paper writes the logarithmic loss (equation 2), ``vanilla`` here; its
 code uses lsgan. Every generator loss but that of ``wgangp`` asks for "real" instead of against "fake", which makes
 ``vanilla`` and ``nonsaturating`` the same function; both names are kept because manifests of the field use both.
+``wgangp`` costs a discriminator update a third pass and a second derivative; the critic keeps its batch norm, which
+the penalty's paper advises against (an image's gradient then runs through the other images too), as the field does.
 
 Sources: Mao et al., "Least squares generative adversarial networks", ICCV 2017; Goodfellow et al., NeurIPS 2014;
-Arjovsky et al., "Wasserstein generative adversarial networks", ICML 2017; Shrivastava et al., "Learning from simulated
+Arjovsky et al., "Wasserstein generative adversarial networks", ICML 2017; Gulrajani et al., "Improved training of
+Wasserstein GANs", NeurIPS 2017 (the penalty); Shrivastava et al., "Learning from simulated
 and unsupervised images through adversarial training", CVPR 2017 (the pool).
 """
 
@@ -22,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import Adam
 
-__all__ = ["GanLoss", "ImagePool", "ObjectiveConfig", "adversarial_loss", "with_noise"]
+__all__ = ["GanLoss", "ImagePool", "ObjectiveConfig", "adversarial_loss", "gradient_penalty", "with_noise"]
 
 GanLoss = Literal["lsgan", "vanilla", "wgangp", "nonsaturating"]
 
@@ -41,6 +44,7 @@ class ObjectiveConfig(BaseModel):
     )
     gan: GanLoss = Field(default="lsgan", description="adversarial loss")
     gan_weight: float = Field(default=1.0, ge=0, description="weight of the generator's adversarial loss")
+    penalty_weight: float = Field(default=10.0, ge=0, description="wgangp: weight of the critic's gradient penalty")
     learning_rate: float = Field(default=2e-4, gt=0, description="Adam's step size")
     betas: tuple[float, float] = Field(default=(0.5, 0.999), description="Adam's decay of the two moments")
 
@@ -54,7 +58,7 @@ def adversarial_loss(logits: Tensor, loss: GanLoss = "lsgan", *, real: bool) -> 
     """Return the mean loss of calling the patches behind ``logits`` real, or fake.
 
     A discriminator minimises half of ``real`` on real images plus half of fake on generated ones; a generator
-    minimises ``real`` on its own. ``wgangp`` is the Wasserstein term alone, without the gradient penalty.
+    minimises ``real`` on its own. ``wgangp`` is the Wasserstein term alone, without ``gradient_penalty``.
     """
     sign = -1.0 if real else 1.0
     match loss:
@@ -64,6 +68,23 @@ def adversarial_loss(logits: Tensor, loss: GanLoss = "lsgan", *, real: bool) -> 
             return functional.softplus(sign * logits).mean()
         case "wgangp":
             return sign * logits.mean()
+
+
+def gradient_penalty(critic: nn.Module, real: Tensor, fake: Tensor, random: torch.Generator) -> Tensor:
+    """Return how far the critic's slope is from 1: mean of (||d verdict / d image||_2 - 1)^2 between real and fake.
+
+    ``real`` and ``fake`` are (B, C, H, W), the longer cut to the shorter; each image is somewhere on the straight line
+    between its two, uniform by ``random``, a CPU generator. The verdict is the mean of an image's patch logits, as in
+    the Wasserstein term. The gradient reaches the critic's weights and neither image.
+    """
+    count = min(len(real), len(fake))
+    real, fake = real[:count].detach(), fake[:count].detach()
+    share = torch.rand((count, 1, 1, 1), generator=random).to(real)
+    between = torch.lerp(real, fake, share).requires_grad_()
+    verdicts = critic(between).flatten(1).mean(dim=1)
+    (slopes,) = torch.autograd.grad(verdicts.sum(), between, create_graph=True)
+    # The norm's own gradient is 0 at 0, not NaN.
+    return ((torch.linalg.vector_norm(slopes.flatten(1), dim=1) - 1) ** 2).mean()
 
 
 def with_noise(images: Tensor, channels: int, random: torch.Generator) -> Tensor:

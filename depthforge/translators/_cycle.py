@@ -23,7 +23,7 @@ from torch.nn import functional
 from depthforge.networks.discriminator import PatchDiscriminator
 from depthforge.networks.generator import DepthGenerator
 from depthforge.training.objective import Batch, Objective, descend, frozen
-from depthforge.translators._adversarial import ImagePool, ObjectiveConfig, adversarial_loss
+from depthforge.translators._adversarial import ImagePool, ObjectiveConfig, adversarial_loss, gradient_penalty
 
 __all__ = ["CycleGanConfig", "CycleGanObjective"]
 
@@ -68,7 +68,7 @@ class CycleGanObjective(Objective):
 
         Returns ``gan``, ``gan_clean``, ``cycle_clean``, ``cycle_real``, ``identity_real``, ``identity_clean``, their
         sum ``generator``, and ``discriminator_real``, ``discriminator_fake`` with their mirrors
-        ``clean_discriminator_real`` and ``clean_discriminator_fake``.
+        ``clean_discriminator_real`` and ``clean_discriminator_fake``; for wgangp a ``_penalty`` of each too.
         """
         noisy = self.generator(batch.clean)
         clean_again = self.inverse(noisy)
@@ -100,6 +100,9 @@ class CycleGanObjective(Objective):
             judge = self.networks[name]
             losses[f"{name}_real"] = adversarial_loss(judge(real), self.config.gan, real=True)
             losses[f"{name}_fake"] = adversarial_loss(judge(fake), self.config.gan, real=False)
+            if self.config.gan == "wgangp":
+                penalty = gradient_penalty(judge, real, fake, self.random)
+                losses[f"{name}_penalty"] = self.config.penalty_weight * penalty
         descend(torch.stack(list(losses.values())).sum() / 2, self.optimisers["discriminators"])
         return losses
 

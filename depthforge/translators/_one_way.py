@@ -25,7 +25,7 @@ from depthforge.networks.discriminator import PatchDiscriminator
 from depthforge.networks.generator import DepthGenerator, Features
 from depthforge.networks.heads import PatchHeads
 from depthforge.training.objective import Batch, Objective, descend, frozen
-from depthforge.translators._adversarial import ObjectiveConfig, adversarial_loss, with_noise
+from depthforge.translators._adversarial import ObjectiveConfig, adversarial_loss, gradient_penalty, with_noise
 from depthforge.translators._contrastive import (
     Negatives,
     Pairs,
@@ -107,8 +107,8 @@ class OneWay(Objective, Generic[Config]):
     def step(self, batch: Batch) -> dict[str, Tensor]:
         """Update discriminator, generator and, where trained, heads.
 
-        Returns ``discriminator_real``, ``discriminator_fake``, ``gan``, the terms of the method, and their sum with
-        ``gan``, ``generator``.
+        Returns ``discriminator_real``, ``discriminator_fake`` (and, for wgangp, ``discriminator_penalty``), ``gan``,
+        the terms of the method, and their sum with ``gan``, ``generator``.
         """
         generated = self.generator(with_noise(torch.cat(batch), self.config.noise_channels, self.random))
         fake, same = generated[: len(batch.clean)], generated[len(batch.clean) :]
@@ -120,8 +120,14 @@ class OneWay(Objective, Generic[Config]):
         gan = self.config.gan
         on_fake = adversarial_loss(self.discriminator(fake), gan, real=False)
         on_real = adversarial_loss(self.discriminator(real), gan, real=True)
-        descend((on_fake + on_real) / 2, self.optimisers["discriminator"])
-        return {"discriminator_real": on_real, "discriminator_fake": on_fake}
+        losses = {"discriminator_real": on_real, "discriminator_fake": on_fake}
+        total = on_fake + on_real
+        if gan == "wgangp":
+            penalty = gradient_penalty(self.discriminator, real, fake, self.random)
+            losses["discriminator_penalty"] = self.config.penalty_weight * penalty
+            total = total + losses["discriminator_penalty"]
+        descend(total / 2, self.optimisers["discriminator"])
+        return losses
 
     def _improve_generator(self, batch: Batch, fake: Tensor, same: Tensor) -> dict[str, Tensor]:
         with frozen(self.discriminator):

@@ -7,8 +7,9 @@ from typing import get_args
 
 import pytest
 import torch
+from torch import Tensor, nn
 
-from depthforge.translators._adversarial import GanLoss, ImagePool, adversarial_loss
+from depthforge.translators._adversarial import GanLoss, ImagePool, adversarial_loss, gradient_penalty
 
 
 def log_sigmoid(x: float) -> float:
@@ -37,6 +38,50 @@ def test_logits_are_pulled_to_their_side(loss: GanLoss, real: bool) -> None:
     adversarial_loss(logits, loss, real=real).backward()  # type: ignore[no-untyped-call]
     assert logits.grad is not None
     assert (logits.grad.item() < 0) == real
+
+
+class Linear(nn.Module):
+    """Two patch logits whose mean has the slope ``direction`` everywhere, of this length."""
+
+    def __init__(self, length: float) -> None:
+        super().__init__()
+        direction = torch.tensor([3.0, 0.0, 4.0, 0.0]).reshape(1, 2, 2) / 5
+        self.direction = nn.Parameter(length * direction)
+
+    def forward(self, images: Tensor) -> Tensor:
+        verdict = (self.direction * images).sum(dim=(1, 2, 3))
+        return torch.stack([verdict - 1, verdict + 1], dim=1)[:, None, None]
+
+
+@pytest.mark.parametrize("length", [0.0, 0.25, 1.0, 3.0])
+def test_penalty_of_a_linear_critic_is_that_of_its_slope(length: float) -> None:
+    random = torch.Generator().manual_seed(0)
+    critic = Linear(length)
+    real, fake = (torch.rand(3, 1, 2, 2, generator=random, requires_grad=True) for _ in range(2))
+    penalty = gradient_penalty(critic, real, fake[:2], random)
+    assert penalty.item() == pytest.approx((length - 1) ** 2)
+    penalty.backward()  # type: ignore[no-untyped-call]
+    assert critic.direction.grad is not None
+    assert critic.direction.grad.norm().item() == pytest.approx(2 * abs(length - 1) if length else 0, abs=1e-6)
+    assert real.grad is None
+    assert fake.grad is None
+
+
+class Square(nn.Module):
+    def forward(self, images: Tensor) -> Tensor:
+        return images**2 / 2
+
+
+def test_penalty_is_taken_between_real_and_fake() -> None:
+    # The slope of x^2 / 2 is x, so the penalty of one pixel tells where on the line it was taken.
+    real, fake = torch.full((1, 1, 1, 1), 2.0), torch.full((1, 1, 1, 1), 5.0)
+    random = torch.Generator().manual_seed(0)
+    again = torch.Generator().manual_seed(0)
+    taken_at = [gradient_penalty(Square(), real, fake, random).sqrt().item() + 1 for _ in range(400)]
+    assert taken_at == [gradient_penalty(Square(), real, fake, again).sqrt().item() + 1 for _ in range(400)]
+    assert 2 <= min(taken_at) < 2.1
+    assert 4.9 < max(taken_at) <= 5
+    assert sum(taken_at) / 400 == pytest.approx(3.5, abs=0.15)
 
 
 def images(first: int, count: int) -> torch.Tensor:

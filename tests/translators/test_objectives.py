@@ -37,6 +37,8 @@ OBJECTIVES: dict[str, Callable[[], Objective]] = {
     "dcl paper's negatives": lambda: DclObjective(DclConfig(**SMALL, num_vectors=8, negatives="same_anchor"), seeded()),
     "dcl with rgb": lambda: DclObjective(DclConfig(**SMALL, with_rgb=True), seeded()),
     "cut": lambda: CutObjective(CutConfig(**SMALL, num_vectors=32), seeded()),
+    "cut wasserstein": lambda: CutObjective(CutConfig(**SMALL, gan="wgangp", num_vectors=32), seeded()),
+    "cyclegan wasserstein": lambda: CycleGanObjective(CycleGanConfig(**SMALL, gan="wgangp", pool_size=3), seeded()),
     "cyclegan": lambda: CycleGanObjective(CycleGanConfig(**SMALL, pool_size=3), seeded()),
 }
 
@@ -60,10 +62,14 @@ def weights(objective: Objective) -> dict[str, list[Tensor]]:
 def test_step_changes_what_learns_and_nothing_else(objective: Objective) -> None:
     before = weights(objective)
     losses = objective.step(batch_for(objective))
+    wasserstein = any(name.endswith("penalty") for name in losses)
     for name, after in weights(objective).items():
         changed = [not torch.equal(a, b) for a, b in zip(after, before[name], strict=True)]
         if name == "heads" and "heads" not in objective.optimisers:
             assert not any(changed)
+        elif wasserstein and "discriminator" in name:
+            # What is added to every logit is neither here nor there to the Wasserstein critic.
+            assert all(changed[:-1])
         else:
             assert all(changed)
     assert all(loss.ndim == 0 and not loss.requires_grad and loss.isfinite() for loss in losses.values())
@@ -111,6 +117,15 @@ def test_dcl_losses_are_the_formulas() -> None:
     query, key = reference.generator.encode(fake), reference.generator.encode(batch.clean)
     contrast = layer_mean(differential_losses(query, key, reference.draw(key), reference.heads))
     assert found["contrast"] == pytest.approx(1.5 * contrast.item(), rel=1e-4)
+
+
+def test_wasserstein_critic_is_held_to_its_slope() -> None:
+    config = DclConfig(**SMALL, gan="wgangp", penalty_weight=1000, learning_rate=0.003)
+    dcl = DclObjective(config, seeded())
+    penalties = [dcl.step(batch_for(dcl))["discriminator_penalty"].item() for _ in range(20)]
+    # The first critic is nearly flat, so its penalty is nearly the weight.
+    assert penalties[0] == pytest.approx(1000, rel=0.1)
+    assert sum(penalties[5:]) / 15 < penalties[0] / 2
 
 
 @torch.no_grad()
