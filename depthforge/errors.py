@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from typing import ClassVar
+from typing import ClassVar, Self
 
 __all__ = [
     "CorpusBusyError",
@@ -27,7 +27,9 @@ __all__ = [
     "MissingDataError",
     "MissingDependencyError",
     "MissingLabelError",
+    "NotFiniteLossError",
     "StorageError",
+    "TrainingCollapsedError",
     "UnknownNameError",
     "closest",
 ]
@@ -170,3 +172,31 @@ class IntegrityError(CorpusError):
 
 class IncompleteError(CorpusError):
     """The run ended before every shard was committed, or rejected more frames than allowed."""
+
+
+class TrainingCollapsedError(DepthforgeError):
+    """A training whose networks no longer learn what they are for; checkpoints before that are kept."""
+
+    @classmethod
+    def at(cls, step: int, sign: str, *, figure: str, bound: str, remedy: str) -> Self:
+        """Return the error for a ``sign`` that was seen at ``step``, the ``figure`` that shows it and its ``bound``."""
+        return cls(
+            f"the training has collapsed: {sign}", where=f"step {step}", expected=bound, found=figure, remedy=remedy
+        )
+
+
+class NotFiniteLossError(DepthforgeError, FloatingPointError):
+    """A training with a loss, or a weight, that is no longer a number."""
+
+    @classmethod
+    def at(cls, step: int, loss: str, kept: object = None) -> Self:
+        """Return the error for ``loss`` at ``step``; ``kept`` is the last good checkpoint, None when there is none."""
+        checkpoint = "no checkpoint was written before it" if kept is None else f"the last good checkpoint is {kept}"
+        return cls(
+            f"{loss} is not a finite number at step {step}",
+            where=f"step {step}",
+            expected="finite losses and weights",
+            found=f"{loss} is nan or infinite; {checkpoint}",
+            remedy="lower translator.learning_rate, set training.precision: float32, and run "
+            "`depthforge check MANIFEST` for depth that is not in metres",
+        )
