@@ -83,8 +83,9 @@ def gradient_penalty(critic: nn.Module, real: Tensor, fake: Tensor, random: torc
     between = torch.lerp(real, fake, share).requires_grad_()
     verdicts = critic(between).flatten(1).mean(dim=1)
     (slopes,) = torch.autograd.grad(verdicts.sum(), between, create_graph=True)
-    # The norm's own gradient is 0 at 0, not NaN.
-    return ((torch.linalg.vector_norm(slopes.flatten(1), dim=1) - 1) ** 2).mean()
+    # The gradient of this norm is 0 at 0, not NaN.
+    penalty: Tensor = ((torch.linalg.vector_norm(slopes.flatten(1), dim=1) - 1) ** 2).mean()
+    return penalty
 
 
 def with_noise(images: Tensor, channels: int, random: torch.Generator) -> Tensor:
