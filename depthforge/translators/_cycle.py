@@ -6,8 +6,9 @@ discriminators on the images that ``ImagePool`` returns. Six generator passes, e
 sees both: about twice the cost of DCL's step.
 
 Source: Zhu et al., "Unpaired image-to-image translation using cycle-consistent adversarial networks", ICCV 2017,
-equations 1 to 3, in the variant of DCL's published code: depth only (its colour option cannot run), DCL's networks and
-initialisation. The paper has 9 residual blocks of twice the width with instance norm, and initial weights N(0, 0.02).
+equations 1 to 3, in the variant of DCL's published code: depth only, DCL's networks and initialisation. The paper has 9
+residual blocks of twice the width with instance norm, and initial weights N(0, 0.02). Colour is ours: the published
+class cannot run with it, having networks that expect other channels than they are given.
 """
 
 from __future__ import annotations
@@ -23,7 +24,13 @@ from torch.nn import functional
 from depthforge.networks.discriminator import PatchDiscriminator
 from depthforge.networks.generator import DepthGenerator
 from depthforge.training.objective import Batch, Objective, descend, frozen
-from depthforge.translators._adversarial import ImagePool, ObjectiveConfig, adversarial_loss, gradient_penalty
+from depthforge.translators._adversarial import (
+    ImagePool,
+    ObjectiveConfig,
+    adversarial_loss,
+    gradient_penalty,
+    with_noise,
+)
 
 __all__ = ["CycleGanConfig", "CycleGanObjective"]
 
@@ -35,18 +42,29 @@ class CycleGanConfig(ObjectiveConfig):
     identity_weight: float = Field(
         default=0.5, ge=0, description="weight of |G(real) - real| and its mirror, in units of cycle_weight"
     )
+    with_rgb: bool = Field(
+        default=False,
+        description="ours, not published: condition both generators on colour, images of 4 channels, depth, b, g, r",
+    )
     pool_size: int = Field(default=50, ge=0, description="past images that a discriminator may be shown again")
 
 
 class CycleGanObjective(Objective):
     """``generator`` makes clean depth noisy, ``inverse`` real depth clean; one discriminator judges each domain.
 
-    The networks take one channel: a batch with colour is the generator's InputError.
+    With ``with_rgb`` both generators see the colour of the image that they started from, there and back; losses and
+    discriminators are of depth alone. Without, a batch with colour is the generator's InputError. Noise is given to
+    ``generator`` alone: to take it off needs none.
     """
 
     def __init__(self, config: CycleGanConfig, random: torch.Generator, device: torch.device | str = "cpu") -> None:
-        self.generator = DepthGenerator(width=config.width)
-        self.inverse = DepthGenerator(width=config.width)
+        self.generator = DepthGenerator(
+            width=config.width,
+            with_rgb=config.with_rgb,
+            noise_channels=config.noise_channels,
+            residual=config.residual,
+        )
+        self.inverse = DepthGenerator(width=config.width, with_rgb=config.with_rgb, residual=config.residual)
         self.discriminator = PatchDiscriminator(width=config.width)
         self.clean_discriminator = PatchDiscriminator(width=config.width)
         networks = {
@@ -70,38 +88,44 @@ class CycleGanObjective(Objective):
         sum ``generator``, and ``discriminator_real``, ``discriminator_fake`` with their mirrors
         ``clean_discriminator_real`` and ``clean_discriminator_fake``; for wgangp a ``_penalty`` of each too.
         """
-        noisy = self.generator(batch.clean)
-        clean_again = self.inverse(noisy)
-        cleaned = self.inverse(batch.real)
-        real_again = self.generator(cleaned)
         config = self.config
+        clean, real = batch.clean[:, :1], batch.real[:, :1]
+        noisy = self._add_noise(batch.clean)
+        clean_again = self.inverse(_with_depth(noisy, batch.clean))
+        cleaned = self.inverse(batch.real)
+        real_again = self._add_noise(_with_depth(cleaned, batch.real))
         identity_weight = config.cycle_weight * config.identity_weight
         with frozen(self.discriminator, self.clean_discriminator):
-            terms = {
-                "identity_real": identity_weight * functional.l1_loss(self.generator(batch.real), batch.real),
-                "identity_clean": identity_weight * functional.l1_loss(self.inverse(batch.clean), batch.clean),
-                "gan": config.gan_weight * adversarial_loss(self.discriminator(noisy), config.gan, real=True),
-                "gan_clean": config.gan_weight
-                * adversarial_loss(self.clean_discriminator(cleaned), config.gan, real=True),
-                "cycle_clean": config.cycle_weight * functional.l1_loss(clean_again, batch.clean),
-                "cycle_real": config.cycle_weight * functional.l1_loss(real_again, batch.real),
-            }
+            gan = adversarial_loss(self.discriminator(noisy), config.gan, real=True)
+            gan_clean = adversarial_loss(self.clean_discriminator(cleaned), config.gan, real=True)
+        terms = {
+            "identity_real": identity_weight * functional.l1_loss(self._add_noise(batch.real), real),
+            "identity_clean": identity_weight * functional.l1_loss(self.inverse(batch.clean), clean),
+            "gan": config.gan_weight * gan,
+            "gan_clean": config.gan_weight * gan_clean,
+            "cycle_clean": config.cycle_weight * functional.l1_loss(clean_again, clean),
+            "cycle_real": config.cycle_weight * functional.l1_loss(real_again, real),
+        }
         total = torch.stack(list(terms.values())).sum()
         descend(total, self.optimisers["generators"])
-        losses = terms | {"generator": total} | self._improve_discriminators(batch, noisy, cleaned)
+        losses = terms | {"generator": total} | self._improve_discriminators(clean, real, noisy, cleaned)
         return {name: loss.detach() for name, loss in losses.items()}
 
-    def _improve_discriminators(self, batch: Batch, noisy: Tensor, cleaned: Tensor) -> dict[str, Tensor]:
+    def _add_noise(self, images: Tensor) -> Tensor:
+        depth: Tensor = self.generator(with_noise(images, self.config.noise_channels, self.random))
+        return depth
+
+    def _improve_discriminators(self, clean: Tensor, real: Tensor, noisy: Tensor, cleaned: Tensor) -> dict[str, Tensor]:
         losses = {}
-        for name, real, fake in (
-            ("discriminator", batch.real, self.pools["noisy"].exchange(noisy, self.random)),
-            ("clean_discriminator", batch.clean, self.pools["cleaned"].exchange(cleaned, self.random)),
+        for name, true, fake in (
+            ("discriminator", real, self.pools["noisy"].exchange(noisy, self.random)),
+            ("clean_discriminator", clean, self.pools["cleaned"].exchange(cleaned, self.random)),
         ):
             judge = self.networks[name]
-            losses[f"{name}_real"] = adversarial_loss(judge(real), self.config.gan, real=True)
+            losses[f"{name}_real"] = adversarial_loss(judge(true), self.config.gan, real=True)
             losses[f"{name}_fake"] = adversarial_loss(judge(fake), self.config.gan, real=False)
             if self.config.gan == "wgangp":
-                penalty = gradient_penalty(judge, real, fake, self.random)
+                penalty = gradient_penalty(judge, true, fake, self.random)
                 losses[f"{name}_penalty"] = self.config.penalty_weight * penalty
         descend(torch.stack(list(losses.values())).sum() / 2, self.optimisers["discriminators"])
         return losses
@@ -115,3 +139,8 @@ class CycleGanObjective(Objective):
         super().load_state_dict(state)
         for name, pool in self.pools.items():
             pool.images = list(state["pools"][name])
+
+
+def _with_depth(depth: Tensor, images: Tensor) -> Tensor:
+    """Return ``images`` with another depth, and the colour they have, if any."""
+    return torch.cat([depth, images[:, 1:]], dim=1)

@@ -40,6 +40,10 @@ OBJECTIVES: dict[str, Callable[[], Objective]] = {
     "cut wasserstein": lambda: CutObjective(CutConfig(**SMALL, gan="wgangp", num_vectors=32), seeded()),
     "cyclegan wasserstein": lambda: CycleGanObjective(CycleGanConfig(**SMALL, gan="wgangp", pool_size=3), seeded()),
     "cyclegan": lambda: CycleGanObjective(CycleGanConfig(**SMALL, pool_size=3), seeded()),
+    "cyclegan with rgb": lambda: CycleGanObjective(CycleGanConfig(**SMALL, with_rgb=True), seeded()),
+    "cyclegan with noise": lambda: CycleGanObjective(
+        CycleGanConfig(**SMALL, noise_channels=2, residual=True, with_rgb=True), seeded()
+    ),
 }
 
 
@@ -50,7 +54,7 @@ def objective(request: pytest.FixtureRequest) -> Objective:
 
 def batch_for(objective: Objective, seed: int = 0, side: int = 32) -> Batch:
     random = seeded(seed)
-    channels = objective.networks["generator"].in_channels
+    channels = 4 if objective.networks["generator"].image is not None else 1
     clean, real = (torch.rand(2, channels, side, side, generator=random) for _ in range(2))
     return Batch(clean, real * (real[:, :1] > 0.2))
 
@@ -159,6 +163,34 @@ def test_cyclegan_losses_are_the_formulas() -> None:
         # The generators hear the discriminators of before their update.
         "gan_clean": ((judge(cleaned) - 1) ** 2).mean(),
         "clean_discriminator_fake": (judge(cleaned) ** 2).mean(),
+    }
+    for name, value in expected.items():
+        assert found[name] == pytest.approx(value.item(), rel=1e-4), name
+
+
+@torch.no_grad()
+def test_cyclegan_with_colour_and_noise_compares_depth_alone() -> None:
+    cyclegan = OBJECTIVES["cyclegan with noise"]()
+    assert isinstance(cyclegan, CycleGanObjective)
+    batch = batch_for(cyclegan)
+    reference = copy.deepcopy(cyclegan)
+    with torch.enable_grad():
+        found = cyclegan.step(batch)
+    there, back, random = reference.generator, reference.inverse, reference.random
+    (clean, clean_colour), (real, real_colour) = (images.tensor_split([1], dim=1) for images in batch)
+
+    def noised(depth: Tensor, colour: Tensor) -> Tensor:
+        noise = torch.randn(2, 2, 32, 32, generator=random)
+        out: Tensor = there(torch.cat([depth, noise, colour], dim=1))
+        return out
+
+    noisy, cleaned = noised(clean, clean_colour), back(batch.real)
+    expected = {
+        "cycle_clean": 10 * functional.l1_loss(back(torch.cat([noisy, clean_colour], dim=1)), clean),
+        "cycle_real": 10 * functional.l1_loss(noised(cleaned, real_colour), real),
+        "gan": ((reference.discriminator(noisy) - 1) ** 2).mean(),
+        "identity_real": 5 * functional.l1_loss(noised(real, real_colour), real),
+        "clean_discriminator_real": ((reference.clean_discriminator(clean) - 1) ** 2).mean(),
     }
     for name, value in expected.items():
         assert found[name] == pytest.approx(value.item(), rel=1e-4), name
