@@ -34,13 +34,16 @@ class Stage(nn.Module):
 
 
 class PatchDiscriminator(nn.Module):
-    """Depth (B, 1, H, W) to one logit a patch, (B, 1, h, w) with h near H / 8 - 2; H and W are at least 24."""
+    """Depth (B, 1, H, W) to one logit a patch, (B, 1, h, w) with h near H / 8 - 2; H and W are at least 24.
 
-    def __init__(self, *, width: int = 32) -> None:
+    ``channels`` are those of the image, where it is another one than depth.
+    """
+
+    def __init__(self, *, width: int = 32, channels: int = 1) -> None:
         super().__init__()
         self.stages = nn.ModuleList(
             [
-                Stage(1, width, norm=False),
+                Stage(channels, width, norm=False),
                 Stage(width, 2 * width),
                 Stage(2 * width, 4 * width),
                 Stage(4 * width, 8 * width, halve=False),
