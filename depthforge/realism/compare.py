@@ -5,7 +5,8 @@ second one of those sets: its column is the floor, what remains between two stre
 random would put near-duplicate neighbours on both sides and make the floor lower than anything can reach. Comparing
 takes 0.1 s for 100 against 100 frames; describing them (see ``describe``) 30 ms a frame.
 
-Each figure stays a figure of its own. A single score would need weights that only a downstream task can set.
+Each figure stays a figure of its own: a single score of realism would need weights that only a downstream task can
+set. (``choice`` has one that merely ranks the checkpoints of one training.)
 """
 
 from __future__ import annotations
@@ -175,6 +176,8 @@ def _figures(sets: Mapping[str, Description]) -> Iterable[Figure]:
         "deg",
         lambda d: float(d.distortion_deg.mean()) if d.distortion_deg.size else math.nan,
     )
+    yield figure("depth off clean, median", "%", lambda d: 100 * _median(np.abs(d.bias)))
+    yield figure("depth off clean, signed median", "%", lambda d: 100 * _median(d.bias))
 
 
 def _by_depth(title: str, values_m: Mapping[str, Float64]) -> Iterable[Figure]:

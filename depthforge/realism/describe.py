@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from depthforge.errors import FrameError, InputError
 from depthforge.frame import Camera
+from depthforge.realism.bias import measure_bias
 from depthforge.realism.holes import NUM_OCTAVES, HoleStatistics, measure_holes
 from depthforge.realism.noise import (
     DEPTH_EDGES_M,
@@ -45,6 +46,7 @@ class _FrameStatistics:
     noise: NoiseStatistics
     normals: NormalStatistics
     patches: Float64
+    bias: Float64
 
 
 @dataclass(frozen=True)
@@ -147,6 +149,11 @@ class Description:
         known = [frame.normals.distortion_deg for frame in self.frames if frame.normals.distortion_deg is not None]
         return np.concatenate(known) if known else np.empty(0)
 
+    @cached_property
+    def bias(self) -> Float64:
+        """Depth off clean depth, block by block, as a share of it, of all frames that have it."""
+        return np.concatenate([frame.bias for frame in self.frames])
+
     @property
     def patches(self) -> list[Float64]:
         """Features of the patches of each frame."""
@@ -185,6 +192,7 @@ def _measure(view: DepthView, seed: int, index: int, where: str) -> _FrameStatis
         measure_noise(depth_m, valid),
         measure_normals(depth_m, valid, view.camera, view.clean),
         patch_features(depth_m, valid, seed, str(index)),
+        np.empty(0) if view.clean is None else measure_bias(depth_m, valid, view.clean),
     )
 
 
