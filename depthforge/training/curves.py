@@ -1,6 +1,6 @@
 """The curves of a training: every loss and figure by step, in ``curves.parquet``, and a picture of them.
 
-The file is small (three columns; 100,000 rows are half a megabyte) and is rewritten as a whole, atomically: there is
+The file is small (three columns; 100,000 rows are a megabyte) and is rewritten as a whole, atomically: there is
 never a torn tail to repair. Write it with each checkpoint, since a training that goes on from one drops the rows after
 it. Losses go by their name, everything else as ``group/name``: ``evaluation/normals off clean, deg``, ``score/total``.
 A group has a panel of the picture, but for ``evaluation``, whose figures have units of their own and get one each.
@@ -174,7 +174,8 @@ def _draw_panel(axes: Axes, title: str, lines: Mapping[str, Curve], last: int) -
         else:
             marker = "o" if len(values) <= 40 else None
             axes.plot(curve.steps, values, linewidth=1.4, marker=marker, markersize=3, label=label, **style)
-    _scale(axes, [curve.values for curve in lines.values()])
+    # The terms of the score are bounded: one near 0 is good, and no cause to stretch the axis.
+    _scale(axes, [curve.values for curve in lines.values()], may_be_log=title != _TITLES["score"])
     axes.set_xlim(0, max(last, 1) * 1.02)
     axes.set_title(title, fontsize=11)
     axes.set_xlabel("step", fontsize=9)
@@ -184,9 +185,9 @@ def _draw_panel(axes: Axes, title: str, lines: Mapping[str, Curve], last: int) -
         axes.legend(fontsize=7.5, ncols=1 if len(lines) < 5 else 2, framealpha=0.7)
 
 
-def _scale(axes: Axes, values: list[npt.NDArray[np.float64]]) -> None:
+def _scale(axes: Axes, values: list[npt.NDArray[np.float64]], *, may_be_log: bool) -> None:
     known = np.concatenate([each[np.isfinite(each)] for each in values])
-    if known.size and known.min() > 0 and known.max() > _LOGARITHMIC_SPAN * known.min():
+    if may_be_log and known.size and known.min() > 0 and known.max() > _LOGARITHMIC_SPAN * known.min():
         axes.set_yscale("log")
     elif known.size and known.min() >= 0:
         axes.set_ylim(bottom=0)
