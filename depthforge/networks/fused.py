@@ -1,47 +1,57 @@
-"""The generator for inference: the same depth as the module's, up to rounding, in less than half of its time on a CPU.
+"""The generator for inference: the same depth as the module's, up to rounding, in a fraction of its time on a CPU.
 
-What is left out of the module's time is memory traffic and empty vector lanes, not arithmetic:
+What the module spends beside arithmetic is memory traffic and empty vector lanes:
 
 * Batch norm, fixed outside training, is folded into the weights (in float64), and channels lie innermost.
-* A CPU goes through one image at a time, and through its two finer resolutions in bands of rows that stay in the
-  cache, each band from the first convolution to the blur behind the last. At 640x480 whole layers are 80 MB: the
-  operating system hands out such memory page by page, which costs more than half of what the layers themselves do.
+* A CPU takes one image at a time, and its two finer resolutions in bands of rows that stay in the cache, from the
+  first convolution of a resolution to the blur that leaves it. At 640x480 whole layers are 80 MB: memory that the
+  operating system clears page by page each time, at 15 times the cost of the padding or blur written into it.
 * The last convolution has one output channel, and would leave 15 of 16 vector lanes empty. It computes blocks of 4x4
-  pixels as 16 channels instead: the same kernel, shifted inside a window of 10x10 and moved by 4.
+  pixels as 16 channels instead: the same kernel at 16 places of a 10x10 window, moved by 4 pixels.
 
-The convolutions are torch's, at the processor's peak. Winograd's would do with a quarter to a half of the
-multiplications, but its matrix products are no faster than twice a direct convolution here, its transforms cost the
-rest, and it rounds ten times worse. torch.compile would ask for a C++ compiler on the user's machine.
-
-On a GPU the weights are folded and the whole batch goes through at once.
+So on a CPU the same image gives the same bytes alone and anywhere in any batch. On a GPU the folded network takes the
+whole batch at once, and promises no such thing. What remains is nine tenths convolution, at the processor's peak. The
+alternative, torch.compile, asks for a C++ compiler on the user's machine.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from depthforge.errors import InputError
 from depthforge.networks.blur import BlurDown
-from depthforge.networks.convolution import ConvNorm
-from depthforge.networks.generator import DepthGenerator, ImageEncoder
+from depthforge.networks.convolution import ConvNorm, ResidualBlock
+from depthforge.networks.generator import DepthGenerator
 
 __all__ = ["FusedGenerator", "fuse"]
 
 BAND_BYTES = 8 << 20
-"""Of the largest array of a band: a few of them fit the cache of a core or two."""
+"""Of the largest array of a band: a few of them fit the last cache."""
 
 BLOCK = 4
 """Pixels a side of the blocks that the last convolution computes."""
 
 
+def fuse(generator: DepthGenerator, *, dtype: torch.dtype = torch.float32) -> FusedGenerator:
+    """Return ``generator``, in evaluation mode, as an inference-only module with a copy of its weights.
+
+    ``dtype`` is that of weights and activations; input and output stay float32. bfloat16 keeps 8 bits of every
+    activation, so check its error on the weights at hand (``benchmarks.bench_inference``). ValueError for a generator
+    in training mode.
+    """
+    if generator.training:
+        raise ValueError("only a generator in evaluation mode has fixed batch norm statistics: call eval() first")
+    return FusedGenerator(generator, dtype)
+
+
 class Band(NamedTuple):
-    """Rows [start, stop) of a stage's output or input, and whether they end at the image's own borders."""
+    """Rows [start, stop) of an image, and whether they begin and end at its own borders."""
 
     start: int
     stop: int
@@ -50,82 +60,166 @@ class Band(NamedTuple):
 
 
 def _bands(x: Tensor, row_bytes: int) -> Iterator[Band]:
-    """Split the rows of ``x`` evenly, at even rows, so that a band of rows of ``row_bytes`` keeps to BAND_BYTES.
+    """Split the rows of ``x`` at even rows into bands of about BAND_BYTES; on a GPU, into one.
 
-    On a GPU the only band is the image. A band is never thinner than what the next one needs of it.
+    No band is thinner than what its neighbours need of it, 5 rows.
     """
     height = x.shape[2]
     count = 1 if x.is_cuda else max(1, height // max(8, BAND_BYTES // row_bytes))
     edges = [height * i // count // 2 * 2 for i in range(count)] + [height]
-    for start, stop in zip(edges, edges[1:], strict=False):
+    for start, stop in pairwise(edges):
         yield Band(start, stop, start == 0, stop == height)
 
 
 class Conv(nn.Module):
-    """A convolution with its batch norm folded in; ``band`` says where the rows need a reflected border."""
+    """A convolution, by default of odd size and stride 1, that reflects the border of the image."""
 
     weight: Tensor
     bias: Tensor
 
-    def __init__(self, weight: Tensor, bias: Tensor, *, stride: int = 1, radius: int | None = None) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor, *, radius: int | None = None, stride: int = 1) -> None:
         super().__init__()
         self.register_buffer("weight", weight.contiguous(memory_format=torch.channels_last))
-        self.register_buffer("bias", bias)
-        self.stride = stride
+        self.register_buffer("bias", bias.clone())
         self.radius = weight.shape[2] // 2 if radius is None else radius
+        self.stride = stride
 
-    def forward(self, x: Tensor, band: Band | None = None) -> Tensor:
-        """Return the response; at a border inside the image, 2 x ``radius`` rows fewer between them."""
+    def forward(self, x: Tensor, *, top: bool = True, bottom: bool = True) -> Tensor:
+        """Return the response; where ``x`` does not end at the image's border, ``radius`` rows fewer."""
         r = self.radius
-        top, bottom = (True, True) if band is None else (band.top, band.bottom)
         x = functional.pad(x, (r, r, r * top, r * bottom), mode="reflect")
-        return functional.conv2d(x, self.weight, self.bias, stride=self.stride)
+        return functional.conv2d(x, self.weight, self.bias, self.stride)
 
 
 class Halving(nn.Module):
-    """Convolutions with ReLU, then ``BlurDown``: (1, C, H, W) to half the size."""
+    """Convolutions with ReLU, then ``BlurDown``: (B, C, H, W), even sides, to half of them."""
 
-    def __init__(self, convs: Sequence[ConvNorm]) -> None:
+    def __init__(self, *convs: nn.Module) -> None:
         super().__init__()
-        self.convs = nn.ModuleList([_folded(conv) for conv in convs])
-        self.blur_down = BlurDown(convs[-1].conv.out_channels)
+        folded = [_folded(conv) for conv in convs]
+        self.convs = nn.ModuleList(folded)
+        self.around = sum(conv.radius for conv in folded)
+        self.blur = BlurDown(len(folded[-1].bias))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the features at half the resolution."""
-        kernel = self.blur_down.kernel
-        around = sum(conv.radius for conv in self.convs)
+        """Return the features."""
+        kernel = self.blur.kernel
         halves = []
         for band in _bands(x, x.shape[3] * len(kernel) * x.element_size()):
-            # The row above the band is the first that the blur looks at.
-            rows = x[:, :, max(0, band.start - 1 - around) : band.stop + around]
+            # The blur of an even row begins with the row above it.
+            rows = x[:, :, max(0, band.start - 1 - self.around) : band.stop + self.around]
             for conv in self.convs:
-                rows = functional.relu_(conv(rows, band))
+                rows = functional.relu_(conv(rows, top=band.top, bottom=band.bottom))
             rows = functional.pad(rows, (1, 0, int(band.top), 0), mode="reflect")
             halves.append(functional.conv2d(rows, kernel, stride=2, groups=len(kernel)))
         return torch.cat(halves, dim=2)
 
 
 class Doubling(nn.Module):
-    """``BlurUp``, then convolutions with ReLU between: (1, C, H, W) to twice the size."""
+    """``BlurUp``, then convolutions with ReLU between: (B, C, H, W), H even, to twice H and W."""
 
-    def __init__(self, convs: Sequence[Conv]) -> None:
+    def __init__(self, *convs: Conv) -> None:
         super().__init__()
         self.convs = nn.ModuleList(convs)
+        around = sum(conv.radius for conv in convs)
+        self.margin = around // 2 + 1
+        self.spare = 2 * self.margin - around
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the response of the last convolution, without its activation, at twice the resolution."""
-        around = sum(conv.radius for conv in self.convs)
-        margin = around // 2 + 1
-        spare = 2 * margin - around
+        """Return the response of the last convolution, before its activation."""
         doubles = []
-        for band in _bands(x, 4 * x.shape[1] * x.shape[3] * x.element_size()):
-            rows = x[:, :, max(0, band.start - margin) : band.stop + margin]
-            # BlurUp in one pass: bilinear interpolation between the centres of the pixels.
+        for band in _bands(x, 4 * x.shape[3] * x.shape[1] * x.element_size()):
+            rows = x[:, :, max(0, band.start - self.margin) : band.stop + self.margin]
+            # BlurUp is bilinear interpolation between the centres of pixels, which costs one pass instead of three.
             rows = functional.interpolate(rows, scale_factor=2, mode="bilinear", align_corners=False)
-            rows = rows[:, :, 0 if band.top else spare : None if band.bottom else -spare]
-            for conv in self.convs:
-                rows = conv(rows, band)
-                if conv is not self.convs[-1]:
-                    rows = functional.relu_(rows)
+            rows = rows[:, :, 0 if band.top else self.spare : None if band.bottom else -self.spare]
+            for i, conv in enumerate(self.convs):
+                rows = conv(functional.relu_(rows) if i else rows, top=band.top, bottom=band.bottom)
             doubles.append(rows)
         return torch.cat(doubles, dim=2)
+
+
+class Residual(nn.Module):
+    """``ResidualBlock``: (B, C, H, W) to the same."""
+
+    def __init__(self, block: nn.Module) -> None:
+        super().__init__()
+        assert isinstance(block, ResidualBlock)
+        self.first, self.second = _folded(block.first), _folded(block.second)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return ``x`` plus its correction."""
+        correction: Tensor = self.second(functional.relu_(self.first(x)))
+        return correction.add_(x)
+
+
+class FusedGenerator(nn.Module):
+    """A DepthGenerator at inference, as ``fuse`` makes it."""
+
+    def __init__(self, generator: DepthGenerator, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.dtype = dtype
+        self.in_channels = generator.in_channels
+        self.shape_channels = generator.shape_channels
+        self.residual = generator.residual
+        self.down = nn.Sequential(Halving(generator.stem, generator.down[0]), Halving(generator.down[1]))
+        self.blocks = nn.Sequential(*(Residual(block) for block in generator.blocks))
+        self.image: nn.Sequential | None = None
+        self.fuse: Conv | None = None
+        if generator.image is not None and generator.fuse is not None:
+            image = generator.image
+            self.image = nn.Sequential(Halving(image.stem, image.down[0]), Halving(image.down[1]))
+            self.fuse = _folded(generator.fuse)
+        self.up = nn.ModuleList(
+            [Doubling(_folded(generator.up[0])), Doubling(_folded(generator.up[1]), _blocked(generator.out))]
+        )
+        self.to(dtype)
+
+    @torch.inference_mode()
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the noisy depth (B, 1, H, W) of ``x`` (B, C, H, W), both float32, as DepthGenerator does.
+
+        Other channels, or sides that are not multiples of 4 from 8 on, are an InputError.
+        """
+        if x.ndim != 4 or x.shape[1] != self.in_channels or x.shape[2] % 4 or x.shape[3] % 4 or min(x.shape[2:]) < 8:
+            raise InputError(
+                "the image does not fit the generator",
+                expected=f"(batch, {self.in_channels}, height, width), sides of 8, 12, 16, ... pixels",
+                found=tuple(x.shape),
+            )
+        return self._translate(x) if x.is_cuda else torch.cat([self._translate(x[i : i + 1]) for i in range(len(x))])
+
+    def _translate(self, x: Tensor) -> Tensor:
+        inner = x.to(self.dtype).contiguous(memory_format=torch.channels_last)
+        y = self.blocks(self.down(inner[:, : self.shape_channels]))
+        if self.image is not None and self.fuse is not None:
+            colour = self.image(inner[:, self.shape_channels :])
+            y = functional.relu_(self.fuse(torch.cat([y, colour], dim=1)))
+        y = self.up[1](functional.relu_(self.up[0](y)))
+        depth = torch.tanh(functional.pixel_shuffle(y, BLOCK).to(x.dtype))
+        return x[:, :1] + depth if self.residual else depth
+
+
+def _folded(conv: nn.Module) -> Conv:
+    """Return a ConvNorm as one convolution; its ReLU is left to the caller."""
+    assert isinstance(conv, ConvNorm)
+    norm = conv.norm
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    with torch.no_grad():
+        scale = norm.weight.double() / torch.sqrt(norm.running_var.double() + norm.eps)
+        weight = conv.conv.weight.double() * scale[:, None, None, None]
+        bias = norm.bias.double() - norm.running_mean.double() * scale
+    return Conv(weight.float(), bias.float())
+
+
+def _blocked(conv: nn.Conv2d) -> Conv:
+    """Return ``conv``, of one output channel, with the pixels of a block, row by row, as its channels."""
+    assert conv.bias is not None
+    size = conv.kernel_size[0]
+    window = size + BLOCK - 1
+    weight = conv.weight.new_zeros(BLOCK, BLOCK, conv.in_channels, window, window)
+    for row in range(BLOCK):
+        for column in range(BLOCK):
+            weight[row, column, :, row : row + size, column : column + size] = conv.weight.detach()[0]
+    return Conv(weight.flatten(0, 1), conv.bias.detach().repeat(BLOCK**2), radius=size // 2, stride=BLOCK)
