@@ -13,6 +13,7 @@ from torch.nn import functional
 from depthforge.errors import InputError
 from depthforge.training.objective import Batch, Objective, descend, frozen
 from depthforge.translators._contrastive import differential_losses, layer_mean, patch_losses
+from depthforge.translators._coupled import CoupledConfig, CoupledObjective, dice_loss
 from depthforge.translators._cycle import CycleGanConfig, CycleGanObjective
 from depthforge.translators._one_way import CutConfig, CutObjective, DclConfig, DclObjective
 
@@ -44,6 +45,11 @@ OBJECTIVES: dict[str, Callable[[], Objective]] = {
     "cyclegan with noise": lambda: CycleGanObjective(
         CycleGanConfig(**SMALL, noise_channels=2, residual=True, with_rgb=True), seeded()
     ),
+    "coupled": lambda: CoupledObjective(CoupledConfig(**SMALL, num_vectors=32), seeded()),
+    "coupled with noise": lambda: CoupledObjective(
+        CoupledConfig(**SMALL, num_vectors=32, noise_channels=3, residual=False), seeded()
+    ),
+    "coupled wasserstein": lambda: CoupledObjective(CoupledConfig(**SMALL, gan="wgangp"), seeded()),
 }
 
 
@@ -54,7 +60,8 @@ def objective(request: pytest.FixtureRequest) -> Objective:
 
 def batch_for(objective: Objective, seed: int = 0, side: int = 32) -> Batch:
     random = seeded(seed)
-    channels = 4 if objective.networks["generator"].image is not None else 1
+    with_rgb = isinstance(objective, CoupledObjective) or objective.networks["generator"].image is not None
+    channels = 4 if with_rgb else 1
     clean, real = (torch.rand(2, channels, side, side, generator=random) for _ in range(2))
     return Batch(clean, real * (real[:, :1] > 0.2))
 
@@ -69,7 +76,7 @@ def test_step_changes_what_learns_and_nothing_else(objective: Objective) -> None
     wasserstein = any(name.endswith("penalty") for name in losses)
     for name, after in weights(objective).items():
         changed = [not torch.equal(a, b) for a, b in zip(after, before[name], strict=True)]
-        if name == "heads" and "heads" not in objective.optimisers:
+        if not any(p.requires_grad for p in objective.networks[name].parameters()):
             assert not any(changed)
         elif wasserstein and "discriminator" in name:
             # What is added to every logit is neither here nor there to the Wasserstein critic.
@@ -208,6 +215,89 @@ def test_cyclegan_is_depth_only() -> None:
     cyclegan = CycleGanObjective(CycleGanConfig(**SMALL), seeded())
     with pytest.raises(InputError, match="does not fit"):
         cyclegan.step(Batch(torch.zeros(1, 4, 32, 32), torch.zeros(1, 4, 32, 32)))
+
+
+@torch.no_grad()
+def test_coupled_losses_are_the_formulas() -> None:
+    coupled = CoupledObjective(CoupledConfig(**SMALL, num_vectors=16, dice_weight=0.5), seeded())
+    batch = batch_for(coupled)
+    batch = Batch(batch.clean * (batch.clean[:, :1] > 0.1), batch.real)
+    reference = copy.deepcopy(coupled)
+    with torch.enable_grad():
+        found = coupled.step(batch)
+    (clean, clean_colour), (real, real_colour) = (images.tensor_split([1], dim=1) for images in batch)
+    noisy = reference.noise(clean)
+    measured = (clean > 0) & (real > 0)
+    like_real, same = reference.colour(torch.cat([clean_colour, real_colour])).chunk(2)
+    logits = reference.holes(real_colour)
+    probability, missing = torch.sigmoid(logits), (real == 0).float()
+    overlap, mass = (probability * missing).sum((1, 2, 3)), (probability + missing).sum((1, 2, 3))
+    expected = {
+        "discriminator_real": ((reference.discriminator(real * measured) - 1) ** 2).mean(),
+        "discriminator_fake": (reference.discriminator(noisy * measured) ** 2).mean(),
+        "gan": ((coupled.discriminator(noisy * measured) - 1) ** 2).mean(),
+        "self": 10 * (noisy - clean).abs()[clean > 0].mean(),
+        "colour_discriminator_fake": (reference.colour_discriminator(like_real) ** 2).mean(),
+        "colour_discriminator_real": ((reference.colour_discriminator(real_colour) - 1) ** 2).mean(),
+        "colour_gan": ((coupled.colour_discriminator(like_real) - 1) ** 2).mean(),
+        "holes_cross_entropy": functional.binary_cross_entropy(probability, missing),
+        "holes_dice": 0.5 * (1 - (2 * overlap + 1) / (mass + 1)).mean(),
+    }
+    for name, generated, source in (
+        ("colour_contrast", like_real, clean_colour),
+        ("colour_identity_contrast", same, real_colour),
+    ):
+        query, key = reference.colour.encode(generated), reference.colour.encode(source)
+        expected[name] = layer_mean(patch_losses(query, key, reference.draw(key), reference.heads)) / 2
+    for name, value in expected.items():
+        assert found[name] == pytest.approx(value.item(), rel=1e-4), name
+
+
+def test_coupled_finds_the_holes_of_dark_things() -> None:
+    coupled = CoupledObjective(CoupledConfig(**SMALL, learning_rate=0.02, num_vectors=16), seeded())
+    clean, real = batch_for(coupled)
+    dark = torch.zeros(2, 1, 32, 32, dtype=torch.bool)
+    dark[:, :, 8:20, 10:30] = True
+    real = torch.where(dark, torch.cat([torch.zeros(2, 1, 32, 32), real[:, 1:] / 10], dim=1), real.clamp(min=0.3))
+    steps = [coupled.step(Batch(clean, real)) for _ in range(30)]
+    for name in ("holes_cross_entropy", "holes_dice"):
+        assert steps[-1][name] < steps[0][name] / 2
+    with torch.no_grad():
+        found = coupled.holes(real[:, 1:]) > 0
+    assert (found == dark).float().mean() > 0.95
+
+
+def test_holes_tell_the_discriminator_of_coupled_nothing() -> None:
+    coupled = OBJECTIVES["coupled"]()
+    seen: list[Tensor] = []
+    coupled.networks["discriminator"].register_forward_hook(lambda _, args, __: seen.append(args[0].detach()))
+    clean, real = batch_for(coupled)
+    clean[:, :, :5] = 0
+    real[:, :, :, :7] = 0
+    coupled.step(Batch(clean, real[:1]))
+    assert len(seen) == 3
+    for depth in seen:
+        assert torch.equal(depth == 0, seen[0] == 0)
+        assert (depth[:, :, :5] == 0).all()
+        assert (depth[:, :, :, :7] == 0).all()
+
+
+@pytest.mark.parametrize("side", [32, 36])
+def test_coupled_takes_crops_that_generators_take(side: int) -> None:
+    coupled = OBJECTIVES["coupled"]()
+    assert coupled.step(batch_for(coupled, side=side))["generator"].isfinite()
+
+
+def test_coupled_needs_colour() -> None:
+    with pytest.raises(InputError, match="colour generator"):
+        OBJECTIVES["coupled"]().step(Batch(torch.zeros(1, 1, 32, 32), torch.zeros(1, 1, 32, 32)))
+
+
+def test_dice_loss_is_of_each_image() -> None:
+    sure = torch.tensor([[30.0, 30, -30, -30], [-30, -30, -30, -30]]).reshape(2, 1, 2, 2)
+    target = torch.tensor([[1.0, 0, 1, 0], [0, 0, 0, 0]]).reshape(2, 1, 2, 2)
+    assert dice_loss(sure[:1], target[:1]).item() == pytest.approx(1 - 3 / 5)
+    assert dice_loss(sure, target).item() == pytest.approx(1 / 5)
 
 
 def test_clean_and_real_may_differ_in_number() -> None:
