@@ -4,9 +4,10 @@ Adversarial training fails in few ways, each of which shows in a figure of the h
 looks at pictures: one picture for every input, everything a hole or nothing, a discriminator that always wins or says
 nothing, geometry that is no longer that of the input. A figure out of bounds at one evaluation means little, and an
 untrained network shows most of the signs at once; so a sign counts from ``grace_steps`` on, and stops the training when
-it was seen at ``patience`` evaluations in a row. What a training often gets over by itself, holes that have not come
-yet and a discriminator that is ahead, is given ``slow_patience``. Bounds are far outside of what a poor but working
-translator does: choosing the best checkpoint is the score's task (``realism.choice``), not this one's.
+it was seen at ``patience`` evaluations in a row. What a training often gets over by itself, depth that is off as a
+whole, holes that have not come yet and a discriminator that is ahead, is given ``slow_patience``: a small DCL on rooms
+was off by 30 to 100 % of depth for 400 steps, and made no hole for the 300 after. Bounds are far outside of what a poor
+but working translator does: choosing the best checkpoint is the score's task (``realism.choice``), not this one's.
 
 This module is imported with the manifest, so it loads numpy only where arrays are measured: 40 ms for 16 frames of
 640x480.
@@ -45,7 +46,7 @@ class WatchSettings(BaseModel):
     slow_patience: int = Field(
         default=10,
         ge=1,
-        description="the same for what often passes: no holes yet, a discriminator that is ahead or silent",
+        description="the same for what often passes: geometry, no holes yet, a discriminator that is ahead or silent",
     )
     min_spread: float = Field(
         default=0.1,
@@ -74,7 +75,7 @@ class WatchSettings(BaseModel):
         description="the discriminator says nothing: standard deviation of its logits over all patches, real or not",
     )
     max_depth_off: float = Field(
-        default=0.2,
+        default=0.3,
         gt=0,
         description="distorted geometry: median distance of smoothed output to smoothed clean depth, share of depth",
     )
@@ -216,7 +217,8 @@ class Watch:
             seen.step,
             f"{seen.hole_fraction:.2%} of the valid pixels became holes",
             f"at least {bound:.2%}; real frames have from {fewest:.1%}",
-            "raise gan_weight or hole_threshold, lower identity_weight and contrast_weight, train longer",
+            "raise gan_weight or hole_threshold, lower identity_weight and contrast_weight; to go on without holes, "
+            "training.watch.min_holes: 0",
             allowed=self.settings.slow_patience,
         )
 
@@ -263,7 +265,7 @@ class Watch:
                 f"smoothed depth is off by {seen.depth_off:.1%} of depth",
                 f"at most {settings.max_depth_off:.1%}",
                 remedy,
-                allowed=settings.patience,
+                allowed=settings.slow_patience,
             )
         if seen.normals_off_deg is not None and seen.normals_off_deg > settings.max_normals_off_deg:
             return Sign(
@@ -272,7 +274,7 @@ class Watch:
                 f"normals are off by {seen.normals_off_deg:.1f} degrees",
                 f"at most {settings.max_normals_off_deg:g}",
                 remedy,
-                allowed=settings.patience,
+                allowed=settings.slow_patience,
             )
         return None
 

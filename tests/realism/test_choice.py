@@ -87,6 +87,15 @@ def test_a_wall_that_stands_5_percent_too_far_costs_half_the_term_though_its_noi
     assert bent.value("depth off clean, median", "translated") == pytest.approx(5, abs=0.6)
 
 
+def test_realism_does_not_make_up_for_depth_of_another_scene(real: Description) -> None:
+    thirty = judge(real, bend=1.3).score
+    assert min(thirty.terms.values()) == pytest.approx(0.5, abs=0.01)
+    assert thirty.terms["depth"] == 1
+    assert judge(real, bend=2.0).score == WORST
+    # At 10 % the other terms are still their own.
+    assert judge(real, bend=1.1).score.terms["normals"] < 0.1
+
+
 def test_nothing_but_holes_is_the_worst_there_is(real: Description) -> None:
     dead = DepthView(np.zeros(CAMERA.size, np.float32), np.zeros(CAMERA.size, bool), CAMERA, CLEAN)
     assert evaluate_translator([dead] * 4, real) == (WORST, None)

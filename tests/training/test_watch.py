@@ -139,7 +139,7 @@ def test_a_discriminator_that_wins_counts_only_while_the_generator_gains_nothing
     assert "always wins" in error.message
 
 
-@pytest.mark.parametrize("figures", [{"depth_off": 0.25}, {"normals_off_deg": 50.0}])
+@pytest.mark.parametrize("figures", [{"depth_off": 0.35}, {"normals_off_deg": 50.0}])
 def test_distorted_geometry(figures: dict[str, float]) -> None:
     assert names(Watch(WatchSettings(grace_steps=0)), healthy(1, **figures)) == ["the geometry is distorted"]
 
