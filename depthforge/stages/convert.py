@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from depthforge.corpus.store import CorpusStore, open_for_writing
 from depthforge.corpus.writer import ShardReceipt
+from depthforge.durable import remove_temporaries, storage_errors, write_atomically
 from depthforge.errors import IncompleteError
 from depthforge.stages.estimate import estimate, require_memory
 from depthforge.stages.prepare import Prepared
@@ -17,6 +19,9 @@ from depthforge.stages.runners import Failure, RayOptions, run_inline, run_on_ra
 from depthforge.stages.shards import job_of
 
 __all__ = ["ConversionReport", "Progress", "Silent", "convert"]
+
+TRANSLATOR_DIRECTORY: Final = "translator"
+"""Where a corpus keeps what made its noise."""
 
 
 class Progress(Protocol):
@@ -95,6 +100,9 @@ def convert(
     """
     start = time.monotonic()
     local_workers = 1 if inline else num_workers or len(os.sched_getaffinity(0))
+    if address is None:
+        # A GPU takes one worker; one that is required and missing is an error before anything is touched.
+        local_workers = min(local_workers, prepared.translator.local_gpus() or local_workers)
     cost = estimate(prepared, num_workers=local_workers, sample_frames=0)
     if address is None:
         require_memory(cost)
@@ -102,11 +110,14 @@ def convert(
     ray_options = RayOptions(
         num_workers=num_workers if address else local_workers, address=address, worker_bytes=cost.worker_bytes
     )
+    # Read before the output is opened: --overwrite may remove the corpus that they lie in.
+    files = prepared.translator.files()
     with open_for_writing(out, prepared.info, prepared.plan_file, overwrite=overwrite) as store:
         if retry_rejects:
             store.forget_rejects()
         report.nothing_to_do = store.is_finished
         if not report.nothing_to_do:
+            _keep(files, store.root / TRANSLATOR_DIRECTORY)
             failures = _run(prepared, store, report, progress or Silent(), inline=inline, ray_options=ray_options)
             _require_complete(prepared, store, failures)
             store.finish(prepared.findings)
@@ -146,6 +157,9 @@ def _run(
     progress.start(num_frames=prepared.plan.num_frames, done_frames=before.num_frames + before.num_rejects)
     try:
         job = job_of(prepared, store.root)
+        # From the corpus, which every worker reaches, and so that what it holds is what made it.
+        translator = prepared.translator.relocated(job.root / TRANSLATOR_DIRECTORY)
+        job = replace(job, translator=job.translator.model_copy(update={"config": translator}))
         if inline:
             run_inline(store.pending(), job, done)
         else:
@@ -153,6 +167,17 @@ def _run(
     finally:
         progress.stop()
     return failures
+
+
+def _keep(files: Mapping[str, bytes], folder: Path) -> None:
+    """Write the translator's files into the corpus, each whole or not at all."""
+    if not files:
+        return
+    with storage_errors(folder):
+        folder.mkdir(exist_ok=True)
+        remove_temporaries(folder)
+    for name, content in files.items():
+        write_atomically(folder / name, content)
 
 
 def _require_complete(prepared: Prepared, store: CorpusStore, failures: list[Failure]) -> None:

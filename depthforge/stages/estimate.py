@@ -10,6 +10,8 @@ from pathlib import Path
 
 from depthforge.corpus.planned import read_plan
 from depthforge.errors import InputError
+from depthforge.stages.batches import frames_in_flight
+from depthforge.stages.crews import SHARDS_PER_GPU
 from depthforge.stages.prepare import Prepared, wanted_labels
 
 __all__ = ["Estimate", "available_memory_bytes", "estimate", "require_memory"]
@@ -19,6 +21,8 @@ __all__ = ["Estimate", "available_memory_bytes", "estimate", "require_memory"]
 WORKER_BASE_BYTES = 400 * 2**20
 # What one frame in flight needs: its fields decoded, encoded, compressed and re-read, and float32 images between.
 FIELD_COPIES, BETWEEN_IMAGES = 6, 24
+# What a frame that waits for the model or for the writer needs: its labels, and images of depth, clean and noisy.
+WAITING_IMAGES = 4
 
 
 @dataclass(frozen=True)
@@ -26,7 +30,9 @@ class Estimate:
     """What a run will cost: stored bytes before compression, memory, and time if frames were sampled.
 
     ``worker_bytes`` bounds the resident memory of one worker: a base, and one frame in flight: shards are written frame
-    by frame, so their length does not matter. ``benchmarks/bench_memory.py`` holds the bound against reality.
+    by frame, so their length does not matter. With a heavy translator it is the base, its model at work
+    (``Translator.working_bytes``), one frame being read and one being written, and three batches that wait.
+    ``benchmarks/bench_memory.py`` holds the bound against reality.
     """
 
     num_frames: int
@@ -53,16 +59,27 @@ class Estimate:
 def estimate(prepared: Prepared, *, num_workers: int, sample_frames: int = 3) -> Estimate:
     """Return what the run will cost, timing ``sample_frames`` frames from reading to noise (0: no timing)."""
     schema = prepared.schema
-    image_bytes = schema.height * schema.width * 4
     return Estimate(
         num_frames=prepared.plan.num_frames,
         num_shards=prepared.plan.num_shards,
         num_workers=num_workers,
         raw_bytes=schema.bytes_per_frame * prepared.plan.num_frames,
-        worker_bytes=WORKER_BASE_BYTES + FIELD_COPIES * schema.bytes_per_frame + BETWEEN_IMAGES * image_bytes,
+        worker_bytes=_worker_bytes(prepared),
         available_bytes=available_memory_bytes(),
         seconds_per_frame=_time_frames(prepared, sample_frames) if sample_frames else None,
     )
+
+
+def _worker_bytes(prepared: Prepared) -> int:
+    schema, translator = prepared.schema, prepared.translator
+    image_bytes = schema.height * schema.width * 4
+    frame_bytes = FIELD_COPIES * schema.bytes_per_frame + BETWEEN_IMAGES * image_bytes
+    if not translator.heavy:
+        return WORKER_BASE_BYTES + frame_bytes
+    waiting_bytes = frames_in_flight(translator.batch_size) * (schema.bytes_per_frame + WAITING_IMAGES * image_bytes)
+    on_gpu = translator.gpu_use == "required" or (translator.gpu_use == "if_present" and translator.local_gpus() > 0)
+    model_bytes = translator.working_bytes(schema.height, schema.width)
+    return WORKER_BASE_BYTES + model_bytes + (SHARDS_PER_GPU if on_gpu else 1) * (2 * frame_bytes + waiting_bytes)
 
 
 def available_memory_bytes() -> int | None:

@@ -1,55 +1,43 @@
-"""Where shards run: in this process, or as Ray tasks on this machine or a cluster.
+"""Where shards run: in this process, or on Ray on this machine or a cluster, as tasks or in actors (``crews``).
 
-Ray carries references, never images: a task takes a work item (keys and locators) and answers with a receipt.
-The driver keeps two tasks per worker in flight and holds no more of the plan than that. Lost workers and nodes are
-retried by Ray; a shard that keeps failing is reported, and the run goes on with the others. Plain tasks measured
-0.87-0.97 of bare multiprocessing here, Ray Data 0.73 and half when images pass through the object store.
+Ray carries references, never images: a worker takes a work item (keys and locators) and answers with a receipt.
+The driver keeps at most two shards per worker in flight and holds no more of the plan than that. Work of lost workers
+and nodes is done again; a shard that keeps failing is reported, and the run goes on with the others. Plain tasks
+measured 0.87-0.97 of bare multiprocessing here, Ray Data 0.73 and half when images pass through the object store.
 """
 
 from __future__ import annotations
 
 import os
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 from depthforge.corpus.writer import ShardReceipt
-from depthforge.errors import DepthforgeError, IncompleteError, MissingDependencyError, StorageError
+from depthforge.errors import IncompleteError, MissingDependencyError
 from depthforge.plan import WorkItem
-from depthforge.stages.shards import ShardJob, convert_shard, limit_threads
+from depthforge.stages.crews import Actors, Crew, Failure, RayOptions, Tasks, ray_task
+from depthforge.stages.shards import ShardJob, convert_shard
 
-__all__ = ["WORKER_ENVIRONMENT", "Done", "Failure", "RayOptions", "ray_session", "ray_task", "run_inline", "run_on_ray"]
+__all__ = [
+    "WORKER_ENVIRONMENT",
+    "Done",
+    "Failure",
+    "RayOptions",
+    "import_ray",
+    "ray_session",
+    "ray_task",
+    "run_inline",
+    "run_on_ray",
+]
 
 # The environment of a worker: one thread each, since there is a worker per core.
 WORKER_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1", "NUMBA_THREADING_LAYER": "workqueue"}
 
 
-@dataclass(frozen=True)
-class Failure:
-    """A shard that could not be made, after every retry."""
-
-    shard: str
-    error: str
-
-
 Done = Callable[["ShardReceipt | Failure"], None]
-
-
-@dataclass(frozen=True)
-class RayOptions:
-    """How to use Ray: the address of a cluster (None: a local one for this run), workers, limits per task.
-
-    ``num_workers`` None means every core: of the cluster, or of this machine.
-    """
-
-    num_workers: int | None
-    address: str | None = None
-    worker_bytes: int = 0
-    max_retries: int = 3
-    stall_warning_s: float = 120.0
-    stall_limit_s: float = 1800.0
 
 
 def run_inline(items: Iterator[WorkItem], job: ShardJob, done: Done) -> None:
@@ -61,77 +49,42 @@ def run_inline(items: Iterator[WorkItem], job: ShardJob, done: Done) -> None:
 def run_on_ray(
     items: Iterator[WorkItem], job: ShardJob, done: Done, options: RayOptions, warn: Callable[[str], None]
 ) -> None:
-    """Convert every shard as a Ray task; ``done`` gets a receipt or a failure for each, as they end.
+    """Convert every shard on Ray; ``done`` gets a receipt or a failure for each, as they end.
 
-    Raises StorageError at once when the output is full or unwritable, and IncompleteError when nothing has ended for
-    ``stall_limit_s`` seconds: never a silent hang.
+    Raises StorageError at once when the output is full or unwritable, InputError when a GPU is required and there is
+    none, and IncompleteError when no worker can be kept alive or nothing has ended for ``stall_limit_s`` seconds:
+    never a silent hang.
     """
-    ray = _import_ray()
+    ray = import_ray()
     with ray_session(ray, options):
-        task, shared_job = ray_task(ray, options), ray.put(job)
-        num_workers = options.num_workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
-        running: dict[Any, str] = {}
+        crew: Crew = Actors(ray, job, options, warn) if job.heavy else Tasks(ray, job, options)
+        fresh, again = next(items, None), deque[WorkItem]()
         last_progress, warned = time.monotonic(), False
-        exhausted = False
-        while running or not exhausted:
-            while not exhausted and len(running) < 2 * num_workers:
-                item = next(items, None)
-                if item is None:
-                    exhausted = True
-                else:
-                    running[task.options(name=item.shard).remote(item, shared_job)] = item.shard
-            if not running:
-                break
-            ended, _ = ray.wait(list(running), num_returns=1, timeout=5.0)
+        while fresh or again or crew.shards:
+            while (fresh or again) and crew.has_room():
+                # What killed a worker comes last: it shall not keep the others from being made.
+                crew.hand_over(fresh or again.popleft())
+                fresh = next(items, None) if fresh else None
+            ended, _ = ray.wait(crew.references, num_returns=1, timeout=5.0)
             if ended:
                 last_progress, warned = time.monotonic(), False
             idle_s = time.monotonic() - last_progress
             if idle_s > options.stall_limit_s:
-                names = ", ".join(sorted(running.values()))
                 raise IncompleteError(
                     f"no shard has ended for {idle_s:.0f} s",
-                    where=names,
+                    where=", ".join(crew.shards) or "no worker has started",
                     remedy="run the same command again: committed shards are kept; --inline shows where it hangs",
                 )
             if idle_s > options.stall_warning_s and not warned:
                 warned = True
-                warn(f"no shard has ended for {idle_s:.0f} s; running: {', '.join(sorted(running.values()))}")
+                running = ", ".join(crew.shards) or "none, no worker has started"
+                warn(f"no shard has ended for {idle_s:.0f} s; running: {running}")
             for reference in ended:
-                done(_result(ray, reference, running.pop(reference)))
-
-
-def ray_task(ray: Any, options: RayOptions) -> Any:
-    """Return the remote form of :func:`convert_shard`, one core and the bounded memory for each call."""
-    return ray.remote(
-        num_cpus=1,
-        max_retries=options.max_retries,
-        retry_exceptions=[SystemError],  # a worker that was being shut down: see convert_shard
-        memory=options.worker_bytes or None,
-    )(_task)
-
-
-def _task(item: WorkItem, job: ShardJob) -> ShardReceipt:
-    limit_threads(1)
-    return convert_shard(item, job)
-
-
-def _result(ray: Any, reference: Any, shard: str) -> ShardReceipt | Failure:
-    try:
-        receipt: ShardReceipt = ray.get(reference)
-        return receipt
-    except ray.exceptions.RayTaskError as error:
-        cause = error.cause
-        if isinstance(cause, StorageError):
-            raise cause from None
-        return Failure(shard, str(cause) if isinstance(cause, DepthforgeError) else f"{type(cause).__name__}: {cause}")
-    except ray.exceptions.LocalRayletDiedError:
-        raise IncompleteError(
-            "Ray's node on this machine died, and every running shard with it",
-            where=shard,
-            remedy="run the same command again: committed shards are kept; with fewer --workers if memory ran out",
-        ) from None
-    except ray.exceptions.RayError as error:
-        return Failure(shard, f"{type(error).__name__}: {str(error).splitlines()[0]}")
+                result = crew.take(reference)
+                if isinstance(result, WorkItem):
+                    again.append(result)
+                elif result is not None:
+                    done(result)
 
 
 @contextmanager
@@ -162,7 +115,8 @@ def ray_session(ray: Any, options: RayOptions) -> Iterator[None]:
         ray.shutdown()
 
 
-def _import_ray() -> Any:
+def import_ray() -> Any:
+    """Return the module ``ray``; raises MissingDependencyError."""
     try:
         import ray
         import ray.exceptions

@@ -1,22 +1,25 @@
 """Convert one shard: the function that every runner calls, in this process, in a pool or on Ray.
 
 Read a frame, make it noisy, hand it to the writer; a frame that fails becomes a reject row and the shard goes on.
-A shard is a pure function of its work item and job: it may run twice, anywhere, and gives the same bytes.
+Frames go one by one, or in batches through a heavy translator (``batches``). A shard is a pure function of its work
+item and job: it may run twice, anywhere, and gives the same bytes.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from depthforge.corpus.schema import CorpusSchema
 from depthforge.corpus.writer import ShardReceipt, ShardWriter
-from depthforge.errors import FrameError, StorageError
+from depthforge.errors import FrameError
 from depthforge.frame import Frame, FrameRef
 from depthforge.manifest import PluginBlock
 from depthforge.plan import WorkItem
 from depthforge.seeding import frame_words
 from depthforge.sources.base import Source
+from depthforge.stages.batches import Rejected, attempt, convert_in_batches
 from depthforge.stages.prepare import (
     Prepared,
     make_source,
@@ -26,9 +29,9 @@ from depthforge.stages.prepare import (
     required_labels,
     wanted_labels,
 )
-from depthforge.translators.base import NoisyDepth, Translator
+from depthforge.translators.base import GpuUse, NoisyDepth, Translator
 
-__all__ = ["ShardJob", "convert_shard", "job_of", "limit_threads", "open_writer"]
+__all__ = ["Converter", "ShardJob", "convert_shard", "job_of", "limit_threads", "open_writer"]
 
 
 @dataclass(frozen=True)
@@ -43,10 +46,12 @@ class ShardJob:
     schema: CorpusSchema
     wanted: frozenset[str]
     required: frozenset[str]
+    heavy: bool = False
+    gpu_use: GpuUse = "never"
 
 
 def job_of(prepared: Prepared, root: Path) -> ShardJob:
-    """Return the job of a prepared run that writes to ``root``."""
+    """Return the job of a prepared run that writes to ``root``, whose translator's files lie where they do now."""
     manifest = prepared.manifest
     return ShardJob(
         root=root.absolute(),
@@ -57,32 +62,74 @@ def job_of(prepared: Prepared, root: Path) -> ShardJob:
         schema=prepared.schema,
         wanted=wanted_labels(manifest.labels, prepared.source, prepared.translator),
         required=required_labels(manifest.labels, prepared.translator),
+        heavy=prepared.translator.heavy,
+        gpu_use=prepared.translator.gpu_use,
     )
 
 
 def convert_shard(item: WorkItem, job: ShardJob) -> ShardReceipt:
-    """Convert the frames of ``item`` and commit the shard; return its receipt.
+    """Convert the frames of ``item`` and commit the shard; return its receipt. Raises as ``Converter.convert``."""
+    return _converter_of(job).convert(item)
 
-    Raises StorageError when the output cannot be written; whatever is wrong with a frame is a reject row.
+
+class Converter:
+    """The plug-ins of a job, built once: kernels stay compiled, archives open and models loaded between shards.
+
+    ``convert`` may run in several threads at once: each has a source of its own, the translator is shared.
     """
-    source, translator = _plugins(job)
-    with open_writer(item, job) as writer:
+
+    def __init__(self, job: ShardJob) -> None:
+        self.job = job
+        self.translator = make_translator(job.translator)
+        self._idle_sources: list[Source] = []
+
+    def convert(self, item: WorkItem) -> ShardReceipt:
+        """Convert the frames of ``item`` and commit the shard; return its receipt.
+
+        Raises StorageError when the output cannot be written, what ``Translator.load`` raises, and MemoryError or
+        SystemError when this process is at its end; whatever is wrong with a frame is a reject row.
+        """
+        self.translator.load()
+        source = self._idle_sources.pop() if self._idle_sources else make_source(self.job.source)
+        try:
+            with open_writer(item, self.job) as writer:
+                if self.translator.heavy:
+                    self._convert_batches(item, source, writer)
+                else:
+                    self._convert_frames(item, source, writer)
+                return writer.commit()
+        finally:
+            self._idle_sources.append(source)
+
+    def close(self) -> None:
+        """Close what the sources hold open."""
+        while self._idle_sources:
+            self._idle_sources.pop().close()
+
+    def _convert_frames(self, item: WorkItem, source: Source, writer: ShardWriter) -> None:
         for ref in item.frames:
-            stage = "read"
-            try:
-                frame = _read(source, ref, job)
-                stage = "translate"
-                noisy = _translate(translator, frame, job)
-                stage = "write"
-                writer.add(frame, noisy.depth_m, noisy.valid, present_labels(frame))
-            # SystemError is how a worker that is being shut down sees its exit from inside compiled code: such a
-            # frame has nothing wrong with it, and must be read again by whoever goes on.
-            except (MemoryError, SystemError, StorageError):
-                raise
-            # A bug in a plug-in must not lose the other frames: it becomes a row that names it.
-            except Exception as error:
-                writer.reject(ref, stage, error)
-        return writer.commit()
+            rejected = self._convert_frame(ref, source, writer)
+            if rejected is not None:
+                writer.reject(ref, rejected.stage, rejected.error)
+
+    def _convert_frame(self, ref: FrameRef, source: Source, writer: ShardWriter) -> Rejected | None:
+        frame = attempt("read", _read, source, ref, self.job)
+        if isinstance(frame, Rejected):
+            return frame
+        noisy = attempt("translate", _translate, self.translator, frame, self.job)
+        if isinstance(noisy, Rejected):
+            return noisy
+        return attempt("write", _write, writer, frame, noisy)
+
+    def _convert_batches(self, item: WorkItem, source: Source, writer: ShardWriter) -> None:
+        convert_in_batches(
+            item.frames,
+            batch_size=self.translator.batch_size,
+            read=lambda ref: _read(source, ref, self.job),
+            translate=lambda frames: _translate_batch(self.translator, frames, self.job),
+            write=lambda frame, noisy: _write(writer, frame, noisy),
+            reject=lambda ref, rejected: writer.reject(ref, rejected.stage, rejected.error),
+        )
 
 
 def open_writer(item: WorkItem, job: ShardJob) -> ShardWriter:
@@ -115,15 +162,23 @@ def _translate(translator: Translator, frame: Frame, job: ShardJob) -> NoisyDept
     return translator.translate(frame, frame_words(job.seed, frame.key, translator.fingerprint))
 
 
-_cache: tuple[tuple[str, Path], Source, Translator] | None = None
+def _translate_batch(translator: Translator, frames: Sequence[Frame], job: ShardJob) -> list[NoisyDepth]:
+    fingerprint = translator.fingerprint
+    return translator.translate_batch(frames, [frame_words(job.seed, frame.key, fingerprint) for frame in frames])
 
 
-def _plugins(job: ShardJob) -> tuple[Source, Translator]:
-    """Return the job's plug-ins, built once per process: kernels stay compiled and archives open between shards."""
-    global _cache
-    key = (job.fingerprint, job.root)
-    if _cache is None or _cache[0] != key:
-        if _cache is not None:
-            _cache[1].close()
-        _cache = (key, make_source(job.source), make_translator(job.translator))
-    return _cache[1], _cache[2]
+def _write(writer: ShardWriter, frame: Frame, noisy: NoisyDepth) -> None:
+    writer.add(frame, noisy.depth_m, noisy.valid, present_labels(frame))
+
+
+_latest: Converter | None = None
+
+
+def _converter_of(job: ShardJob) -> Converter:
+    """Return the converter of ``job``, kept until another job comes."""
+    global _latest
+    if _latest is None or (_latest.job.fingerprint, _latest.job.root) != (job.fingerprint, job.root):
+        if _latest is not None:
+            _latest.close()
+        _latest = Converter(job)
+    return _latest
