@@ -106,6 +106,17 @@ def test_nothing_but_holes_is_the_worst_there_is(real: Description) -> None:
     assert found.score.terms == WORST.terms | {"hole sizes": found.score.terms["hole sizes"]}
 
 
+def test_sparse_outputs_without_a_block_to_average_still_rank() -> None:
+    def lines(every: int) -> list[DepthView]:
+        valid = np.zeros(CAMERA.size, bool)
+        valid[:, ::every] = True
+        return [view(wall(), valid)._replace(clean=CLEAN)] * 4
+
+    found, _ = evaluate_translator(lines(8), describe(lines(5)))
+    assert found.terms["depth"] == 1
+    assert found.terms["holes"] == pytest.approx((1 / 5 - 1 / 8) / (4 / 5), abs=1e-6)
+
+
 def test_a_judgement_needs_clean_depth_and_a_known_name(real: Description) -> None:
     with pytest.raises(InputError, match="beside the clean depth"):
         evaluate_translator([view(wall())], real)
