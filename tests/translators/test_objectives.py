@@ -102,6 +102,13 @@ def test_a_resumed_run_equals_the_uninterrupted_one(objective: Objective, reques
         assert all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
 
 
+def test_step_in_mixed_precision(objective: Objective) -> None:
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        losses = objective.step(batch_for(objective))
+    assert all(loss.isfinite() for loss in losses.values())
+    assert all(p.isfinite().all() for network in objective.networks.values() for p in network.parameters())
+
+
 def test_global_random_state_is_not_read(objective: Objective) -> None:
     again = copy.deepcopy(objective.state_dict())
     expected = objective.step(batch_for(objective))
