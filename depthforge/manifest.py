@@ -28,6 +28,7 @@ from pydantic import (
 
 from depthforge.errors import InputError, ManifestError, MissingDataError, closest
 from depthforge.registry import Registry, layouts, sources, translators
+from depthforge.training.watch import WatchSettings
 
 __all__ = [
     "CHANGES_NO_BYTE",
@@ -38,13 +39,15 @@ __all__ = [
     "Manifest",
     "PluginBlock",
     "Presence",
+    "TrainingSettings",
     "load_manifest",
     "manifest_schema",
     "parse_manifest",
 ]
 
 # Fields of a manifest that change no byte of a shard: they do not enter a corpus's fingerprint.
-CHANGES_NO_BYTE = ("description", "max_reject_fraction")
+# (What is trained does, but by its weights, whose hash is in the translator's fingerprint.)
+CHANGES_NO_BYTE = ("description", "max_reject_fraction", "training")
 
 Presence = Literal["required", "if_present", "off"]
 _VARIABLE = re.compile(r"\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\}")
@@ -120,9 +123,58 @@ class PluginBlock(BaseModel):
         except ValidationError as error:
             _explain(error, plugin.Config, prefix=registry.kind)
 
+    @property
+    def is_learned(self) -> bool:
+        """True for a translator that needs trained weights."""
+        return "weights" in type(self.config).model_fields
+
+    def portable(self) -> dict[str, Any]:
+        """Return the block without what only holds on this machine: the ``local_fields`` of its configuration."""
+        local: frozenset[str] = getattr(self.config, "local_fields", frozenset())
+        return {name: value for name, value in self.flat().items() if name not in local}
+
     @model_serializer
     def flat(self) -> dict[str, Any]:
         return {"name": self.name, **self.config.model_dump(mode="json")}
+
+
+class TrainingSettings(_Block):
+    """How a learned translator is trained, on the clean source of the manifest and real scans, unpaired.
+
+    The defaults are the published ones of DCL but for ``crop_px`` (published: whole frames) and ``fixed_pairing``.
+    """
+
+    real: PluginBlock = Field(description="the source of the real scans")
+    out: Path = Field(description="folder of the trained translator, its checkpoints and curves; made by the run")
+    epochs: int = Field(default=40, ge=1, description="passes over the clean frames at the full learning rate")
+    decay_epochs: int = Field(default=20, ge=0, description="passes in which the learning rate falls to 0")
+    steps_per_epoch: int | None = Field(default=None, ge=1, description="default: clean frames / batch_size")
+    batch_size: int = Field(default=12, ge=1, description="images of each side in a step, over all workers")
+    crop_px: int | None = Field(
+        default=256, ge=32, multiple_of=4, description="side of the random crops; null: whole frames, as published"
+    )
+    fixed_pairing: bool = Field(
+        default=False, description="one real frame for each clean one, as published; else drawn anew in every epoch"
+    )
+    max_frames: int = Field(default=2000, ge=2, description="frames of each side that are decoded and kept, at most")
+    held_out: float = Field(default=0.1, gt=0, lt=0.9, description="share of each side, its end, kept for evaluation")
+    evaluate_every: int = Field(default=500, ge=1, description="steps between evaluations; each is a checkpoint")
+    evaluation_frames: int = Field(default=16, ge=2, description="held-out frames of each side in an evaluation")
+    patience: int | None = Field(
+        default=None, ge=1, description="evaluations without a better score that end the training; null: never"
+    )
+    keep_checkpoints: int = Field(default=2, ge=1, description="latest checkpoints kept, beside the best")
+    precision: Literal["float32", "bfloat16"] = Field(
+        default="float32", description="bfloat16: mixed precision where torch's autocast holds it safe"
+    )
+    workers: int = Field(default=1, ge=1, description="processes, each with a share of the batch; a GPU each if any")
+    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto: CUDA where there is a GPU")
+    watch: WatchSettings = Field(default=WatchSettings(), description="the signs of collapse that stop a training")
+
+    @field_validator("real", mode="before")
+    @classmethod
+    def _source(cls, value: Any) -> PluginBlock:
+        return PluginBlock.parse(sources, value)
 
 
 class Manifest(_Block):
@@ -141,6 +193,7 @@ class Manifest(_Block):
     limit: int | None = Field(default=None, ge=1, description="convert the first N frames only")
     max_reject_fraction: float = Field(default=0.01, ge=0, le=1, description="more rejects than this fail the run")
     corpus: CorpusSettings
+    training: TrainingSettings | None = Field(default=None, description="how a learned translator is trained")
 
     @field_validator("source", "translator", mode="before")
     @classmethod
@@ -151,10 +204,24 @@ class Manifest(_Block):
         """Return the resolved manifest without anything of this machine: no output path, no local root."""
         resolved = self.model_dump(mode="json")
         del resolved["corpus"]["out"]
-        local: frozenset[str] = getattr(self.source.config, "local_fields", frozenset())
-        for name in local:
-            resolved["source"].pop(name, None)
+        resolved["source"] = self.source.portable()
+        resolved["translator"] = self.translator.portable()
+        if self.training is None:
+            del resolved["training"]
+        else:
+            del resolved["training"]["out"]
+            resolved["training"]["real"] = self.training.real.portable()
         return resolved
+
+    def with_weights(self) -> Manifest:
+        """Return the manifest whose translator, if it is learned and names no weights, takes those of ``training``."""
+        config = self.translator.config
+        if self.training is None or not self.translator.is_learned or getattr(config, "weights", None) is not None:
+            return self
+        translator = self.translator.model_copy(
+            update={"config": config.model_copy(update={"weights": self.training.out})}
+        )
+        return self.model_copy(update={"translator": translator})
 
     def overridden(
         self,
@@ -213,7 +280,12 @@ def parse_manifest(value: Mapping[str, Any], *, where: object) -> Manifest:
 def manifest_schema() -> dict[str, Any]:
     """Return the JSON Schema of a manifest, the fields of every known source and translator included."""
     schema = Manifest.model_json_schema()
-    for field, registry in (("source", sources), ("translator", translators)):
+    places = (
+        (schema["properties"], "source", sources),
+        (schema["properties"], "translator", translators),
+        (schema["$defs"]["TrainingSettings"]["properties"], "real", sources),
+    )
+    for properties, field, registry in places:
         variants = []
         for name in registry.names():
             plugin = registry.get(name).Config.model_json_schema(ref_template=f"#/$defs/{field}-{name}-{{model}}")
@@ -222,7 +294,7 @@ def manifest_schema() -> dict[str, Any]:
             plugin["properties"] = {"name": {"const": name}, **plugin.get("properties", {})}
             plugin["required"] = ["name", *plugin.get("required", [])]
             variants.append(plugin)
-        schema["properties"][field] = {"oneOf": variants, "discriminator": {"propertyName": "name"}}
+        properties[field] = {"oneOf": variants, "discriminator": {"propertyName": "name"}}
     schema["$defs"].pop("PluginBlock", None)
     return schema
 

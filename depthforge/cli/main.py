@@ -19,6 +19,8 @@ __all__ = ["COMMANDS", "cli", "main"]
 COMMANDS = {
     "synthesize": "Convert a clean data set into a verified noisy corpus: the main job.",
     "check": "Say whether a data set on disk is complete and readable.",
+    "train": "Train a learned translator on clean depth and unpaired real scans.",
+    "translator": "Look at trained translators, and import published ones.",
     "convert": "Run the conversion stage alone.",
     "verify": "Say whether a corpus is whole, bit for bit.",
     "inspect": "Show what a corpus holds: units, fields, counts, statistics, pictures.",

@@ -68,6 +68,10 @@ class FrameProgress:
         """Count frames of a job whose length is not known before."""
         self.advance(frames=count, rejects=0)
 
+    def note(self, line: str) -> None:
+        """Show one line of a job that words its own progress."""
+        self._console.print(line, markup=False, soft_wrap=True)
+
     def warn(self, message: str) -> None:
         self._console.print(f"warning: {message}", style="yellow", markup=False, soft_wrap=True)
 

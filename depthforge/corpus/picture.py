@@ -19,7 +19,7 @@ from depthforge.durable import write_atomically
 from depthforge.errors import CorpusError
 from depthforge.frame import INSTANCE, NORMALS, RGB, SEMANTIC_NYU40
 
-__all__ = ["picture"]
+__all__ = ["picture", "sheet"]
 
 Picture = npt.NDArray[np.uint8]
 
@@ -40,18 +40,30 @@ def picture(root: Path, path: Path, *, count: int = 6, keys: Sequence[str] | Non
     if not len(reader):
         raise CorpusError("the corpus holds no frame yet", where=root)
     chosen: Sequence[str | int] = keys or [int(i) for i in np.unique(np.linspace(0, len(reader) - 1, count).round())]
-    frames = [reader.read(frame) for frame in chosen]
-    far_m = _round_up(max(float(f.clean_depth_m.max()) for f in frames))
-    spread_mm = _round_up(max(1.0, float(np.median([_spread_mm(f) for f in frames]))))
-    columns = ["clean", "noisy", "noisy - clean"]
-    columns += [
+    labels = [
         s.name for s in (RGB, NORMALS, SEMANTIC_NYU40, INSTANCE) if s.name in {x.name for x in reader.schema.fields}
     ]
-    height = round(_CELL_WIDTH * reader.schema.height / reader.schema.width)
-    rows = [np.hstack([_titled(np.zeros((0, _CELL_WIDTH, 3), np.uint8), name) for name in columns])]
-    for frame in frames:
+    sheet([reader.read(frame) for frame in chosen], path, labels=labels)
+
+
+def sheet(
+    frames: Sequence[CorpusFrame], path: Path, *, labels: Sequence[str] = (), beside: Sequence[CorpusFrame] = ()
+) -> None:
+    """Write frames of one size as a contact sheet, a column for each of ``labels``; StorageError as of ``picture``.
+
+    ``beside`` are frames to compare with, a real scan in each row: only their noisy depth is shown.
+    """
+    far_m = _round_up(max(float(f.clean_depth_m.max()) for f in frames))
+    spread_mm = _round_up(max(1.0, float(np.median([_spread_mm(f) for f in frames]))))
+    columns = ["clean", "noisy", "noisy - clean", *labels]
+    size = (_CELL_WIDTH, round(_CELL_WIDTH * frames[0].clean_depth_m.shape[0] / frames[0].clean_depth_m.shape[1]))
+    titles = [*columns, "real"] if beside else columns
+    rows = [np.hstack([_titled(np.zeros((0, _CELL_WIDTH, 3), np.uint8), name) for name in titles])]
+    for index, frame in enumerate(frames):
         cells = [_cell(name, frame, far_m, spread_mm) for name in columns]
-        resized = [cv2.resize(cell, (_CELL_WIDTH, height), interpolation=cv2.INTER_NEAREST) for cell in cells]
+        if beside:
+            cells.append(_cell("noisy", beside[index % len(beside)], far_m, spread_mm))
+        resized = [cv2.resize(cell, size, interpolation=cv2.INTER_NEAREST) for cell in cells]
         rows.append(_titled(np.hstack(resized), frame.key))
     rows.append(_legend(far_m, spread_mm, rows[0].shape[1]))
     _, png = cv2.imencode(".png", np.vstack(rows))

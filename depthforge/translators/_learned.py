@@ -13,7 +13,7 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self, cast
+from typing import Any, ClassVar, Literal, NamedTuple, Self, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -29,13 +29,20 @@ from depthforge.training.card import CARD_FILE, WEIGHTS_FILE, Normalisation, loa
 from depthforge.training.objective import Objective
 from depthforge.translators.base import GpuUse, NoisyDepth, Translator, TranslatorConfig
 
-__all__ = ["Learned", "LearnedConfig", "choose_device", "image_of"]
+__all__ = ["Learned", "LearnedConfig", "Output", "choose_device", "image_of"]
 
 ARCHITECTURE = ("width", "with_rgb", "noise_channels", "residual")
 
 # Resident memory of a worker, rounded up from measurements (benchmarks/bench_memory --translator dcl): torch itself,
 # and activations at their peak, counted in images of the first layer's channels. CUDA's libraries are an assumption.
 TORCH_BYTES, WIDEST_IMAGES, CUDA_BYTES = 200 * 2**20, 13, 3 * 2**30
+
+
+class Output(NamedTuple):
+    """What networks make of a frame: depth (H, W) float32 as a share of the range, and how many metres 1 is."""
+
+    share: npt.NDArray[np.float32]
+    scale_m: float
 
 
 class LearnedConfig(TranslatorConfig):
@@ -178,8 +185,15 @@ class Learned(Translator):
     def translate_batch(self, frames: Sequence[Frame], words: Sequence[tuple[int, int]]) -> list[NoisyDepth]:
         """Return the noisy depth of each of ``frames``, which are of one size.
 
-        Raise FrameError when less than ``min_kept`` of a frame's valid pixels is left, or for one without the colour
-        that the networks take.
+        Raise FrameError as ``outputs`` and ``measured`` do.
+        """
+        outputs = self.outputs(frames, words)
+        return [self.measured(frame, output) for frame, output in zip(frames, outputs, strict=True)]
+
+    def outputs(self, frames: Sequence[Frame], words: Sequence[tuple[int, int]]) -> list[Output]:
+        """Return what the networks make of each of ``frames``, which are of one size, before holes are told apart.
+
+        Raise FrameError for a frame without the colour that the networks take.
         """
         config = self.config
         images = [image_of(frame, config, with_rgb="rgb" in self.wanted) for frame in frames]
@@ -200,9 +214,7 @@ class Learned(Translator):
                     for inputs in self._passes(planes, device)
                 ]
             )[: len(frames)]
-        return [
-            self._measured(frame, output, scale) for frame, output, scale in zip(frames, outputs, scales_m, strict=True)
-        ]
+        return [Output(share, scale_m) for share, scale_m in zip(outputs, scales_m, strict=True)]
 
     def infer(self, networks: Mapping[str, nn.Module], inputs: Tensor) -> Tensor:
         """Return the depth (B, 1, H, W), as a share of the range, of ``inputs`` (B, C, H, W): depth, noise, colour."""
@@ -219,11 +231,17 @@ class Learned(Translator):
         else:
             yield np.stack([*planes, *planes[-1:] * (self.batch_size - len(planes))])
 
-    def _measured(self, frame: Frame, output: npt.NDArray[np.float32], scale_m: float) -> NoisyDepth:
-        if not np.isfinite(output).all():
+    def measured(self, frame: Frame, output: Output) -> NoisyDepth:
+        """Return an output in metres, with what is no measurement as such.
+
+        Raise FrameError for an output that is not a number, and when less than ``min_kept`` of the frame's valid
+        pixels is left.
+        """
+        share, scale_m = output
+        if not np.isfinite(share).all():
             raise FrameError("the translator gave depth that is not a number", where=frame.key)
-        valid = frame.valid & (output > self.config.hole_threshold)
-        depth_m = np.where(valid, output * np.float32(scale_m), np.float32(0))
+        valid = frame.valid & (share > self.config.hole_threshold)
+        depth_m = np.where(valid, share * np.float32(scale_m), np.float32(0))
         before, after = int(frame.valid.sum()), int(valid.sum())
         if before >= 0.01 * frame.valid.size and after < self.config.min_kept * before:
             raise FrameError(

@@ -16,7 +16,7 @@ import pytest
 import xxhash
 import zarr
 
-from depthforge.corpus import durable
+from depthforge import durable
 from depthforge.corpus.layout import Layout
 from depthforge.corpus.schema import CorpusSchema
 from depthforge.corpus.shard import ShardArray

@@ -15,6 +15,7 @@ from depthforge.rooms import furniture, objects
 from depthforge.rooms.build import Room, build_room
 from depthforge.rooms.pieces import Palette, Piece
 from depthforge.seeding import frame_generator
+from depthforge.sensors.structured_light import StructuredLight
 from depthforge.sources.procedural import Procedural, ProceduralConfig
 from depthforge.testing.sources import SourceTests, assert_frames_equal
 
@@ -235,3 +236,20 @@ def test_colour_follows_the_geometry() -> None:
     edge[:, 1:] = instance[:, 1:] != instance[:, :-1]
     steps = np.abs(np.diff(grey, axis=1, prepend=grey[:, :1]))
     assert steps[edge].mean() > 3 * steps[~edge].mean()
+
+
+def test_a_sensor_makes_the_same_rooms_noisy() -> None:
+    options = {"num_scenes": 1, "frames_per_scene": 2, "width": 96, "height": 72, "focal_px": 90.0}
+    clean, scans = (
+        Procedural(ProceduralConfig(**options, **more))
+        for more in ({}, {"sensor": StructuredLight(focal_length_px=90)})
+    )
+    ref = next(iter(clean.frames()))
+    one, other = (source.read(ref, frozenset({"normals"})) for source in (clean, scans))
+    other.require_sound()
+    both = one.valid & other.valid
+    assert both.mean() > 0.3
+    assert not np.array_equal(one.depth_m[both], other.depth_m[both])
+    assert np.median(np.abs(one.depth_m[both] - other.depth_m[both]) / one.depth_m[both]) < 0.05
+    np.testing.assert_array_equal(one.labels["normals"], other.labels["normals"])
+    np.testing.assert_array_equal(scans.read(ref, frozenset()).depth_m, other.depth_m)

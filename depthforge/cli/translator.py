@@ -1,0 +1,89 @@
+"""``depthforge translator``: what a folder of weights is, and published weights made one."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import click
+
+from depthforge.cli.options import as_json, debug, echo_json
+from depthforge.errors import CorpusMismatchError
+from depthforge.registry import translators
+from depthforge.training.card import CARD_FILE, TranslatorCard, read_card, write_translator
+from depthforge.translators._published_checkpoint import read_published_generator
+
+__all__ = ["command"]
+
+
+@click.group("translator")
+def command() -> None:
+    """Look at trained translators, and import published ones."""
+
+
+@command.command("import")
+@click.argument("checkpoint", metavar="CHECKPOINT", type=click.Path(path_type=Path))
+@click.argument("out", metavar="OUT", type=click.Path(path_type=Path))
+@click.option(
+    "--method",
+    type=click.Choice(["dcl", "cut", "cyclegan"]),
+    default="dcl",
+    show_default=True,
+    help="What trained it: the three share one generator.",
+)
+@click.option(
+    "--max-depth",
+    metavar="METRES",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Depth was divided by this; default: by the maximum of each image, as the published code does.",
+)
+@debug
+def import_(checkpoint: Path, out: Path, method: str, max_depth: float | None, debug: bool) -> int:
+    """Read a generator saved by DCL's or CUT's published code (latest_net_G.pth) into a translator folder OUT.
+
+    Only tensors are read; a file that would run code is refused.
+    """
+    generator = read_published_generator(checkpoint)
+    if (out / CARD_FILE).exists():
+        raise CorpusMismatchError("there is a translator already", where=out, remedy="choose another OUT")
+    plugin = translators.get(method)
+    options = {"with_rgb": generator.image is not None} if "with_rgb" in plugin.Config.model_fields else {}
+    scale = {"max_depth_m": max_depth} if max_depth else {"normalisation": "per_image"}
+    config = plugin.Config(**options, **scale)
+    card = TranslatorCard(
+        translator=method,
+        version=plugin.version,
+        architecture=config.architecture,
+        normalisation=config.scale,
+        origin=f"imported from {checkpoint.name}, sha256 {hashlib.sha256(checkpoint.read_bytes()).hexdigest()}",
+    )
+    write_translator(out, {"generator": generator}, card)
+    block = ", ".join(f"{name}: {str(value).lower()}" for name, value in {"name": method, **options, **scale}.items())
+    click.echo(f"imported {checkpoint} to {out}")
+    click.echo(f"use it in a manifest: translator: {{{block}, weights: {out}}}")
+    return 0
+
+
+@command.command("show")
+@click.argument("folder", metavar="FOLDER", type=click.Path(path_type=Path))
+@as_json
+@debug
+def show(folder: Path, as_json: bool, debug: bool) -> int:
+    """Print the card of a trained translator."""
+    card = read_card(folder)
+    if as_json:
+        echo_json(card.model_dump(mode="json"))
+        return 0
+    scale = f"{card.normalisation.max_depth_m} m" if card.normalisation.mode == "fixed" else "the maximum of each image"
+    lines = [
+        f"{card.translator}, version {card.version}, {card.origin}",
+        f"  architecture   {', '.join(f'{name} {value}' for name, value in card.architecture.items())}",
+        f"  depth over     {scale}",
+        f"  fingerprint    {card.fingerprint}",
+    ]
+    for side, described in card.trained_on.items():
+        lines.append(f"  {side:<14} {described['frames']} frames of {described['source']}; {described['depth']}")
+    for name, value in card.figures.items():
+        lines.append(f"  {name:<14} {value}")
+    click.echo("\n".join(lines))
+    return 0
