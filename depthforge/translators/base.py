@@ -88,7 +88,10 @@ class Translator(ABC):
         return self.config
 
     def translate_batch(self, frames: Sequence[Frame], words: Sequence[tuple[int, int]]) -> list[NoisyDepth]:
-        """Return the noisy depth of each of ``frames``, the same as ``translate`` gives for each alone."""
+        """Return the noisy depth of each of ``frames``, the same as ``translate`` gives for each alone.
+
+        Of a heavy translator two threads may call it at once, after ``load``.
+        """
         return [self.translate(frame, word) for frame, word in zip(frames, words, strict=True)]
 
     @abstractmethod

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -14,14 +16,17 @@ import pytest
 import torch
 
 from depthforge.corpus.reader import CorpusReader
+from depthforge.corpus.store import open_for_writing
 from depthforge.corpus.verify import verify_corpus
 from depthforge.corpus.writer import ShardWriter
-from depthforge.errors import FrameError, IntegrityError, MissingDataError, StorageError
+from depthforge.errors import FrameError, InputError, IntegrityError, MissingDataError, StorageError
 from depthforge.frame import Frame
 from depthforge.manifest import Manifest
 from depthforge.stages import convert as stage
+from depthforge.stages.crews import SHARDS_PER_GPU, Actors, RayOptions
 from depthforge.stages.estimate import estimate
 from depthforge.stages.prepare import make_source, prepare
+from depthforge.stages.shards import Converter, job_of
 from depthforge.translators.base import NoisyDepth
 from depthforge.translators.dcl import Dcl
 from tests.stages.learned import write_weights
@@ -111,6 +116,28 @@ def test_actors_and_this_process_make_the_same_bytes(learned: Tiny, tmp_path: Pa
     report = run(manifest, inline=False, num_workers=2)
     assert (report.num_frames, report.made_shards) == (12, 3)
     assert contents(tmp_path / "ray") == contents(tmp_path / "inline")
+
+
+def test_two_shards_at_once_in_one_worker_are_the_same_bytes(learned: Tiny, tmp_path: Path) -> None:
+    run(learned(out=tmp_path / "inline"))
+    manifest = learned(out=tmp_path / "both", translator={"batch_size": 2})
+    with (
+        prepare(manifest) as prepared,
+        open_for_writing(manifest.corpus.out, prepared.info, prepared.plan_file) as store,
+        ThreadPoolExecutor(SHARDS_PER_GPU) as threads,
+    ):
+        list(threads.map(Converter(job_of(prepared, store.root)).convert, store.pending()))
+    assert shards(tmp_path / "both") == shards(tmp_path / "inline")
+
+
+def test_a_cluster_without_the_gpu_that_is_required_is_said(learned: Tiny) -> None:
+    manifest = learned(translator={"device": "cuda"})
+    ray, options = SimpleNamespace(cluster_resources=lambda: {"CPU": 8.0}), RayOptions(None, address="ray://head")
+    with prepare(manifest) as prepared:
+        job = job_of(prepared, manifest.corpus.out)
+    with pytest.raises(InputError, match="a GPU is asked for") as caught:
+        Actors(ray, job, options, print)
+    assert "ray://head" in str(caught.value)
 
 
 def test_a_finished_run_goes_on_from_weights_that_lie_elsewhere(learned: Tiny, tmp_path: Path) -> None:
