@@ -128,6 +128,10 @@ class PluginBlock(BaseModel):
         """True for a translator that needs trained weights."""
         return "weights" in type(self.config).model_fields
 
+    def takes(self, weights: Path) -> bool:
+        """True for a learned translator whose weights are in the folder ``weights``."""
+        return self.is_learned and getattr(self.config, "weights", None) == weights
+
     def portable(self) -> dict[str, Any]:
         """Return the block without what only holds on this machine: the ``local_fields`` of its configuration."""
         local: frozenset[str] = getattr(self.config, "local_fields", frozenset())

@@ -8,8 +8,11 @@ import click
 
 from depthforge.cli.convert import exit_code, run, summary_lines
 from depthforge.cli.options import RunOptions, echo_json, run_options
+from depthforge.cli.train import run as train_run
+from depthforge.cli.train import summary_lines as train_lines
 from depthforge.corpus.verify import verify_corpus
 from depthforge.errors import IntegrityError
+from depthforge.stages.train import is_trained, plan_lines
 
 __all__ = ["command"]
 
@@ -19,9 +22,13 @@ __all__ = ["command"]
 def command(manifest: Path, options: RunOptions) -> int:
     """Convert a clean data set into a verified noisy corpus.
 
-    Reads MANIFEST, checks all that can be checked, converts what is not yet committed, verifies every file of the
-    corpus and says what was made and where. Run it again after any interruption: it goes on where it stopped.
+    Reads MANIFEST, checks all that can be checked, trains the translator if it is a learned one that is not trained
+    yet, converts what is not yet committed, verifies every file of the corpus and says what was made and where. Run it
+    again after any interruption: it goes on where it stopped.
     """
+    trained = _train(manifest, options)
+    if trained is not None and options.dry_run:
+        return 0
     report = run(manifest, options)
     if report is None:
         return 0
@@ -40,3 +47,22 @@ def command(manifest: Path, options: RunOptions) -> int:
         click.echo("\n".join([*summary_lines(report), f"  verified {verdict.num_files} files"]))
         click.echo(f"next: depthforge inspect {report.out}")
     return exit_code(report)
+
+
+def _train(path: Path, options: RunOptions) -> bool | None:
+    """Train what the manifest's translator still needs; None when it needs nothing.
+
+    A dry run prints what would be trained: the conversion can be planned only with the weights.
+    """
+    manifest = options.read_manifest(path)
+    if manifest.training is None or not manifest.with_weights().translator.takes(manifest.training.out):
+        return None
+    if is_trained(manifest):
+        return None
+    if options.dry_run:
+        plan = plan_lines(manifest)
+        echo_json({"to_train": plan}) if options.as_json else click.echo("\n".join(plan))
+        return True
+    report = train_run(manifest, inline=options.inline, address=options.address, overwrite=options.overwrite)
+    click.echo("\n".join(train_lines(report)), err=options.as_json)
+    return True

@@ -20,12 +20,15 @@ from depthforge.errors import InputError
 from depthforge.networks.blur import BlurDown, BlurUp
 from depthforge.networks.convolution import ConvNorm, ResidualBlock, reflected_conv
 
-__all__ = ["DepthGenerator", "Features", "apply_padded", "pad_to_multiple"]
+__all__ = ["DepthGenerator", "Features", "apply_padded", "pad_to_multiple", "where_measured"]
 
 Features = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 
 SMALLEST_SIDE = 5
 """Pixels: below this the reflected border of the innermost layer is longer than the image."""
+
+MEASURED_AT_FIRST = 2.0
+"""Added to the logit of a measurement: an untrained network, whose logits are near 0, makes no hole."""
 
 
 class ImageEncoder(nn.Module):
@@ -52,15 +55,23 @@ class DepthGenerator(nn.Module):
     weights were trained; whoever holds RGB reverses it. H' is H rounded up to a multiple of 4, its pixels shifted
     against the input (``apply_padded`` keeps the size). ``width`` is the channels of the first layer.
 
-    Two options are ours. ``noise_channels`` more channels, between depth and colour, are given noise, so that one
+    Three options are ours. ``noise_channels`` more channels, between depth and colour, are given noise, so that one
     depth has many answers. With ``residual`` the network says what to add to its depth, in (-1, 2), instead of the
-    depth itself; H and W are then multiples of 4.
+    depth itself. With ``validity`` it says apart from depth where there is no measurement: the output is 0 there, and
+    wherever the input is; the gradient passes as if a pixel were measured to a degree (a straight-through estimate).
+    With either, H and W are multiples of 4.
 
     An input of other channels, or with a side under 5 pixels, is an InputError.
     """
 
     def __init__(
-        self, *, width: int = 32, with_rgb: bool = False, noise_channels: int = 0, residual: bool = False
+        self,
+        *,
+        width: int = 32,
+        with_rgb: bool = False,
+        noise_channels: int = 0,
+        residual: bool = False,
+        validity: bool = False,
     ) -> None:
         super().__init__()
         wide, widest = 2 * width, 4 * width
@@ -78,6 +89,7 @@ class DepthGenerator(nn.Module):
         self.blur_up = nn.ModuleList([BlurUp(widest), BlurUp(wide)])
         self.up = nn.ModuleList([ConvNorm(widest, wide), ConvNorm(wide, width)])
         self.out = reflected_conv(width, 1, 7, bias=True)
+        self.valid = reflected_conv(width, 1, 7, bias=True) if validity else None
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the noisy depth."""
@@ -90,8 +102,7 @@ class DepthGenerator(nn.Module):
         bottleneck = features[-1]
         if self.image is not None and self.fuse is not None:
             bottleneck = self.fuse(torch.cat([bottleneck, self.image(x[:, self.shape_channels :])], dim=1))
-        depth = self._decode(bottleneck)
-        return (x[:, :1] + depth if self.residual else depth), features
+        return self._decode(bottleneck, x[:, :1]), features
 
     def encode(self, depth: Tensor) -> Features:
         """Return the features of ``depth`` (B, 1, H, W), without noise, that the contrastive losses compare.
@@ -113,10 +124,13 @@ class DepthGenerator(nn.Module):
             residual.append(x)
         return stem, half, residual[0], residual[2], residual[4]
 
-    def _decode(self, x: Tensor) -> Tensor:
+    def _decode(self, x: Tensor, depth: Tensor) -> Tensor:
         for blur, conv in zip(self.blur_up, self.up, strict=True):
             x = conv(blur(x))
-        return torch.tanh(self.out(x))
+        noisy = torch.tanh(self.out(x))
+        if self.residual:
+            noisy = depth + noisy
+        return noisy if self.valid is None else where_measured(noisy, self.valid(x), depth)
 
     @staticmethod
     def _require_fit(x: Tensor, channels: int) -> None:
@@ -126,6 +140,13 @@ class DepthGenerator(nn.Module):
                 expected=f"(batch, {channels}, height, width), sides of at least {SMALLEST_SIDE} pixels",
                 found=tuple(x.shape),
             )
+
+
+def where_measured(noisy: Tensor, logit: Tensor, depth: Tensor) -> Tensor:
+    """Return ``noisy`` where ``logit`` says that it is measured and the input ``depth`` is, 0 elsewhere."""
+    degree = torch.sigmoid(logit + MEASURED_AT_FIRST)
+    measured = (degree > 0.5).to(degree) + degree - degree.detach()
+    return noisy * measured * (depth > 0)
 
 
 def pad_to_multiple(x: Tensor, multiple: int = 4) -> Tensor:

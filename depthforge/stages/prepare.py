@@ -59,6 +59,7 @@ def prepare(manifest: Manifest) -> Iterator[Prepared]:
     Raises UnknownNameError for a label that the source does not have, MissingDataError when there is nothing to
     read, InputError when the listing is unsound, StorageError when the temporary folder has no room for the plan.
     """
+    manifest = manifest.with_weights()
     source = make_source(manifest.source)
     translator = make_translator(manifest.translator)
     schema = _schema(manifest, source, translator)

@@ -197,7 +197,7 @@ def _identity(manifest: Manifest) -> dict[str, Any]:
     """What a training depends on: a folder of another one is refused."""
     settings = _settings(manifest)
     translator = registry.translators.get(manifest.translator.name)
-    free = {"out", "keep_checkpoints", "workers", "device", "real"}
+    free = {"out", "keep_checkpoints", "workers", "device", "watch", "real"}
     config: Any = manifest.translator.config
     return {
         "translator": {"name": manifest.translator.name, "version": translator.version, **config.trained_with},

@@ -42,6 +42,9 @@ class ObjectiveConfig(BaseModel):
     residual: bool = Field(
         default=False, description="the generator says what to add to clean depth; the published says the depth itself"
     )
+    validity: bool = Field(
+        default=False, description="the generator says apart from depth where a hole is; published: depth near 0 is one"
+    )
     gan: GanLoss = Field(default="lsgan", description="adversarial loss")
     gan_weight: float = Field(default=1.0, ge=0, description="weight of the generator's adversarial loss")
     penalty_weight: float = Field(default=10.0, ge=0, description="wgangp: weight of the critic's gradient penalty")

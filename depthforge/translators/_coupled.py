@@ -49,6 +49,7 @@ class CoupledConfig(ObjectiveConfig):
     residual: bool = Field(
         default=True, description="the noise network says what to add to clean depth, instead of the depth itself"
     )
+    validity: Literal[False] = Field(default=False, description="the hole network says where there is no measurement")
     head_width: int = Field(default=128, gt=0, description="dimensions of the space that colours are compared in")
     num_vectors: int = Field(default=256, gt=1, description="places compared for each image and layer, at most")
     temperature: float = Field(default=0.07, gt=0, description="temperature of the contrast")

@@ -63,6 +63,7 @@ class CycleGanObjective(Objective):
             with_rgb=config.with_rgb,
             noise_channels=config.noise_channels,
             residual=config.residual,
+            validity=config.validity,
         )
         self.inverse = DepthGenerator(width=config.width, with_rgb=config.with_rgb, residual=config.residual)
         self.discriminator = PatchDiscriminator(width=config.width)

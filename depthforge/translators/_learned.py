@@ -31,7 +31,7 @@ from depthforge.translators.base import GpuUse, NoisyDepth, Translator, Translat
 
 __all__ = ["Learned", "LearnedConfig", "Output", "choose_device", "image_of"]
 
-ARCHITECTURE = ("width", "with_rgb", "noise_channels", "residual")
+ARCHITECTURE = ("width", "with_rgb", "noise_channels", "residual", "validity")
 
 # Resident memory of a worker, rounded up from measurements (benchmarks/bench_memory --translator dcl): torch itself,
 # and activations at their peak, counted in images of the first layer's channels. CUDA's libraries are an assumption.

@@ -89,6 +89,7 @@ class OneWay(Objective, Generic[Config]):
             with_rgb=config.with_rgb,
             noise_channels=config.noise_channels,
             residual=config.residual,
+            validity=config.validity,
         )
         self.discriminator = PatchDiscriminator(width=config.width)
         self.heads = PatchHeads(self.generator.feature_channels, config.head_width)
