@@ -5,12 +5,12 @@ What the module spends beside arithmetic is memory traffic and empty vector lane
 * Batch norm, fixed outside training, is folded into the weights (in float64), and channels lie innermost.
 * A CPU takes one image at a time, and its two finer resolutions in bands of rows that stay in the cache, from the
   first convolution of a resolution to the blur that leaves it. At 640x480 whole layers are 80 MB: memory that the
-  operating system clears page by page each time, at 15 times the cost of the padding or blur written into it.
+  operating system clears page by page each time, which can cost many times the padding written into it.
 * The last convolution has one output channel, and would leave 15 of 16 vector lanes empty. It computes blocks of 4x4
   pixels as 16 channels instead: the same kernel at 16 places of a 10x10 window, moved by 4 pixels.
 
 So on a CPU the same image gives the same bytes alone and anywhere in any batch. On a GPU the folded network takes the
-whole batch at once, and promises no such thing. What remains is nine tenths convolution, at the processor's peak. The
+whole batch at once, and promises no such thing. More than four fifths of what remains is convolution. The
 alternative, torch.compile, asks for a C++ compiler on the user's machine.
 """
 
