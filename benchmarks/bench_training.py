@@ -15,7 +15,6 @@ of the clock: on a machine that others use too, they are the ones to compare, wi
 from __future__ import annotations
 
 import argparse
-import ctypes
 import json
 import os
 import subprocess
@@ -28,21 +27,13 @@ from torch import nn
 
 from benchmarks.plain_dcl import PlainDcl, PlainDiscriminator, PlainGenerator, copy_weights
 from benchmarks.timing import machine, median, print_json, print_table
+from depthforge.training.memory import keep_freed_memory
 from depthforge.training.objective import Batch
 from depthforge.translators._one_way import DclConfig, DclObjective
 
 BAR = 1.5
 CONTESTANTS = ("plain PyTorch", "ours", "ours, channels last", "ours, channels last, memory kept")
 LOSSES = ("discriminator_fake", "discriminator_real", "gan", "contrast", "identity")
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
-
-
-def keep_freed_memory() -> None:
-    """Have glibc's allocator keep what is freed for the next array, up to 1 GiB each."""
-    libc = ctypes.CDLL(None)
-    for option in (M_MMAP_THRESHOLD, M_TRIM_THRESHOLD):
-        if libc.mallopt(option, 1 << 30) != 1:
-            raise OSError("the C library takes no such setting")
 
 
 def run(contestant: str, size: int, batch: int, steps: int, threads: int) -> dict[str, Any]:

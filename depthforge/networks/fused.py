@@ -27,7 +27,7 @@ from torch.nn import functional
 from depthforge.errors import InputError
 from depthforge.networks.blur import BlurDown
 from depthforge.networks.convolution import ConvNorm, ResidualBlock
-from depthforge.networks.generator import DepthGenerator
+from depthforge.networks.generator import DepthGenerator, where_measured
 
 __all__ = ["FusedGenerator", "fuse"]
 
@@ -171,7 +171,7 @@ class FusedGenerator(nn.Module):
             self.image = nn.Sequential(Halving(image.stem, image.down[0]), Halving(image.down[1]))
             self.fuse = _folded(generator.fuse)
         self.up = nn.ModuleList(
-            [Doubling(_folded(generator.up[0])), Doubling(_folded(generator.up[1]), _blocked(generator.out))]
+            [Doubling(_folded(generator.up[0])), Doubling(_folded(generator.up[1]), _blocked(*generator.heads))]
         )
         self.to(dtype)
 
@@ -196,8 +196,11 @@ class FusedGenerator(nn.Module):
             colour = self.image(inner[:, self.shape_channels :])
             y = functional.relu_(self.fuse(torch.cat([y, colour], dim=1)))
         y = self.up[1](functional.relu_(self.up[0](y)))
-        depth = torch.tanh(functional.pixel_shuffle(y, BLOCK).to(x.dtype))
-        return x[:, :1] + depth if self.residual else depth
+        y = functional.pixel_shuffle(y, BLOCK).to(x.dtype)
+        clean, noisy = x[:, :1], torch.tanh(y[:, :1])
+        if self.residual:
+            noisy = clean + self.residual * noisy
+        return noisy if y.shape[1] == 1 else where_measured(noisy, y[:, 1:], clean)
 
 
 def _folded(conv: nn.Module) -> Conv:
@@ -213,13 +216,16 @@ def _folded(conv: nn.Module) -> Conv:
     return Conv(weight.float(), bias.float())
 
 
-def _blocked(conv: nn.Conv2d) -> Conv:
-    """Return ``conv``, of one output channel, with the pixels of a block, row by row, as its channels."""
-    assert conv.bias is not None
-    size = conv.kernel_size[0]
+def _blocked(*convs: nn.Conv2d) -> Conv:
+    """Return ``convs``, of one output channel each, as one: for each in turn the pixels of a block, row by row."""
+    size = convs[0].kernel_size[0]
     window = size + BLOCK - 1
-    weight = conv.weight.new_zeros(BLOCK, BLOCK, conv.in_channels, window, window)
-    for row in range(BLOCK):
-        for column in range(BLOCK):
-            weight[row, column, :, row : row + size, column : column + size] = conv.weight.detach()[0]
-    return Conv(weight.flatten(0, 1), conv.bias.detach().repeat(BLOCK**2), radius=size // 2, stride=BLOCK)
+    weight = convs[0].weight.new_zeros(len(convs), BLOCK, BLOCK, convs[0].in_channels, window, window)
+    biases = []
+    for place, conv in enumerate(convs):
+        assert conv.bias is not None
+        biases.append(conv.bias.detach().repeat(BLOCK**2))
+        for row in range(BLOCK):
+            for column in range(BLOCK):
+                weight[place, row, column, :, row : row + size, column : column + size] = conv.weight.detach()[0]
+    return Conv(weight.flatten(0, 2), torch.cat(biases), radius=size // 2, stride=BLOCK)

@@ -56,10 +56,10 @@ class DepthGenerator(nn.Module):
     against the input (``apply_padded`` keeps the size). ``width`` is the channels of the first layer.
 
     Three options are ours. ``noise_channels`` more channels, between depth and colour, are given noise, so that one
-    depth has many answers. With ``residual`` the network says what to add to its depth, in (-1, 2), instead of the
-    depth itself. With ``validity`` it says apart from depth where there is no measurement: the output is 0 there, and
-    wherever the input is; the gradient passes as if a pixel were measured to a degree (a straight-through estimate).
-    With either, H and W are multiples of 4.
+    depth has many answers. With ``residual`` above 0 the network says what to add to its depth, at most that much,
+    instead of the depth itself. With ``validity`` it says apart from depth where there is no measurement: the output is
+    0 there, and wherever the input is; the gradient passes as if a pixel were measured to a degree (a straight-through
+    estimate). With either, H and W are multiples of 4.
 
     An input of other channels, or with a side under 5 pixels, is an InputError.
     """
@@ -70,7 +70,7 @@ class DepthGenerator(nn.Module):
         width: int = 32,
         with_rgb: bool = False,
         noise_channels: int = 0,
-        residual: bool = False,
+        residual: float = 0.0,
         validity: bool = False,
     ) -> None:
         super().__init__()
@@ -90,6 +90,11 @@ class DepthGenerator(nn.Module):
         self.up = nn.ModuleList([ConvNorm(widest, wide), ConvNorm(wide, width)])
         self.out = reflected_conv(width, 1, 7, bias=True)
         self.valid = reflected_conv(width, 1, 7, bias=True) if validity else None
+
+    @property
+    def heads(self) -> list[nn.Conv2d]:
+        """The last convolutions: of depth and, with ``validity``, of the logit that it is measured."""
+        return [self.out] if self.valid is None else [self.out, self.valid]
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the noisy depth."""
@@ -129,7 +134,7 @@ class DepthGenerator(nn.Module):
             x = conv(blur(x))
         noisy = torch.tanh(self.out(x))
         if self.residual:
-            noisy = depth + noisy
+            noisy = depth + self.residual * noisy
         return noisy if self.valid is None else where_measured(noisy, self.valid(x), depth)
 
     @staticmethod
@@ -155,7 +160,7 @@ def pad_to_multiple(x: Tensor, multiple: int = 4) -> Tensor:
     return functional.pad(x, (0, -width % multiple, 0, -height % multiple), mode="reflect")
 
 
-def apply_padded(generator: DepthGenerator, x: Tensor) -> Tensor:
+def apply_padded(generator: nn.Module, x: Tensor) -> Tensor:
     """Return the generator's depth (B, 1, H, W) for ``x`` (B, C, H, W) of any size: padded, translated, cropped."""
     height, width = x.shape[-2:]
     depth: Tensor = generator(pad_to_multiple(x))

@@ -43,6 +43,7 @@ from depthforge.training.card import CARD_FILE, TranslatorCard, read_card
 from depthforge.training.checkpoint import Checkpoints
 from depthforge.training.frames import DecodedFrames, decode_frames, evenly, overlap, summarise_range
 from depthforge.training.loop import LoopReport, LoopSettings, TrainingLoop
+from depthforge.training.memory import keep_freed_memory
 from depthforge.translators._learned import Learned, choose_device, image_of
 
 __all__ = ["TrainingProgress", "TrainingReport", "is_trained", "plan_lines", "train"]
@@ -368,6 +369,7 @@ def _warn_of_differences(
 def _loop(job: TrainingJob, note: Callable[[str], None], rank: int = 0, world_size: int = 1) -> LoopReport:
     """Train as worker ``rank``; the process group, if any, is there."""
     torch.set_num_threads(job.num_threads)
+    keep_freed_memory()
     manifest, settings = job.manifest, _settings(job.manifest)
     config: Any = manifest.translator.config
     cls: type[Learned] = registry.translators.get(manifest.translator.name)

@@ -112,6 +112,9 @@ class TrainingLoop:
         device: torch.device,
         rank: int = 0,
     ) -> None:
+        # Channels innermost: 1.3 times as fast on a CPU, and what tensor cores want (``benchmarks.bench_training``).
+        for network in objective.networks.values():
+            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.objective = objective
         self.batches = batches
         self.settings = settings

@@ -39,8 +39,12 @@ class ObjectiveConfig(BaseModel):
     noise_channels: int = Field(
         default=0, ge=0, description="channels of noise that the generator is given besides depth; the published has 0"
     )
-    residual: bool = Field(
-        default=False, description="the generator says what to add to clean depth; the published says the depth itself"
+    residual: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="the most that the generator adds to clean depth, as a share of the range; 0: it says the depth "
+        "itself, as published",
     )
     validity: bool = Field(
         default=False, description="the generator says apart from depth where a hole is; published: depth near 0 is one"

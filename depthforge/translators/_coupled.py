@@ -23,6 +23,8 @@ their sizes and all weights are choices of ours, and so is that
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from pydantic import Field
 from torch import Tensor, nn
@@ -46,8 +48,12 @@ class CoupledConfig(ObjectiveConfig):
     noise_channels: int = Field(
         default=1, ge=1, description="channels of noise: the first draws the holes, the noise network is given the rest"
     )
-    residual: bool = Field(
-        default=True, description="the noise network says what to add to clean depth, instead of the depth itself"
+    residual: float = Field(
+        default=1.0,
+        ge=0,
+        le=1,
+        description="the most that the noise network adds to clean depth, as a share of the range; 0: it says the "
+        "depth itself",
     )
     validity: Literal[False] = Field(default=False, description="the hole network says where there is no measurement")
     head_width: int = Field(default=128, gt=0, description="dimensions of the space that colours are compared in")

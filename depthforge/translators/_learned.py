@@ -12,8 +12,9 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple, Self, cast
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +24,7 @@ from torch import Tensor, nn
 
 from depthforge.errors import FrameError, InputError, MissingDataError
 from depthforge.frame import Frame
+from depthforge.networks.fused import fuse
 from depthforge.networks.generator import DepthGenerator, apply_padded
 from depthforge.seeding import fingerprint_of, generator_of
 from depthforge.training.card import CARD_FILE, WEIGHTS_FILE, Normalisation, load_networks, read_card
@@ -201,7 +203,7 @@ class Learned(Translator):
         channels = getattr(config, "noise_channels", 0)
         planes = [_with_noise(image, channels, word) for (image, _), word in zip(images, words, strict=True)]
         networks = self._loaded()
-        device = next(next(iter(networks.values())).parameters()).device
+        device = _device_of(networks)
         lower = torch.bfloat16 if config.precision == "bfloat16" else None
         with (
             _failures_of_the_worker(),
@@ -218,7 +220,7 @@ class Learned(Translator):
 
     def infer(self, networks: Mapping[str, nn.Module], inputs: Tensor) -> Tensor:
         """Return the depth (B, 1, H, W), as a share of the range, of ``inputs`` (B, C, H, W): depth, noise, colour."""
-        return apply_padded(cast(DepthGenerator, networks["generator"]), inputs)
+        return apply_padded(networks["generator"], inputs)
 
     def _passes(self, planes: list[npt.NDArray[np.float32]], device: torch.device) -> Iterator[npt.NDArray[np.float32]]:
         """Yield what goes through the networks at once, so that a frame's depth does not depend on its company.
@@ -268,7 +270,9 @@ class Learned(Translator):
 
     def prepared(self, network: nn.Module) -> nn.Module:
         """Return what computes the same as ``network`` in evaluation mode, faster where that is known."""
-        return network
+        if not isinstance(network, DepthGenerator):
+            return network
+        return fuse(network, dtype=torch.bfloat16 if self.config.precision == "bfloat16" else torch.float32)
 
     @property
     def _folder(self) -> Path:
@@ -305,6 +309,11 @@ def _failures_of_the_worker() -> Iterator[None]:
         if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
             raise MemoryError(f"translator.batch_size is too large for this device: {error}") from None
         raise
+
+
+def _device_of(networks: Mapping[str, nn.Module]) -> torch.device:
+    """Return where networks lie; fused ones hold buffers and no parameters."""
+    return next(tensor.device for n in networks.values() for tensor in chain(n.parameters(), n.buffers()))
 
 
 def choose_device(name: str) -> torch.device:

@@ -41,9 +41,10 @@ def images(count: int, generator: DepthGenerator, height: int, width: int) -> Te
         {},
         {"width": 7},
         {"width": 8, "with_rgb": True},
-        {"width": 8, "noise_channels": 2, "residual": True, "with_rgb": True},
+        {"width": 8, "noise_channels": 2, "residual": 1.0, "with_rgb": True},
+        {"width": 8, "residual": 0.1, "validity": True},
     ],
-    ids=["published", "odd width", "colour", "noise, residual and colour"],
+    ids=["published", "odd width", "colour", "noise, residual and colour", "validity"],
 )
 @torch.no_grad()
 def test_equals_the_module_whatever_the_bands(

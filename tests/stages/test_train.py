@@ -1,0 +1,256 @@
+"""The training stage on tiny rooms: what it leaves, how it goes on, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+import yaml
+
+from depthforge.corpus.reader import CorpusReader
+from depthforge.corpus.verify import verify_corpus
+from depthforge.errors import CorpusMismatchError, InputError, MissingDataError, NotFiniteLossError
+from depthforge.manifest import Manifest, parse_manifest
+from depthforge.stages.train import TrainingReport, is_trained, plan_lines, train
+from depthforge.training.card import read_card
+from depthforge.training.checkpoint import Checkpoints
+from tests.stages.runs import contents, run
+
+ROOMS: dict[str, Any] = {
+    "name": "procedural",
+    "num_scenes": 2,
+    "frames_per_scene": 4,
+    "width": 64,
+    "height": 48,
+    "focal_px": 60.0,
+}
+SCANS = {**ROOMS, "seed": 1, "sensor": {"focal_length_px": 60.0}}
+
+
+def manifest(folder: Path, training: dict[str, Any] | None = None, **changes: Any) -> Manifest:
+    value = {
+        "name": "tiny-dcl",
+        "source": ROOMS,
+        "translator": {"name": "dcl", "width": 2, "max_depth_m": 8, "num_vectors": 16, "residual": True},
+        "training": {
+            "real": SCANS,
+            "out": str(folder / "translator"),
+            "epochs": 2,
+            "decay_epochs": 1,
+            "steps_per_epoch": 2,
+            "batch_size": 2,
+            "crop_px": 32,
+            "held_out": 0.5,
+            "evaluate_every": 2,
+            "evaluation_frames": 2,
+            **(training or {}),
+        },
+        "corpus": {"out": str(folder / "corpus"), "shard_frames": 4},
+        **changes,
+    }
+    return parse_manifest(value, where="test")
+
+
+class Lines:
+    """Keeps what a training says."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+        self.warnings: list[str] = []
+
+    def note(self, line: str) -> None:
+        self.notes.append(line)
+
+    def warn(self, message: str) -> None:
+        self.warnings.append(message)
+
+
+def trained(folder: Path, **options: Any) -> TrainingReport:
+    return train(manifest(folder), inline=True, **options)
+
+
+def test_what_a_training_leaves(tmp_path: Path) -> None:
+    lines = Lines()
+    report = trained(tmp_path, progress=lines)
+    out = tmp_path / "translator"
+    assert sorted(report.scores) == [2, 4, 6]
+    assert report.best_step == min(report.scores, key=lambda step: (report.scores[step], step))
+    card = read_card(out)
+    assert card.translator == "dcl"
+    assert card.normalisation.max_depth_m == 8
+    assert card.architecture["residual"] is True
+    assert card.training["best_step"] == card.training["step"] == report.best_step
+    assert card.trained_on["clean"]["frames"] == card.trained_on["real"]["frames"] == 8
+    assert card.trained_on["real"]["licence"]["name"] == "Apache-2.0"
+    assert len(card.figures["holes_by_threshold"]) == 6
+    assert str(tmp_path) not in card.to_bytes().decode(), "a card says nothing of the machine"
+    best = Checkpoints(out / "checkpoints").path(report.best_step)
+    assert (out / "weights.safetensors").read_bytes() == (best / "weights.safetensors").read_bytes()
+    table = pq.read_table(out / "curves.parquet").to_pylist()
+    assert {row["step"] for row in table if row["name"] == "generator"} == {2, 4, 6}
+    assert (out / "curves.png").read_bytes()[:4] == (out / "samples.png").read_bytes()[:4] == b"\x89PNG"
+    assert any("step 6/6  epoch 3/3  generator" in line for line in lines.notes)
+    assert not (out / "frames").exists(), "decoded frames go with the training"
+
+
+def test_a_trained_translator_is_not_trained_again_and_converts(tmp_path: Path) -> None:
+    first = manifest(tmp_path)
+    assert not is_trained(first)
+    assert plan_lines(first)[0] == "plan of dcl: to be trained; nothing was written"
+    trained(tmp_path)
+    assert is_trained(first)
+    again = trained(tmp_path)
+    assert again.nothing_to_do
+    run(first)
+    corpus = tmp_path / "corpus"
+    assert verify_corpus(corpus, deep=True).ok
+    frame = CorpusReader(corpus).read(0)
+    assert not np.array_equal(frame.noisy_depth_m, frame.clean_depth_m)
+    assert (frame.noisy_valid <= frame.clean_valid).all()
+    assert (corpus / "translator" / "card.json").read_bytes() == (tmp_path / "translator" / "card.json").read_bytes()
+    everything = b"".join(contents(corpus).values())
+    assert str(tmp_path).encode() not in everything, "a corpus says nothing of the machine"
+    recorded = json.loads((corpus / "corpus.json").read_text())["manifest"]
+    assert recorded["training"]["real"]["seed"] == 1
+
+
+def test_conversion_without_training_says_how_to_train(tmp_path: Path) -> None:
+    with pytest.raises(MissingDataError, match="no trained translator") as caught:
+        run(manifest(tmp_path))
+    assert "depthforge train MANIFEST" in str(caught.value)
+
+
+def test_two_trainings_end_alike_and_another_seed_elsewhere(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        trained(tmp_path / name)
+    train(manifest(tmp_path / "three", seed=1), inline=True)
+    one, two, three = (read_card(tmp_path / name / "translator") for name in ("one", "two", "three"))
+    assert one.weights_sha256 == two.weights_sha256 != three.weights_sha256
+    assert one.figures == two.figures
+
+
+def test_another_manifest_is_refused_until_it_may_overwrite(tmp_path: Path) -> None:
+    trained(tmp_path)
+    other = manifest(tmp_path, {"batch_size": 1})
+    with pytest.raises(CorpusMismatchError, match="trained from something else") as caught:
+        train(other, inline=True)
+    assert "training.batch_size: 2 -> 1" in str(caught.value)
+    assert train(other, inline=True, overwrite=True).num_steps == 6
+
+
+def test_files_of_others_are_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "translator").mkdir()
+    (tmp_path / "translator" / "thesis.tex").write_text("mine")
+    with pytest.raises(CorpusMismatchError, match="holds other files"):
+        trained(tmp_path, overwrite=True)
+    assert (tmp_path / "translator" / "thesis.tex").read_text() == "mine"
+
+
+def test_a_trained_translator_of_other_options_is_refused_at_conversion(tmp_path: Path) -> None:
+    trained(tmp_path)
+    weights = str(tmp_path / "translator")
+    for change, kind in (({"width": 4}, "architecture"), ({"max_depth_m": 6}, "normalisation")):
+        block = {"name": "dcl", "width": 2, "max_depth_m": 8, "residual": True, "weights": weights, **change}
+        with pytest.raises(InputError, match=f"another {kind}") as caught:
+            run(manifest(tmp_path, translator=block))
+        assert "(the card of the weights)" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("training", "changes", "error", "says"),
+    [
+        ({"real": {**SCANS, "num_scenes": 1, "frames_per_scene": 1}}, {}, InputError, "one frame cannot be both"),
+        ({"crop_px": 64}, {}, InputError, "smaller than the crops"),
+        ({"crop_px": None, "real": {**SCANS, "width": 72}}, {}, InputError, "different sizes"),
+        ({"real": {**SCANS, "sensor": {"raw_scale_m": 1e-3}}}, {}, InputError, "no frame of the real side"),
+        ({}, {"translator": {"name": "simulation"}}, InputError, "needs no training"),
+        ({}, {"training": None}, InputError, "does not say how to train"),
+    ],
+    ids=["one frame", "crop", "sizes", "all invalid", "not learned", "no block"],
+)
+def test_what_cannot_be_trained_is_said(
+    tmp_path: Path, training: dict[str, Any], changes: dict[str, Any], error: type[Exception], says: str
+) -> None:
+    with pytest.raises(error, match=says):
+        train(manifest(tmp_path, training, **changes), inline=True)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="a GPU is asked for and there is none"):
+        train(manifest(tmp_path, {"device": "cuda"}), inline=True)
+
+
+def test_sides_that_differ_besides_the_sensor_are_warned_of(tmp_path: Path) -> None:
+    lines = Lines()
+    far = {**SCANS, "focal_px": 90.0, "min_depth_m": 3.0, "sensor": None}
+    near = {**ROOMS, "max_depth_m": 2.5}
+    train(manifest(tmp_path, {"real": far}, source=near), inline=True, progress=lines)
+    assert "clean and real depth share 0% of their range" in lines.warnings[0]
+    assert lines.warnings[0].count("% of the pixels are nearer") == 2, "both histograms are summed up"
+    assert "focal lengths of 60 px (clean) and 90 px (real)" in lines.warnings[1]
+
+
+def test_a_loss_that_is_no_number_keeps_the_checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from depthforge.translators._one_way import DclObjective
+
+    step, count = DclObjective.step, 0
+
+    def poisoned(self: DclObjective, batch: Any) -> Any:
+        nonlocal count
+        count += 1
+        return step(self, batch._replace(clean=batch.clean * float("nan")) if count == 3 else batch)
+
+    monkeypatch.setattr(DclObjective, "step", poisoned)
+    with pytest.raises(NotFiniteLossError, match="step 3"):
+        trained(tmp_path)
+    monkeypatch.undo()
+    report = trained(tmp_path)
+    assert report.resumed_from == 2
+
+
+@pytest.mark.ray
+def test_on_ray_a_killed_worker_goes_on_and_ends_as_inline(tmp_path: Path) -> None:
+    """kill -9 of the training worker after its first checkpoint: Ray Train starts it again, from there."""
+    long = {"epochs": 60, "evaluate_every": 4}
+    expected = train(manifest(tmp_path / "inline", long), inline=True)
+    path = tmp_path / "manifest.yaml"
+    portable = manifest(tmp_path / "ray", long).model_dump(mode="json")
+    path.write_text(yaml.safe_dump(portable))
+    command = [sys.executable, "-m", "depthforge", "train", str(path), "--json"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    killed = _kill_worker(process.pid, Checkpoints(tmp_path / "ray" / "translator" / "checkpoints"))
+    out, err = process.communicate(timeout=200)
+    assert process.returncode == 0, err
+    assert killed
+    assert "resuming from the checkpoint of step" in err
+    report = json.loads(out)
+    assert report["best_step"] == expected.best_step
+    assert report["resumed_from"] > 0
+    cards = [read_card(tmp_path / name / "translator") for name in ("inline", "ray")]
+    assert cards[0].weights_sha256 == cards[1].weights_sha256
+
+
+def _kill_worker(driver: int, checkpoints: Checkpoints) -> bool:
+    """Kill the process that trains for ``driver`` once it has written a checkpoint."""
+    import psutil
+
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and psutil.pid_exists(driver):
+        if checkpoints.steps():
+            for child in psutil.Process(driver).children(recursive=True):
+                if "RayTrainWorker" in " ".join(child.cmdline()):
+                    os.kill(child.pid, signal.SIGKILL)
+                    return True
+        time.sleep(0.05)
+    return False
