@@ -11,10 +11,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import redirect_stdout, suppress
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -467,7 +468,9 @@ def _run_on_ray(job: TrainingJob, address: str | None, progress: TrainingProgres
         listener = threading.Thread(target=_listen, args=(ray, mailbox, progress, ended), daemon=True)
         listener.start()
         try:
-            trainer.fit()
+            # Ray prints of dead workers to standard output, which is for results.
+            with redirect_stdout(sys.stderr):
+                trainer.fit()
         except Exception as error:  # Ray wraps whatever happened in its own
             failure = error
         finally:

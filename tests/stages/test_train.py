@@ -37,11 +37,11 @@ ROOMS: dict[str, Any] = {
 SCANS = {**ROOMS, "seed": 1, "sensor": {"focal_length_px": 60.0}}
 
 
-def manifest(folder: Path, training: dict[str, Any] | None = None, **changes: Any) -> Manifest:
+def manifest(folder: Path, block: dict[str, Any] | None = None, /, **changes: Any) -> Manifest:
     value = {
         "name": "tiny-dcl",
         "source": ROOMS,
-        "translator": {"name": "dcl", "width": 2, "max_depth_m": 8, "num_vectors": 16, "residual": True},
+        "translator": {"name": "dcl", "width": 2, "max_depth_m": 8, "num_vectors": 16, "residual": 1.0},
         "training": {
             "real": SCANS,
             "out": str(folder / "translator"),
@@ -53,7 +53,7 @@ def manifest(folder: Path, training: dict[str, Any] | None = None, **changes: An
             "held_out": 0.5,
             "evaluate_every": 2,
             "evaluation_frames": 2,
-            **(training or {}),
+            **(block or {}),
         },
         "corpus": {"out": str(folder / "corpus"), "shard_frames": 4},
         **changes,
@@ -88,7 +88,7 @@ def test_what_a_training_leaves(tmp_path: Path) -> None:
     card = read_card(out)
     assert card.translator == "dcl"
     assert card.normalisation.max_depth_m == 8
-    assert card.architecture["residual"] is True
+    assert card.architecture["residual"] == 1.0
     assert card.training["best_step"] == card.training["step"] == report.best_step
     assert card.trained_on["clean"]["frames"] == card.trained_on["real"]["frames"] == 8
     assert card.trained_on["real"]["licence"]["name"] == "Apache-2.0"
@@ -160,7 +160,7 @@ def test_a_trained_translator_of_other_options_is_refused_at_conversion(tmp_path
     trained(tmp_path)
     weights = str(tmp_path / "translator")
     for change, kind in (({"width": 4}, "architecture"), ({"max_depth_m": 6}, "normalisation")):
-        block = {"name": "dcl", "width": 2, "max_depth_m": 8, "residual": True, "weights": weights, **change}
+        block = {"name": "dcl", "width": 2, "max_depth_m": 8, "residual": 1.0, "weights": weights, **change}
         with pytest.raises(InputError, match=f"another {kind}") as caught:
             run(manifest(tmp_path, translator=block))
         assert "(the card of the weights)" in str(caught.value)
@@ -222,7 +222,7 @@ def test_a_loss_that_is_no_number_keeps_the_checkpoints(tmp_path: Path, monkeypa
 @pytest.mark.ray
 def test_on_ray_a_killed_worker_goes_on_and_ends_as_inline(tmp_path: Path) -> None:
     """kill -9 of the training worker after its first checkpoint: Ray Train starts it again, from there."""
-    long = {"epochs": 60, "evaluate_every": 4}
+    long = {"epochs": 20, "evaluate_every": 6}
     expected = train(manifest(tmp_path / "inline", long), inline=True)
     path = tmp_path / "manifest.yaml"
     portable = manifest(tmp_path / "ray", long).model_dump(mode="json")
