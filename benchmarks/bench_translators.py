@@ -1,0 +1,187 @@
+"""Learned translators on real data, beside identity and simulation: living room 1 (clean) against RedKitchen (real).
+
+DATA_ROOT=... python -m benchmarks.bench_translators --out DIR [--only NAME ...] [--frames 24] [--json]
+
+Each contestant is manifests/livingroom-redkitchen.yaml with other options, trained with the same budget into DIR/NAME
+(or taken from there: a training that was interrupted goes on). The last quarter of both recordings was not trained on;
+of it, the frames that chose the checkpoint are left out too. What is printed is `depthforge evaluate`'s table for all
+at once, with the score of ``realism.choice``. DIR/NAME.png shows held-out frames, DIR/NAME-cloud.png one of them as a
+point cloud seen from the side, DIR/NAME.ply the cloud itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import yaml
+
+from benchmarks.timing import machine, print_json
+from depthforge import registry
+from depthforge.corpus.picture import sheet
+from depthforge.corpus.reader import CorpusFrame
+from depthforge.frame import Frame
+from depthforge.manifest import Manifest, load_manifest, parse_manifest
+from depthforge.realism.choice import score
+from depthforge.realism.compare import REFERENCE, compare
+from depthforge.realism.describe import describe
+from depthforge.realism.views import DepthView
+from depthforge.seeding import frame_words
+from depthforge.stages.prepare import make_source
+from depthforge.stages.train import train
+from depthforge.training.frames import evenly
+from depthforge.translators.base import NoisyDepth, Translator
+
+MANIFEST = Path(__file__).resolve().parent.parent / "manifests" / "livingroom-redkitchen.yaml"
+PUBLISHED = {"residual": 0.0, "validity": False}
+CONTESTANTS: dict[str, dict[str, Any]] = {
+    "dcl": {"name": "dcl"},
+    "cut": {"name": "cut"},
+    "cyclegan": {"name": "cyclegan"},
+    "dcl-published": {"name": "dcl", **PUBLISHED},
+    "dcl-noise": {"name": "dcl", "noise_channels": 1},
+}
+UNTRAINED = ("identity", "simulation")
+
+
+def manifest_of(name: str, out: Path) -> Manifest:
+    """Return the manifest of one contestant."""
+    loaded = load_manifest(MANIFEST)
+    base = loaded.translator.flat()
+    options = {**base, **CONTESTANTS[name]}
+    known = registry.translators.get(options["name"]).Config.model_fields
+    value = {field: getattr(loaded, field) for field in type(loaded).model_fields}
+    assert loaded.training is not None
+    value["training"] = loaded.training.model_copy(update={"out": out / name})
+    value["translator"] = {k: v for k, v in options.items() if k == "name" or (k in known and k in KEPT)}
+    return parse_manifest(value, where=name).with_weights()
+
+
+KEPT = ("max_depth_m", "residual", "validity", "noise_channels")
+
+
+class Stderr:
+    """Progress on stderr."""
+
+    def note(self, line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+    warn = note
+
+
+def held_out_frames(block: Any, held_out: float, chosen: int, count: int) -> list[Frame]:
+    """Return frames of the held-out end of a source, without the ``chosen`` ones that judged the checkpoints."""
+    source = make_source(block)
+    references = list(source.frames())
+    end = references[round(len(references) * (1 - held_out)) :]
+    judged = {reference.key for reference in evenly(end, chosen)}
+    fresh = [reference for reference in end if reference.key not in judged]
+    return [source.read(reference, frozenset()) for reference in evenly(fresh, count)]
+
+
+def translated(translator: Translator, frames: Sequence[Frame]) -> list[NoisyDepth]:
+    """Return what a translator makes of frames."""
+    return [translator.translate(frame, frame_words(0, frame.key, translator.fingerprint)) for frame in frames]
+
+
+def views_of(frames: Sequence[Frame], noisy: Sequence[NoisyDepth]) -> list[DepthView]:
+    """Return views with the clean depth beside."""
+    return [
+        DepthView(depth.depth_m, depth.valid, frame.camera, (frame.depth_m, frame.valid))
+        for frame, depth in zip(frames, noisy, strict=True)
+    ]
+
+
+def cloud_of(frame: Frame, depth_m: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Return the points (N, 3) of a depth image in camera axes, metres."""
+    rows, columns = np.nonzero(depth_m > 0)
+    z = depth_m[rows, columns]
+    camera = frame.camera
+    points = np.stack([(columns - camera.cx) * z / camera.fx, (rows - camera.cy) * z / camera.fy, z], axis=1)
+    return points.astype(np.float32)
+
+
+def from_the_side(points: npt.NDArray[np.float32], size: int = 700) -> npt.NDArray[np.uint8]:
+    """Draw a cloud seen from 60 degrees to the left, nearer points over farther ones, coloured by depth."""
+    angle = np.radians(60)
+    centre = np.array([0, 0, 2.0], np.float32)
+    turned = (points - centre) @ np.array(
+        [[np.cos(angle), 0, -np.sin(angle)], [0, 1, 0], [np.sin(angle), 0, np.cos(angle)]], np.float32
+    )
+    u, v = (turned[:, :2] * (size / 4) + size / 2).round().astype(int).T
+    inside = (u >= 0) & (u < size) & (v >= 0) & (v < size)
+    order = np.argsort(-turned[inside, 2])
+    steps = np.clip(points[inside, 2][order] * (255 / 5), 0, 255).astype(np.uint8)
+    picture = np.full((size, size, 3), 24, np.uint8)
+    picture[v[inside][order], u[inside][order]] = cv2.applyColorMap(steps[:, None], cv2.COLORMAP_TURBO)[:, 0]
+    return picture
+
+
+def write_ply(path: Path, points: npt.NDArray[np.float32]) -> None:
+    """Write a cloud as binary PLY."""
+    header = f"ply\nformat binary_little_endian 1.0\nelement vertex {len(points)}\n"
+    header += "".join(f"property float {axis}\n" for axis in "xyz") + "end_header\n"
+    path.write_bytes(header.encode() + points.astype("<f4").tobytes())
+
+
+def main() -> None:
+    """Train what is not trained, compare all, print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--only", nargs="+", choices=[*CONTESTANTS], default=[*CONTESTANTS])
+    parser.add_argument("--frames", type=int, default=24)
+    parser.add_argument("--train-only", action="store_true")
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    manifests = {name: manifest_of(name, arguments.out) for name in arguments.only}
+    seconds = {}
+    for name, manifest in manifests.items():
+        print(f"--- {name}: {yaml.safe_dump(manifest.translator.portable(), default_flow_style=True)}", file=sys.stderr)
+        seconds[name] = train(manifest, inline=True, progress=Stderr()).seconds
+    if arguments.train_only:
+        return
+
+    base = load_manifest(MANIFEST)
+    assert base.training is not None
+    chosen = base.training.evaluation_frames
+    clean = held_out_frames(base.source, base.training.held_out, chosen, arguments.frames)
+    real = held_out_frames(base.training.real, base.training.held_out, 2 * chosen, 2 * arguments.frames)
+    plugins = {name: registry.translators.get(name)(registry.translators.get(name).Config()) for name in UNTRAINED}
+    for name, manifest in manifests.items():
+        plugins[name] = registry.translators.get(manifest.translator.name)(manifest.translator.config)
+    described = {}
+    beside = [CorpusFrame(f.key, f.depth_m, f.valid, f.depth_m, f.valid) for f in evenly(real, 4)]
+    write_ply(arguments.out / "real.ply", cloud_of(real[0], real[0].depth_m))
+    cv2.imwrite(str(arguments.out / "real-cloud.png"), from_the_side(cloud_of(real[0], real[0].depth_m)))
+    for name, translator in plugins.items():
+        noisy = translated(translator, clean)
+        described[name] = describe(views_of(clean, noisy), name=name)
+        shown = [
+            CorpusFrame(f.key, f.depth_m, f.valid, n.depth_m, n.valid)
+            for f, n in evenly(list(zip(clean, noisy, strict=True)), 4)
+        ]
+        sheet(shown, arguments.out / f"{name}.png", beside=beside)
+        points = cloud_of(clean[0], noisy[0].depth_m)
+        write_ply(arguments.out / f"{name}.ply", points)
+        cv2.imwrite(str(arguments.out / f"{name}-cloud.png"), from_the_side(points))
+    comparison = compare(described, describe((DepthView(f.depth_m, f.valid, f.camera) for f in real), name=REFERENCE))
+    scores = {name: score(comparison, name) for name in described}
+    if arguments.json:
+        print_json({"comparison": comparison.to_json(), "scores": {n: s.terms for n, s in scores.items()}})
+        return
+    print(machine())
+    print("\n".join(comparison.lines()))
+    for name, judged in scores.items():
+        print(f"score of {name}: {judged.total:.2f}  " + ", ".join(f"{t} {v:.2f}" for t, v in judged.terms.items()))
+    for name, taken in seconds.items():
+        print(f"training of {name}: {taken:.0f} s (0: it was there)")
+
+
+if __name__ == "__main__":
+    main()

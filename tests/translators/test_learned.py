@@ -1,0 +1,158 @@
+"""Learned translators: metres in, metres out, holes are holes, and what the networks are given."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from depthforge.errors import FrameError, InputError, MissingDataError
+from depthforge.frame import Frame
+from depthforge.testing.translators import TranslatorTests, clean_frame
+from depthforge.translators._learned import choose_device
+from depthforge.translators.base import NoisyDepth
+from depthforge.translators.dcl import Dcl
+from tests.stages.learned import write_weights
+
+
+class TestContract(TranslatorTests):
+    """The battery, on tiny random weights."""
+
+    @pytest.fixture
+    def translator(self, tmp_path: Path) -> Dcl:
+        block = write_weights(tmp_path)
+        return Dcl(Dcl.Config(**{name: value for name, value in block.items() if name != "name"}))
+
+
+class TestNoiseChannelContract(TranslatorTests):
+    """The same with a channel of noise and a head of validity."""
+
+    @pytest.fixture
+    def translator(self, tmp_path: Path) -> Dcl:
+        block = write_weights(tmp_path, noise_channels=1, validity=True)
+        return Dcl(Dcl.Config(**{name: value for name, value in block.items() if name != "name"}))
+
+
+class Answers(nn.Module):
+    """A network that keeps its inputs and answers with a function of their depth."""
+
+    def __init__(self, gain: float = 1.0) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.tensor(gain))
+        self.inputs: list[Tensor] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.inputs.append(x.clone())
+        return self.gain * x[:, :1]
+
+
+def translate(network: Answers, frames: Sequence[Frame], **options: object) -> list[NoisyDepth]:
+    translator = Dcl.of_networks(Dcl.Config(**options), {"generator": network})  # type: ignore[arg-type]
+    return translator.translate_batch(frames, [(number, 7) for number, _ in enumerate(frames)])
+
+
+def test_one_metric_maximum_for_all_frames() -> None:
+    frame = clean_frame(48, 64)
+    network = Answers()
+    (noisy,) = translate(network, [frame], max_depth_m=4.0)
+    np.testing.assert_allclose(network.inputs[0][0, 0].numpy(), frame.depth_m / 4, rtol=1e-6)
+    np.testing.assert_allclose(noisy.depth_m, frame.depth_m, rtol=1e-6)
+    np.testing.assert_array_equal(noisy.valid, frame.valid)
+
+
+def test_depth_beyond_the_maximum_is_a_hole_on_both_sides() -> None:
+    frame = clean_frame(48, 64)
+    network = Answers()
+    (noisy,) = translate(network, [frame], max_depth_m=2.0)
+    beyond = frame.depth_m > 2.0
+    assert beyond.any()
+    assert not network.inputs[0][0, 0].numpy()[beyond].any()
+    np.testing.assert_array_equal(noisy.valid, frame.valid & ~beyond)
+
+
+def test_per_image_divides_by_the_maximum_of_each_image() -> None:
+    frame = clean_frame(48, 64)
+    near = replace(frame, depth_m=frame.depth_m / 2)
+    network = Answers()
+    noisy = translate(network, [frame, near], normalisation="per_image")
+    assert all(seen.max() == 1 for seen in network.inputs)
+    np.testing.assert_allclose(noisy[1].depth_m, near.depth_m, rtol=1e-6)
+
+
+def test_an_output_at_or_below_the_threshold_is_a_hole() -> None:
+    frame = clean_frame(48, 64)
+    middle = float(np.median(frame.depth_m)) / 4
+    (noisy,) = translate(Answers(), [frame], max_depth_m=4.0, hole_threshold=middle)
+    np.testing.assert_array_equal(noisy.valid, frame.valid & (frame.depth_m / np.float32(4) > np.float32(middle)))
+    assert not noisy.depth_m[~noisy.valid].any()
+
+
+def test_holes_stay_holes_whatever_the_network_says() -> None:
+    frame = clean_frame(48, 64)
+
+    class Fills(Answers):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.full_like(x[:, :1], 0.5) * self.gain
+
+    (noisy,) = translate(Fills(), [frame], max_depth_m=4.0)
+    np.testing.assert_array_equal(noisy.valid, frame.valid)
+    np.testing.assert_array_equal(noisy.depth_m[frame.valid], 2.0)
+
+
+def test_colour_reaches_the_network_as_blue_green_red() -> None:
+    frame = clean_frame(48, 64)
+    assert frame.rgb is not None
+    frame.rgb[...] = (255, 51, 0)
+    network = Answers()
+    translate(network, [frame], with_rgb=True)
+    np.testing.assert_allclose(network.inputs[0][0, 1:, 5, 5].numpy(), [0.0, 0.2, 1.0], rtol=1e-6)
+    with pytest.raises(FrameError, match="no colour"):
+        translate(Answers(), [replace(frame, rgb=None)], with_rgb=True)
+
+
+def test_noise_is_a_function_of_the_words() -> None:
+    frame = clean_frame(48, 64)
+    network = Answers()
+    translate(network, [frame, frame], noise_channels=2)
+    translate(network, [frame], noise_channels=2)
+    noise = torch.cat(network.inputs)[:, 1:]
+    assert torch.equal(noise[0], noise[2])
+    assert not torch.equal(noise[0], noise[1])
+    assert abs(float(noise.mean())) < 0.05
+    assert float(noise.std()) == pytest.approx(1, abs=0.05)
+
+
+def test_output_that_is_no_depth_is_refused() -> None:
+    frame = clean_frame(48, 64)
+    with pytest.raises(FrameError, match="not a number"):
+        translate(Answers(float("nan")), [frame])
+    with pytest.raises(FrameError, match="leaves almost nothing"):
+        translate(Answers(0.0), [frame])
+
+
+def test_the_fingerprint_is_of_the_weights_and_not_of_the_place(tmp_path: Path) -> None:
+    blocks = [write_weights(tmp_path / name) for name in ("one", "two")]
+    other = write_weights(tmp_path / "three", max_depth_m=6.0)
+    configs = [Dcl.Config(**{k: v for k, v in b.items() if k != "name"}) for b in (*blocks, other)]
+    one, two, three = (Dcl(config).fingerprint for config in configs)
+    assert one == two != three
+    assert Dcl(configs[0].model_copy(update={"device": "cpu", "batch_size": 5})).fingerprint == one
+    assert Dcl(configs[0].model_copy(update={"hole_threshold": 0.1})).fingerprint != one
+
+
+def test_missing_weights_say_how_to_get_them() -> None:
+    with pytest.raises(MissingDataError, match="no weights") as caught:
+        Dcl(Dcl.Config()).fingerprint  # noqa: B018
+    assert "depthforge train MANIFEST" in str(caught.value)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_said() -> None:
+    with pytest.raises(InputError, match="a GPU is asked for and there is none"):
+        choose_device("cuda")
+    assert choose_device("auto").type == "cpu"
