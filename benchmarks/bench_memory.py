@@ -27,7 +27,8 @@ import yaml
 from benchmarks.timing import machine, print_json, print_table
 from depthforge.networks.initialise import initialise
 from depthforge.registry import sources, translators
-from depthforge.training.card import TranslatorCard, write_translator
+from depthforge.training.card import TranslatorCard
+from depthforge.training.weights import write_translator
 
 
 def make_frames(root: Path, count: int) -> None:

@@ -31,11 +31,10 @@ from depthforge.manifest import Manifest, load_manifest, parse_manifest
 from depthforge.realism.choice import score
 from depthforge.realism.compare import REFERENCE, compare
 from depthforge.realism.describe import describe
-from depthforge.realism.views import DepthView
+from depthforge.realism.views import DepthView, evenly_spaced
 from depthforge.seeding import frame_words
 from depthforge.stages.prepare import make_source
 from depthforge.stages.train import train
-from depthforge.training.frames import evenly
 from depthforge.translators.base import NoisyDepth, Translator
 
 MANIFEST = Path(__file__).resolve().parent.parent / "manifests" / "livingroom-redkitchen.yaml"
@@ -80,9 +79,9 @@ def held_out_frames(block: Any, held_out: float, chosen: int, count: int) -> lis
     source = make_source(block)
     references = list(source.frames())
     end = references[round(len(references) * (1 - held_out)) :]
-    judged = {reference.key for reference in evenly(end, chosen)}
+    judged = {end[place].key for place in evenly_spaced(len(end), chosen)}
     fresh = [reference for reference in end if reference.key not in judged]
-    return [source.read(reference, frozenset()) for reference in evenly(fresh, count)]
+    return [source.read(fresh[place], frozenset()) for place in evenly_spaced(len(fresh), count)]
 
 
 def translated(translator: Translator, frames: Sequence[Frame]) -> list[NoisyDepth]:
@@ -156,15 +155,17 @@ def main() -> None:
     for name, manifest in manifests.items():
         plugins[name] = registry.translators.get(manifest.translator.name)(manifest.translator.config)
     described = {}
-    beside = [CorpusFrame(f.key, f.depth_m, f.valid, f.depth_m, f.valid) for f in evenly(real, 4)]
+    scans = [real[place] for place in evenly_spaced(len(real), 4)]
+    beside = [CorpusFrame(f.key, f.depth_m, f.valid, f.depth_m, f.valid) for f in scans]
     write_ply(arguments.out / "real.ply", cloud_of(real[0], real[0].depth_m))
     cv2.imwrite(str(arguments.out / "real-cloud.png"), from_the_side(cloud_of(real[0], real[0].depth_m)))
     for name, translator in plugins.items():
         noisy = translated(translator, clean)
         described[name] = describe(views_of(clean, noisy), name=name)
+        places = evenly_spaced(len(clean), 4)
         shown = [
-            CorpusFrame(f.key, f.depth_m, f.valid, n.depth_m, n.valid)
-            for f, n in evenly(list(zip(clean, noisy, strict=True)), 4)
+            CorpusFrame(clean[p].key, clean[p].depth_m, clean[p].valid, noisy[p].depth_m, noisy[p].valid)
+            for p in places
         ]
         sheet(shown, arguments.out / f"{name}.png", beside=beside)
         points = cloud_of(clean[0], noisy[0].depth_m)

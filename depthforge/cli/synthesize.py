@@ -8,11 +8,9 @@ import click
 
 from depthforge.cli.convert import exit_code, run, summary_lines
 from depthforge.cli.options import RunOptions, echo_json, run_options
-from depthforge.cli.train import run as train_run
-from depthforge.cli.train import summary_lines as train_lines
 from depthforge.corpus.verify import verify_corpus
 from depthforge.errors import IntegrityError
-from depthforge.stages.train import is_trained, plan_lines
+from depthforge.stages.training_folder import is_trained, plan_lines
 
 __all__ = ["command"]
 
@@ -63,6 +61,10 @@ def _train(path: Path, options: RunOptions) -> bool | None:
         plan = plan_lines(manifest)
         echo_json({"to_train": plan}) if options.as_json else click.echo("\n".join(plan))
         return True
+    # Only here, since it loads torch.
+    from depthforge.cli.train import run as train_run
+    from depthforge.cli.train import summary_lines as train_lines
+
     report = train_run(manifest, inline=options.inline, address=options.address, overwrite=options.overwrite)
     click.echo("\n".join(train_lines(report)), err=options.as_json)
     return True

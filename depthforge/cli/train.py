@@ -9,7 +9,8 @@ import click
 from depthforge.cli.options import as_json, debug, echo_json, manifest_argument
 from depthforge.cli.progress import frame_progress
 from depthforge.manifest import Manifest, load_manifest
-from depthforge.stages.train import TrainingReport, plan_lines, train
+from depthforge.stages.train import TrainingReport, train
+from depthforge.stages.training_folder import plan_lines
 
 __all__ = ["command", "run", "summary_lines"]
 

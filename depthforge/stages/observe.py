@@ -23,13 +23,13 @@ from depthforge.frame import Frame
 from depthforge.manifest import TrainingSettings
 from depthforge.realism.choice import evaluate_translator, hole_threshold_sensitivity
 from depthforge.realism.describe import Description, describe
-from depthforge.realism.views import DepthView
+from depthforge.realism.views import DepthView, evenly_spaced
 from depthforge.seeding import frame_words
 from depthforge.training.batches import frame_at
 from depthforge.training.card import TranslatorCard
 from depthforge.training.checkpoint import Checkpoints
 from depthforge.training.curves import CurveWriter
-from depthforge.training.frames import DecodedFrames, evenly
+from depthforge.training.frames import DecodedFrames
 from depthforge.training.loop import Evaluated, LoopSettings
 from depthforge.training.objective import Objective
 from depthforge.training.progress import progress_line
@@ -70,8 +70,8 @@ class TrainingObserver:
     ) -> None:
         self._translator, self._config, self._loop = translator, config, loop
         self._out, self._card, self._note = out, card, note
-        self._clean = [frame_at(clean, index) for index in evenly(range(len(clean)), settings.evaluation_frames)]
-        self._real = [frame_at(real, index) for index in evenly(range(len(real)), 2 * settings.evaluation_frames)]
+        self._clean = [frame_at(clean, index) for index in evenly_spaced(len(clean), settings.evaluation_frames)]
+        self._real = [frame_at(real, index) for index in evenly_spaced(len(real), 2 * settings.evaluation_frames)]
         self._real_description: Description | None = None
         self._watch = Watch(settings.watch)
         self._curves = CurveWriter(out)
@@ -203,7 +203,8 @@ class TrainingObserver:
         def translated(frame: Frame, noisy: NoisyDepth) -> CorpusFrame:
             return CorpusFrame(frame.key, frame.depth_m, frame.valid, noisy.depth_m, noisy.valid)
 
-        places = list(evenly(range(len(measured)), _PICTURES))
+        places = evenly_spaced(len(measured), _PICTURES)
         shown = [translated(self._clean[place], measured[place]) for place in places]
-        real = [CorpusFrame(f.key, f.depth_m, f.valid, f.depth_m, f.valid) for f in evenly(self._real, _PICTURES)]
+        scans = [self._real[place] for place in evenly_spaced(len(self._real), _PICTURES)]
+        real = [CorpusFrame(f.key, f.depth_m, f.valid, f.depth_m, f.valid) for f in scans]
         sheet(shown, self._out / "samples.png", beside=real)

@@ -22,7 +22,8 @@ from torch import Tensor, nn
 
 from depthforge.durable import is_temporary, storage_errors, sync_directory, write_atomically
 from depthforge.errors import IntegrityError, StorageError
-from depthforge.training.card import TranslatorCard, write_translator
+from depthforge.training.card import TranslatorCard
+from depthforge.training.weights import write_translator
 
 __all__ = ["Checkpoints"]
 

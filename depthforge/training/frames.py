@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -222,9 +222,3 @@ def summarise_range(frames: DecodedFrames, name: str, most: int = 50) -> RangeSu
 def overlap(first: RangeSummary, second: RangeSummary) -> float:
     """Return the share of depths that two sides have in common, from 0 to 1."""
     return float(np.minimum(first.shares, second.shares).sum())
-
-
-def evenly(frames: Sequence[Any], most: int) -> Iterator[Any]:
-    """Yield at most ``most`` of ``frames``, evenly spaced, the first and the last among them."""
-    for index in np.unique(np.linspace(0, len(frames) - 1, min(most, len(frames))).round().astype(int)):
-        yield frames[index]

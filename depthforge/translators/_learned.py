@@ -27,8 +27,9 @@ from depthforge.frame import Frame
 from depthforge.networks.fused import fuse
 from depthforge.networks.generator import DepthGenerator, apply_padded
 from depthforge.seeding import fingerprint_of, generator_of
-from depthforge.training.card import CARD_FILE, WEIGHTS_FILE, Normalisation, load_networks, read_card
+from depthforge.training.card import CARD_FILE, WEIGHTS_FILE, Normalisation, read_card
 from depthforge.training.objective import Objective
+from depthforge.training.weights import load_networks
 from depthforge.translators.base import GpuUse, NoisyDepth, Translator, TranslatorConfig
 
 __all__ = ["Learned", "LearnedConfig", "Output", "choose_device", "image_of"]

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 
 from depthforge.networks.initialise import initialise
-from depthforge.training.card import TranslatorCard, write_translator
+from depthforge.training.card import TranslatorCard
+from depthforge.training.weights import write_translator
 from depthforge.translators.dcl import Dcl
 
 

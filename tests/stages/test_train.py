@@ -21,7 +21,8 @@ from depthforge.corpus.reader import CorpusReader
 from depthforge.corpus.verify import verify_corpus
 from depthforge.errors import CorpusMismatchError, InputError, MissingDataError, NotFiniteLossError
 from depthforge.manifest import Manifest, parse_manifest
-from depthforge.stages.train import TrainingReport, is_trained, plan_lines, train
+from depthforge.stages.train import TrainingReport, train
+from depthforge.stages.training_folder import is_trained, plan_lines
 from depthforge.training.card import read_card
 from depthforge.training.checkpoint import Checkpoints
 from tests.stages.runs import contents, run

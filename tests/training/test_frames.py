@@ -12,7 +12,7 @@ import pytest
 
 from depthforge.errors import FrameError, InputError, StorageError
 from depthforge.frame import Camera, Frame
-from depthforge.training.frames import DecodedFrames, decode_frames, evenly, overlap, summarise_range
+from depthforge.training.frames import DecodedFrames, decode_frames, overlap, summarise_range
 
 SIZE = (6, 8)
 CAMERA = Camera(fx=7.0, fy=7.0, cx=3.5, cy=2.5, width=8, height=6)
@@ -97,8 +97,3 @@ def test_ranges_that_do_not_meet_share_nothing(tmp_path: Path) -> None:
     assert overlap(near, far) == 0
     assert overlap(near, near) == pytest.approx(1)
     assert str(far).startswith("real: 5.00 / 5.00 / 5.00 / 5.00 / 5.00 m")
-
-
-def test_evenly_takes_both_ends() -> None:
-    assert list(evenly(range(100), 3)) == [0, 50, 99]
-    assert list(evenly(range(2), 9)) == [0, 1]

@@ -17,7 +17,8 @@ from depthforge.networks.initialise import initialise
 from depthforge.registry import translators
 from depthforge.seeding import generator_of
 from depthforge.testing.translators import TranslatorTests, clean_frame
-from depthforge.training.card import TranslatorCard, write_translator
+from depthforge.training.card import TranslatorCard
+from depthforge.training.weights import write_translator
 from depthforge.translators._coupled import CoupledObjective
 from depthforge.translators.coupled import Coupled
 

@@ -1,0 +1,140 @@
+"""Both sides of a training, decoded: what is read from the sources before the first step, and what is odd about it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from depthforge import registry
+from depthforge.errors import MissingDataError
+from depthforge.manifest import Manifest
+from depthforge.realism.views import evenly_spaced
+from depthforge.seeding import fingerprint_of
+from depthforge.sources.base import Source
+from depthforge.stages.prepare import make_source
+from depthforge.stages.training_folder import identity_of, settings_of
+from depthforge.training.frames import DecodedFrames, RangeSummary, decode_frames, overlap, summarise_range
+from depthforge.translators._learned import Learned
+
+__all__ = ["Quiet", "TrainingJob", "TrainingProgress", "decode_sides"]
+
+
+class TrainingProgress(Protocol):
+    """What watches a training."""
+
+    def note(self, line: str) -> None:
+        """A line of progress."""
+
+    def warn(self, message: str) -> None:
+        """Something is odd; the training goes on."""
+
+
+class Quiet:
+    """A progress that shows nothing."""
+
+    def note(self, line: str) -> None: ...
+
+    def warn(self, message: str) -> None: ...
+
+
+@dataclass(frozen=True)
+class TrainingJob:
+    """What a worker needs: a manifest, where the decoded frames are, and how many threads it may use."""
+
+    manifest: Manifest
+    out: Path
+    clean: Path
+    real: Path
+    num_threads: int
+    fingerprint: str
+    trained_on: Mapping[str, Any]
+
+
+def decode_sides(manifest: Manifest, out: Path, inline: bool, progress: TrainingProgress) -> TrainingJob:
+    settings = settings_of(manifest)
+    config: Any = manifest.translator.config
+    translator: Learned = registry.translators.get(manifest.translator.name)(config)
+    sides = {"clean": make_source(manifest.source), "real": make_source(settings.real)}
+    with_rgb = "rgb" in translator.wanted
+    decoded = {
+        name: _decoded(source, out / "frames" / name, settings.max_frames, with_rgb, name, progress)
+        for name, source in sides.items()
+    }
+    ranges = {name: summarise_range(frames, name) for name, frames in decoded.items()}
+    _warn_of_differences(decoded, ranges, progress)
+    for frames in decoded.values():
+        frames.split(settings.held_out)
+    cores = len(os.sched_getaffinity(0))
+    return TrainingJob(
+        manifest=manifest,
+        out=out,
+        clean=out / "frames" / "clean",
+        real=out / "frames" / "real",
+        num_threads=max(1, cores // (1 if inline else settings.workers)),
+        fingerprint=fingerprint_of(identity_of(manifest)),
+        trained_on={
+            name: {
+                "source": source.name,
+                "licence": asdict(source.licence),
+                "frames": len(decoded[name]),
+                "size": list(decoded[name].size),
+                "focal_px": decoded[name].camera.fx,
+                "depth": str(ranges[name]),
+            }
+            for name, source in sides.items()
+        },
+    )
+
+
+def _decoded(
+    source: Source, folder: Path, most: int, with_rgb: bool, name: str, progress: TrainingProgress
+) -> DecodedFrames:
+    references = list(source.frames())
+    chosen = [references[place] for place in evenly_spaced(len(references), most)]
+    if not chosen:
+        raise MissingDataError(
+            f"the {name} side holds no frame", where=source.name, remedy="depthforge check MANIFEST says what is there"
+        )
+    wanted = frozenset({"rgb"}) if with_rgb else frozenset()
+    last = time.monotonic()
+
+    def note(done: int, total: int) -> None:
+        nonlocal last
+        if time.monotonic() - last > 30:
+            last = time.monotonic()
+            progress.note(f"decoding the {name} side: {done}/{total} frames")
+
+    try:
+        return decode_frames(
+            folder,
+            lambda index: source.read(chosen[index], wanted),
+            len(chosen),
+            source.size,
+            with_rgb=with_rgb,
+            name=name,
+            note=note,
+        )
+    finally:
+        source.close()
+
+
+def _warn_of_differences(
+    decoded: Mapping[str, DecodedFrames], ranges: Mapping[str, RangeSummary], progress: TrainingProgress
+) -> None:
+    """Say what will make the two sides look different besides the sensor."""
+    common = overlap(ranges["clean"], ranges["real"])
+    if common < 0.3:
+        progress.warn(
+            f"clean and real depth share {common:.0%} of their range: {ranges['clean']}; {ranges['real']}. "
+            "The translator would learn the scenes' difference in depth as noise; check the units of both"
+        )
+    clean_px, real_px = decoded["clean"].camera.fx, decoded["real"].camera.fx
+    if not 0.8 < clean_px / real_px < 1.25:
+        progress.warn(
+            f"a pixel covers different angles: focal lengths of {clean_px:g} px (clean) and {real_px:g} px (real). "
+            "Noise is learnt at the scale of real pixels; resize one side"
+        )
