@@ -112,6 +112,8 @@ class TrainingObserver:
             for frame, noisy in zip(self._clean, measured, strict=True)
         ]
         judged = evaluate_translator(views, self._described_real())
+        # Rounded, so that the last bit of a sum over threads does not choose between checkpoints that are alike.
+        total = round(judged.score.total, 3)
         comparison = judged.comparison
         found = {name: comparison.value(name, "translated") for name in _SHOWN} if comparison else {}
         figures = {_SHOWN[name]: value for name, value in found.items() if value is not None}
@@ -122,19 +124,19 @@ class TrainingObserver:
         figures |= seen.figures()
         thresholds = hole_threshold_sensitivity([share for share, _ in outputs], [f.valid for f in self._clean])
         self._figures = {
-            "score": round(judged.score.total, 4),
+            "score": total,
             "score_terms": {name: round(term, 4) for name, term in judged.score.terms.items()},
             **{name: round(value, 5) for name, value in figures.items()},
             "holes_by_threshold": {f"{threshold:.5f}": round(share, 5) for threshold, share in thresholds},
         }
         self._curves.add(step, figures, group="evaluation")
-        self._curves.add(step, {"total": judged.score.total, **judged.score.terms}, group="score")
-        if self._best is None or judged.score.total < self._best[1]:
-            self._best = step, judged.score.total
+        self._curves.add(step, {"total": total, **judged.score.terms}, group="score")
+        if self._best is None or total < self._best[1]:
+            self._best = step, total
         self._show(measured)
         short = ", ".join(f"{name} {value:.3g}" for name, value in figures.items() if name in _SHOWN.values())
-        self._note(f"step {step}: score {judged.score.total:.3f} on {len(views)} held-out frames; {short}")
-        return Evaluated(judged.score.total, figures, self._watch.verdict(signs))
+        self._note(f"step {step}: score {total:.3f} on {len(views)} held-out frames; {short}")
+        return Evaluated(total, figures, self._watch.verdict(signs))
 
     def save(self, step: int, objective: Objective, evaluated: Evaluated, checkpoints: Checkpoints) -> None:
         """Write the translator of this checkpoint, and the curves so far."""

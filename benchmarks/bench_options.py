@@ -1,0 +1,80 @@
+"""What DCL's options do: the same short training on real data with one option changed, beside another seed.
+
+DATA_ROOT=... python -m benchmarks.bench_options --out DIR [--steps 300] [--only NAME ...] [--json]
+
+manifests/livingroom-redkitchen.yaml with crops of 64x64, 64 vectors for the contrast (so that `negatives: same_anchor`,
+which compares P x P differences, fits) and a constant learning rate. What an option does must exceed what another seed
+does to mean anything. Printed for the last checkpoint: the score of ``realism.choice`` on held-out frames, what it is
+made of, and seconds a step. Trainings are kept in DIR and gone on with.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from benchmarks.bench_translators import MANIFEST, Stderr
+from benchmarks.timing import machine, print_json, print_table
+from depthforge.manifest import Manifest, load_manifest, parse_manifest
+from depthforge.stages.train import train
+from depthforge.training.card import read_card
+from depthforge.training.checkpoint import Checkpoints
+
+SHOWN = ("holes, %", "patches told apart, AUC", "noise against depth, octaves", "depth off clean, %")
+VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
+    "default": {},
+    "another seed": {"manifest": {"seed": 1}},
+    "pair_sampling: gaussian": {"translator": {"pair_sampling": "gaussian"}},
+    "negatives: same_anchor": {"translator": {"negatives": "same_anchor"}},
+    "head: trained": {"translator": {"head": "trained"}},
+    "fixed_pairing: true": {"training": {"fixed_pairing": True}},
+}
+
+
+def manifest_of(name: str, out: Path, steps: int) -> Manifest:
+    """Return the manifest of one variant."""
+    loaded = load_manifest(MANIFEST)
+    change = VARIANTS[name]
+    assert loaded.training is not None
+    short = {"epochs": 1, "decay_epochs": 0, "steps_per_epoch": steps, "crop_px": 64, "evaluate_every": steps}
+    folder = out / name.replace(": ", "-").replace(" ", "-")
+    value = {field: getattr(loaded, field) for field in type(loaded).model_fields}
+    value["training"] = loaded.training.model_copy(update={**short, "out": folder, **change.get("training", {})})
+    config = {"name": "dcl", "max_depth_m": 6, "residual": 0.02, "validity": True, "num_vectors": 64}
+    value["translator"] = {**config, **change.get("translator", {})}
+    return parse_manifest({**value, **change.get("manifest", {})}, where=name)
+
+
+def main() -> None:
+    """Train what is not trained and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--only", nargs="+", choices=[*VARIANTS], default=[*VARIANTS])
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    found = {}
+    for name in arguments.only:
+        manifest = manifest_of(name, arguments.out, arguments.steps)
+        print(f"--- {name}", file=sys.stderr)
+        assert manifest.training is not None
+        train(manifest, inline=True, progress=Stderr())
+        out = manifest.training.out
+        card = read_card(Checkpoints(out / "checkpoints").path(arguments.steps))
+        seconds = read_card(out).training["seconds"]
+        found[name] = {**card.figures, "seconds a step, evaluation included": seconds / arguments.steps}
+    if arguments.json:
+        print_json(found)
+        return
+    print(machine())
+    rows = [
+        [name, f"{f['score']:.2f}", *(f"{f[s]:.3g}" if s in f else "-" for s in SHOWN), f"{list(f.values())[-1]:.2f}"]
+        for name, f in found.items()
+    ]
+    print_table(f"DCL, {arguments.steps} steps", rows, ["option", "score", *SHOWN, "s/step"])
+
+
+if __name__ == "__main__":
+    main()
