@@ -30,11 +30,11 @@ __all__ = [
 ]
 
 _EXPLANATIONS = {
-    errno.ENOSPC: ("there is no room left for the corpus", "free some space, then run the same command again"),
+    errno.ENOSPC: ("there is no room left on the disk", "free some space, then run the same command again"),
     errno.EDQUOT: ("the disk quota is used up", "free some space, then run the same command again"),
-    errno.EACCES: ("the corpus may not be written here", "check the permissions, or choose another --out"),
-    errno.EPERM: ("the corpus may not be written here", "check the permissions, or choose another --out"),
-    errno.EROFS: ("the file system is read-only", "choose another --out"),
+    errno.EACCES: ("the output may not be written here", "check the permissions, or choose another folder"),
+    errno.EPERM: ("the output may not be written here", "check the permissions, or choose another folder"),
+    errno.EROFS: ("the file system is read-only", "choose another folder"),
     errno.ENOTDIR: ("a part of the path is not a directory", "choose another --out"),
     errno.EEXIST: ("the path is taken by something that is not a directory", "choose another --out"),
     errno.ENOLCK: ("the file system offers no locks", "choose an --out on a disk that does"),
@@ -49,7 +49,7 @@ def storage_errors(where: Path) -> Iterator[None]:
     except DepthforgeError:
         raise
     except OSError as error:
-        message, remedy = _EXPLANATIONS.get(error.errno or 0, ("the corpus cannot be written", None))
+        message, remedy = _EXPLANATIONS.get(error.errno or 0, ("the output cannot be written", None))
         raise StorageError(message, where=where, found=error.strerror or error, remedy=remedy) from error
 
 

@@ -30,7 +30,7 @@ from depthforge.seeding import fingerprint_of, generator_of
 from depthforge.training.card import CARD_FILE, WEIGHTS_FILE, Normalisation, read_card
 from depthforge.training.objective import Objective
 from depthforge.training.weights import load_networks
-from depthforge.translators.base import GpuUse, NoisyDepth, Translator, TranslatorConfig
+from depthforge.translators.base import GpuUse, NoisyDepth, Translator, TranslatorConfig, require_kept
 
 __all__ = ["Learned", "LearnedConfig", "Output", "choose_device", "image_of"]
 
@@ -245,15 +245,13 @@ class Learned(Translator):
             raise FrameError("the translator gave depth that is not a number", where=frame.key)
         valid = frame.valid & (share > self.config.hole_threshold)
         depth_m = np.where(valid, share * np.float32(scale_m), np.float32(0))
-        before, after = int(frame.valid.sum()), int(valid.sum())
-        if before >= 0.01 * frame.valid.size and after < self.config.min_kept * before:
-            raise FrameError(
-                "the translator leaves almost nothing of this frame",
-                where=frame.key,
-                expected=f"at least {self.config.min_kept:.0%} of {before} valid pixels",
-                found=after,
-                remedy="train longer (report of the training), check that depth is in metres, or lower min_kept",
-            )
+        require_kept(
+            frame,
+            valid,
+            self.config.min_kept,
+            what="the translator leaves",
+            remedy="train longer (its curves say whether), check that depth is in metres, or lower min_kept",
+        )
         return NoisyDepth(depth_m, valid)
 
     @property

@@ -9,10 +9,11 @@ from typing import ClassVar, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
+from depthforge.errors import FrameError
 from depthforge.frame import BoolImage, DepthImage, Frame
 from depthforge.seeding import fingerprint_of
 
-__all__ = ["GpuUse", "NoisyDepth", "Translator", "TranslatorConfig"]
+__all__ = ["GpuUse", "NoisyDepth", "Translator", "TranslatorConfig", "require_kept"]
 
 GpuUse = Literal["never", "if_present", "required"]
 
@@ -100,3 +101,23 @@ class Translator(ABC):
 
         Pure: the same arguments give the same bytes. Holes of the input stay holes.
         """
+
+
+# A frame with less than this measured before the noise is too empty for its loss to mean anything.
+_JUDGED_FROM = 0.01
+
+
+def require_kept(frame: Frame, valid: BoolImage, min_kept: float, *, what: str, remedy: str) -> None:
+    """Raise FrameError, saying that ``what`` leaves almost nothing, unless a share of valid pixels is still valid.
+
+    Frames with under 1 % valid pixels are not judged.
+    """
+    before, after = int(frame.valid.sum()), int(valid.sum())
+    if before >= _JUDGED_FROM * frame.valid.size and after < min_kept * before:
+        raise FrameError(
+            f"{what} almost nothing of this frame",
+            where=frame.key,
+            expected=f"at least {min_kept:.0%} of {before} valid pixels",
+            found=after,
+            remedy=remedy,
+        )

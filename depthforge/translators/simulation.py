@@ -7,16 +7,12 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from depthforge.errors import FrameError
 from depthforge.frame import Frame
 from depthforge.registry import translators
 from depthforge.sensors.structured_light import StructuredLight, simulate
-from depthforge.translators.base import NoisyDepth, Translator, TranslatorConfig
+from depthforge.translators.base import NoisyDepth, Translator, TranslatorConfig, require_kept
 
 __all__ = ["Simulation"]
-
-# A frame with less than this measured before the noise is too empty for its loss to mean anything.
-_JUDGED_FROM = 0.01
 
 
 @translators.register("simulation")
@@ -39,13 +35,11 @@ class Simulation(Translator):
         that cannot see this scene. Frames with under 1 % valid pixels are not judged.
         """
         noisy = NoisyDepth(*simulate(frame.depth_m, frame.valid, words, self.config))
-        before, after = int(frame.valid.sum()), int(noisy.valid.sum())
-        if before >= _JUDGED_FROM * frame.valid.size and after < self.config.min_kept * before:
-            raise FrameError(
-                "the simulated sensor measures almost nothing of this frame",
-                where=frame.key,
-                expected=f"at least {self.config.min_kept:.0%} of {before} valid pixels",
-                found=after,
-                remedy="check that depth is in metres and fits focal_length_px and baseline_m, or lower min_kept",
-            )
+        require_kept(
+            frame,
+            noisy.valid,
+            self.config.min_kept,
+            what="the simulated sensor measures",
+            remedy="check that depth is in metres and fits focal_length_px and baseline_m, or lower min_kept",
+        )
         return noisy
