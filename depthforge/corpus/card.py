@@ -19,7 +19,7 @@ from depthforge.corpus.layout import CORPUS_FILE, CorpusInfo
 from depthforge.corpus.parts import FileDigest, index_columns
 from depthforge.corpus.planned import PLAN_FILE
 from depthforge.corpus.summary import CorpusSummary
-from depthforge.frame import Finding
+from depthforge.frame import Finding, Licence
 
 __all__ = ["croissant", "dataset_card"]
 
@@ -44,9 +44,15 @@ _CONTEXT: Final = {
 }
 
 
-def dataset_card(info: CorpusInfo, summary: CorpusSummary, findings: Sequence[Finding]) -> str:
-    """Return the text of README.md."""
-    licence = info.source.licence
+def dataset_card(
+    info: CorpusInfo, summary: CorpusSummary, findings: Sequence[Finding], trained: Mapping[str, Any] | None = None
+) -> str:
+    """Return the text of README.md; ``trained`` is the card of a learned translator (``translator/card.json``).
+
+    What a translator was trained on has licences too: the most restrictive one counts.
+    """
+    licences = _licences(info, trained)
+    licence = _binding(licences)
     head = yaml.safe_dump(
         {
             "pretty_name": info.name,
@@ -59,7 +65,7 @@ def dataset_card(info: CorpusInfo, summary: CorpusSummary, findings: Sequence[Fi
         },
         sort_keys=False,
     )
-    terms = "non-commercial use only" if licence.non_commercial else "commercial use is not excluded by the source"
+    terms = "non-commercial use only" if licence.non_commercial else "commercial use is not excluded by the sources"
     fields = [
         f"| `{field.name}` | {field.dtype} | {field.units or ''} | {field.num_present} of "
         f"{summary.totals.num_frames} | {field.description} |"
@@ -81,11 +87,12 @@ def dataset_card(info: CorpusInfo, summary: CorpusSummary, findings: Sequence[Fi
             "\n## Sensor and translator\n",
             f"`{info.translator.name}` version {info.translator.version}, fingerprint `{info.translator.fingerprint}`; "
             "its parameters are in the manifest below.\n",
+            *_training_lines(trained),
             "## Labels\n",
             "| field | stored as | units | present | meaning |\n|---|---|---|---|---|",
             *fields,
             "\n## Licence\n",
-            f"- {info.source.name}: {licence.name}" + (f", {licence.url}" if licence.url else ""),
+            *(f"- {name}: {its.name}" + (f", {its.url}" if its.url else "") for name, its in licences.items()),
             f"\nThe most restrictive term that applies to this corpus: {licence.name} ({terms}).\n",
             "## Known limits\n",
             f"- {summary.totals.num_rejects} planned frames could not be converted; `rejects/` says which and why.",
@@ -100,9 +107,45 @@ def dataset_card(info: CorpusInfo, summary: CorpusSummary, findings: Sequence[Fi
     )
 
 
-def croissant(info: CorpusInfo, digests: Mapping[str, FileDigest], *, published: date) -> bytes:
-    """Return the text of croissant.json; ``digests`` holds at least corpus.json and the plan."""
-    licence = info.source.licence
+def _licences(info: CorpusInfo, trained: Mapping[str, Any] | None) -> dict[str, Licence]:
+    """Return the licence of the source, and of each side that the translator was trained on, by name."""
+    licences = {info.source.name: info.source.licence}
+    for side, described in (trained or {}).get("trained_on", {}).items():
+        licence = Licence(**described["licence"])
+        if licence != info.source.licence:
+            licences[f"{described['source']} (the translator was trained on it, {side} side)"] = licence
+    return licences
+
+
+def _binding(licences: Mapping[str, Licence]) -> Licence:
+    """Return the most restrictive of ``licences``, the source's among equals."""
+    return next((licence for licence in licences.values() if licence.non_commercial), next(iter(licences.values())))
+
+
+def _training_lines(trained: Mapping[str, Any] | None) -> list[str]:
+    """Return how a learned translator came to be: on what, for how long, and what it does to held-out frames."""
+    if trained is None:
+        return []
+    lines = [f"Its weights and card are in `translator/`; they were {trained['origin']}."]
+    for side, described in trained["trained_on"].items():
+        lines.append(f"- {side}: {described['frames']} frames of {described['source']}; {described['depth']}")
+    if "best_step" in trained["training"]:
+        lines.append(f"- chosen: the checkpoint of step {trained['training']['best_step']}")
+    figures = {name: value for name, value in trained["figures"].items() if isinstance(value, (int, float))}
+    if figures:
+        lines.append("- on held-out frames: " + ", ".join(f"{name} {value:.3g}" for name, value in figures.items()))
+    return [*lines, ""]
+
+
+def croissant(
+    info: CorpusInfo,
+    digests: Mapping[str, FileDigest],
+    *,
+    published: date,
+    trained: Mapping[str, Any] | None = None,
+) -> bytes:
+    """Return the text of croissant.json; ``digests`` holds at least corpus.json and the plan, ``trained`` as above."""
+    licence = _binding(_licences(info, trained))
     mime = {CORPUS_FILE: "application/json", PLAN_FILE: "application/vnd.apache.parquet"}
     files: list[dict[str, Any]] = [
         {

@@ -144,15 +144,21 @@ class CorpusStore:
             digests = {path: digest for commit in commits.values() for path, digest in commit.files.items()}
             for path in self._small_files():
                 digests[path.relative_to(self.root).as_posix()] = FileDigest.of(path)
+            trained = self._trained()
             written = {
-                layout.card: dataset_card(self.info, summarise(self.root), findings).encode(),
-                layout.croissant: croissant(self.info, digests, published=datetime.now(UTC).date()),
+                layout.card: dataset_card(self.info, summarise(self.root), findings, trained).encode(),
+                layout.croissant: croissant(self.info, digests, published=datetime.now(UTC).date(), trained=trained),
             }
             for path, content in written.items():
                 write_atomically(path, content)
                 digests[path.relative_to(self.root).as_posix()] = FileDigest.of_bytes(content)
             lines = (f"{digests[path].sha256}  {path}\n" for path in sorted(digests))
             write_atomically(layout.sums, "".join(lines).encode())
+
+    def _trained(self) -> dict[str, Any] | None:
+        """Return the card of the learned translator, if it was one."""
+        path = self.root / "translator" / "card.json"
+        return json.loads(path.read_bytes()) if path.exists() else None
 
     def _small_files(self) -> Iterator[Path]:
         """Yield every file that no commit covers: the description, the plan, index parts, what other stages made."""

@@ -119,6 +119,9 @@ def test_a_trained_translator_is_not_trained_again_and_converts(tmp_path: Path) 
     assert not np.array_equal(frame.noisy_depth_m, frame.clean_depth_m)
     assert (frame.noisy_valid <= frame.clean_valid).all()
     assert (corpus / "translator" / "card.json").read_bytes() == (tmp_path / "translator" / "card.json").read_bytes()
+    card = (corpus / "README.md").read_text()
+    assert f"- chosen: the checkpoint of step {read_card(tmp_path / 'translator').training['best_step']}" in card
+    assert "- real: 8 frames of procedural; real: " in card
     everything = b"".join(contents(corpus).values())
     assert str(tmp_path).encode() not in everything, "a corpus says nothing of the machine"
     recorded = json.loads((corpus / "corpus.json").read_text())["manifest"]
@@ -255,3 +258,17 @@ def _kill_worker(driver: int, checkpoints: Checkpoints) -> bool:
                     return True
         time.sleep(0.05)
     return False
+
+
+def test_the_terms_of_the_scans_bind_the_corpus(tmp_path: Path) -> None:
+    """A corpus of free renders with noise that was learnt from non-commercial scans is non-commercial."""
+    trained(tmp_path)
+    card = read_card(tmp_path / "translator")
+    terms = {"name": "Scanner's terms", "non_commercial": True, "url": None}
+    card.trained_on["real"]["licence"] = terms
+    (tmp_path / "translator" / "card.json").write_bytes(card.to_bytes())
+    run(manifest(tmp_path))
+    text = (tmp_path / "corpus" / "README.md").read_text()
+    assert "license_name: Scanner's terms" in text
+    assert "- procedural (the translator was trained on it, real side): Scanner's terms" in text
+    assert "The most restrictive term that applies to this corpus: Scanner's terms (non-commercial use only)." in text
