@@ -17,6 +17,14 @@ from depthforge.registry import Registry, sources, translators
 
 HERE = Path(__file__).resolve().parent
 
+BLOCKS = {
+    "CorpusSettings": "corpus",
+    "DepthEncoding": "corpus.depth",
+    "Codec": "corpus.codec",
+    "TrainingSettings": "training",
+    "WatchSettings": "training.watch",
+}
+
 
 def cli_reference() -> str:
     """Return the help of every command as one Markdown page."""
@@ -32,6 +40,12 @@ def cli_reference() -> str:
             context = click.Context(found, info_name=name, parent=context, **settings)
         title = f"depthforge {name}" if name else "depthforge"
         parts += [f"## {title}", "", "```", command.get_help(context), "```", ""]
+        if name is not None and isinstance(command, click.Group):
+            for sub_name in command.list_commands(context):
+                sub = command.get_command(context, sub_name)
+                assert sub is not None
+                inner = click.Context(sub, info_name=sub_name, parent=context, **settings)
+                parts += [f"### {title} {sub_name}", "", "```", sub.get_help(inner), "```", ""]
     parts += [
         "## Exit codes",
         "",
@@ -58,10 +72,13 @@ def manifest_reference() -> str:
         "| `translator` | mapping | required | what makes them noisy; see Translators |",
         "",
     ]
-    for name in ("CorpusSettings", "DepthEncoding", "Codec"):
+    for name, path in BLOCKS.items():
         block = schema["$defs"][name]
-        path = {"CorpusSettings": "corpus", "DepthEncoding": "corpus.depth", "Codec": "corpus.codec"}[name]
-        parts += [f"## `{path}`", "", block.get("description", ""), "", *_table(block["properties"], schema), ""]
+        fields = {k: v for k, v in block["properties"].items() if k != "real"}
+        parts += [f"## `{path}`", "", block.get("description", ""), "", *_table(fields, schema)]
+        if "real" in block["properties"]:
+            parts += ["| `real` | mapping | required | where real scans come from; see Sources |"]
+        parts += [""]
     for title, registry, field in (("Sources", sources, "source"), ("Translators", translators, "translator")):
         parts += [f"## {title}", ""]
         for variant in schema["properties"][field]["oneOf"]:

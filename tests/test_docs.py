@@ -14,6 +14,7 @@ from types import ModuleType
 import pytest
 
 from depthforge.cli.main import COMMANDS
+from depthforge.manifest import manifest_schema
 from depthforge.registry import layouts, sources, translators
 
 
@@ -66,3 +67,11 @@ def test_the_commands_and_the_loader_of_the_readme_run(repository: Path, tmp_pat
     for block in blocks:
         done = subprocess.run([sys.executable, "-c", block], cwd=tmp_path, capture_output=True, text=True, timeout=120)
         assert done.returncode == 0, f"{block}\n{done.stderr}"
+
+
+def test_every_field_of_a_manifest_is_documented(repository: Path) -> None:
+    """Also of the blocks within blocks: a model that the page does not know would go missing silently."""
+    text = (repository / "docs" / "manifest.md").read_text()
+    for name, block in manifest_schema()["$defs"].items():
+        for field in block.get("properties", {}):
+            assert f"| `{field}` |" in text, f"{name}.{field}"
