@@ -34,7 +34,7 @@ from depthforge.training.loop import Evaluated, LoopSettings
 from depthforge.training.objective import Objective
 from depthforge.training.progress import progress_line
 from depthforge.training.watch import Evaluation, Watch, evaluation_of
-from depthforge.translators._learned import Learned, LearnedConfig, image_of
+from depthforge.translators._learned import Learned, LearnedConfig, Output, image_of
 from depthforge.translators.base import NoisyDepth
 
 __all__ = ["TrainingObserver"]
@@ -117,7 +117,7 @@ class TrainingObserver:
         comparison = judged.comparison
         found = {name: comparison.value(name, "translated") for name in _SHOWN} if comparison else {}
         figures = {_SHOWN[name]: value for name, value in found.items() if value is not None}
-        seen = self._seen(step, objective, measured, figures)
+        seen = self._seen(step, objective, outputs, measured, figures)
         signs = self._watch.look(seen)
         for sign in signs:
             self._note(sign.line())
@@ -165,17 +165,15 @@ class TrainingObserver:
         return self._real_description
 
     def _seen(
-        self, step: int, objective: Objective, measured: list[NoisyDepth], figures: Mapping[str, float]
+        self,
+        step: int,
+        objective: Objective,
+        outputs: list[Output],
+        measured: list[NoisyDepth],
+        figures: Mapping[str, float],
     ) -> Evaluation:
-        scale_m = self._config.max_depth_m
-        logits = {}
-        for name, frames in (("real", self._real[: len(measured)]), ("generated", None)):
-            images = (
-                [image_of(frame, self._config, with_rgb=False)[0] for frame in frames]
-                if frames is not None
-                else [noisy.depth_m[None] / np.float32(scale_m) for noisy in measured]
-            )
-            logits[name] = self._logits(objective, images)
+        real = [image_of(frame, self._config, with_rgb=False)[0] for frame in self._real[: len(measured)]]
+        generated = [np.where(m.valid, o.share, np.float32(0))[None] for m, o in zip(measured, outputs, strict=True)]
         normals_deg = figures.get("normals off clean, deg")
         depth_off = figures.get("depth off clean, %")
         return evaluation_of(
@@ -183,17 +181,17 @@ class TrainingObserver:
             [(frame.depth_m, frame.valid) for frame in self._clean],
             [(noisy.depth_m, noisy.valid) for noisy in measured],
             [1 - float(frame.valid.mean()) for frame in self._real],
-            real_logits=logits["real"],
-            generated_logits=logits["generated"],
+            real_logits=self._logits(objective, real),
+            generated_logits=self._logits(objective, generated),
             adversarial_loss=self._adversarial_loss,
             depth_off=None if depth_off is None else depth_off / 100,
             normals_off_deg=normals_deg,
         )
 
     def _logits(self, objective: Objective, images: list[npt.NDArray[np.float32]]) -> npt.NDArray[np.float32] | None:
-        judge = objective.networks.get("discriminator")
-        if judge is None:
+        if objective.judge is None:
             return None
+        judge = objective.networks[objective.judge]
         device = next(judge.parameters()).device
         with torch.inference_mode():
             answers = [judge(torch.from_numpy(image[None]).to(device)).float().cpu().numpy() for image in images]

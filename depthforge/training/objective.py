@@ -42,6 +42,9 @@ class Objective(ABC):
     exported: ClassVar[tuple[str, ...]] = ("generator",)
     """The networks that a translator needs, by their names in ``networks``."""
 
+    judge: ClassVar[str | None] = "discriminator"
+    """The network that tells real depth from generated, shown them as they are; None where it wants other images."""
+
     def __init__(
         self, networks: Mapping[str, nn.Module], random: torch.Generator, device: torch.device | str = "cpu"
     ) -> None:

@@ -92,6 +92,7 @@ class CoupledObjective(Objective):
     """
 
     exported = ("colour", "holes", "noise")
+    judge = None
 
     def __init__(self, config: CoupledConfig, random: torch.Generator, device: torch.device | str = "cpu") -> None:
         built = coupled_networks(config)

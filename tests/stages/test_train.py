@@ -272,3 +272,22 @@ def test_the_terms_of_the_scans_bind_the_corpus(tmp_path: Path) -> None:
     assert "license_name: Scanner's terms" in text
     assert "- procedural (the translator was trained on it, real side): Scanner's terms" in text
     assert "The most restrictive term that applies to this corpus: Scanner's terms (non-commercial use only)." in text
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        {"name": "dcl", "with_rgb": True, "noise_channels": 1, "residual": 0.05, "validity": True},
+        {"name": "cut"},
+        {"name": "cyclegan", "with_rgb": True},
+        {"name": "coupled"},
+    ],
+    ids=["dcl with everything", "cut", "cyclegan", "coupled"],
+)
+def test_every_method_trains_and_converts(tmp_path: Path, block: dict[str, Any]) -> None:
+    small = {"width": 2, "max_depth_m": 8, "min_kept": 0.0}
+    few = {} if block["name"] == "cyclegan" else {"num_vectors": 16}
+    loaded = manifest(tmp_path, {"epochs": 1, "decay_epochs": 0}, translator={**small, **few, **block}, limit=2)
+    train(loaded, inline=True)
+    assert run(loaded).num_frames == 2
+    assert read_card(tmp_path / "translator").translator == block["name"]
