@@ -97,6 +97,22 @@ def views_of(frames: Sequence[Frame], noisy: Sequence[NoisyDepth]) -> list[Depth
     ]
 
 
+def bfloat16_error(translator: Translator, frames: Sequence[Frame], exact: Sequence[NoisyDepth]) -> str:
+    """Return how far the conversion in bfloat16 is from that in float32, on trained weights and real frames."""
+    config: Any = translator.config
+    lower = type(translator)(config.model_copy(update={"precision": "bfloat16"}))
+    # The same noise for both: the fingerprint, which keys it, differs.
+    words = [frame_words(0, frame.key, translator.fingerprint) for frame in frames]
+    rough = [lower.translate(frame, word) for frame, word in zip(frames, words, strict=True)]
+    both = [e.valid & r.valid for e, r in zip(exact, rough, strict=True)]
+    off_mm = np.concatenate(
+        [1000 * np.abs(e.depth_m - r.depth_m)[b] for e, r, b in zip(exact, rough, both, strict=True)]
+    )
+    differ = np.mean([np.mean(e.valid != r.valid) for e, r in zip(exact, rough, strict=True)])
+    middle, most, worst = np.percentile(off_mm, [50, 99, 100])
+    return f"median {middle:.2f} mm, 99 % {most:.2f} mm, largest {worst:.1f} mm; holes differ at {differ:.2%} of the pixels"
+
+
 def cloud_of(frame: Frame, depth_m: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Return the points (N, 3) of a depth image in camera axes, metres."""
     rows, columns = np.nonzero(depth_m > 0)
@@ -154,7 +170,7 @@ def main() -> None:
     plugins = {name: registry.translators.get(name)(registry.translators.get(name).Config()) for name in UNTRAINED}
     for name, manifest in manifests.items():
         plugins[name] = registry.translators.get(manifest.translator.name)(manifest.translator.config)
-    described = {}
+    described, rounding = {}, {}
     scans = [real[place] for place in evenly_spaced(len(real), 4)]
     beside = [CorpusFrame(f.key, f.depth_m, f.valid, f.depth_m, f.valid) for f in scans]
     write_ply(arguments.out / "real.ply", cloud_of(real[0], real[0].depth_m))
@@ -162,6 +178,8 @@ def main() -> None:
     for name, translator in plugins.items():
         noisy = translated(translator, clean)
         described[name] = describe(views_of(clean, noisy), name=name)
+        if name in manifests:
+            rounding[name] = bfloat16_error(translator, clean[:4], noisy[:4])
         places = evenly_spaced(len(clean), 4)
         shown = [
             CorpusFrame(clean[p].key, clean[p].depth_m, clean[p].valid, noisy[p].depth_m, noisy[p].valid)
@@ -180,6 +198,8 @@ def main() -> None:
     print("\n".join(comparison.lines()))
     for name, judged in scores.items():
         print(f"score of {name}: {judged.total:.2f}  " + ", ".join(f"{t} {v:.2f}" for t, v in judged.terms.items()))
+    for name, error in rounding.items():
+        print(f"{name} in bfloat16 against float32: {error}")
     for name, taken in seconds.items():
         print(f"training of {name}: {taken:.0f} s (0: it was there)")
 
