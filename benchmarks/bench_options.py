@@ -1,6 +1,6 @@
 """What DCL's options do: the same short training on real data with one option changed, beside another seed.
 
-DATA_ROOT=... python -m benchmarks.bench_options --out DIR [--steps 300] [--only NAME ...] [--json]
+DATA_ROOT=... python -m benchmarks.bench_options --out DIR [--steps 200] [--only NAME ...] [--json]
 
 manifests/livingroom-redkitchen.yaml with crops of 64x64, 64 vectors for the contrast (so that `negatives: same_anchor`,
 which compares P x P differences, fits) and a constant learning rate. What an option does must exceed what another seed
@@ -51,7 +51,7 @@ def main() -> None:
     """Train what is not trained and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--only", nargs="+", choices=[*VARIANTS], default=[*VARIANTS])
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()

@@ -110,7 +110,7 @@ def bfloat16_error(translator: Translator, frames: Sequence[Frame], exact: Seque
     )
     differ = np.mean([np.mean(e.valid != r.valid) for e, r in zip(exact, rough, strict=True)])
     middle, most, worst = np.percentile(off_mm, [50, 99, 100])
-    return f"median {middle:.2f} mm, 99 % {most:.2f} mm, largest {worst:.1f} mm; holes differ at {differ:.2%} of the pixels"
+    return f"median {middle:.2f} mm, 99 % {most:.2f} mm, largest {worst:.1f} mm; {differ:.2%} of the holes differ"
 
 
 def cloud_of(frame: Frame, depth_m: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
