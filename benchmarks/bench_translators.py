@@ -45,7 +45,10 @@ CONTESTANTS: dict[str, dict[str, Any]] = {
     "cyclegan": {"name": "cyclegan"},
     "dcl-published": {"name": "dcl", **PUBLISHED},
     "dcl-noise": {"name": "dcl", "noise_channels": 1},
+    "dcl-noise-no-identity": {"name": "dcl", "noise_channels": 1, "identity_weight": 0.0},
 }
+# What all contestants take from the manifest, unless they say otherwise.
+SHARED = ("max_depth_m", "residual", "validity")
 UNTRAINED = ("identity", "simulation")
 
 
@@ -58,11 +61,9 @@ def manifest_of(name: str, out: Path) -> Manifest:
     value = {field: getattr(loaded, field) for field in type(loaded).model_fields}
     assert loaded.training is not None
     value["training"] = loaded.training.model_copy(update={"out": out / name})
-    value["translator"] = {k: v for k, v in options.items() if k == "name" or (k in known and k in KEPT)}
+    kept = {*CONTESTANTS[name], *(field for field in SHARED if field in known)}
+    value["translator"] = {field: option for field, option in options.items() if field in kept}
     return parse_manifest(value, where=name).with_weights()
-
-
-KEPT = ("max_depth_m", "residual", "validity", "noise_channels")
 
 
 class Stderr:
