@@ -31,7 +31,8 @@ def write_translator(folder: Path, networks: Mapping[str, nn.Module], card: Tran
         for name, network in networks.items()
         for entry, value in network.state_dict().items()
     }
-    content = save(weights, metadata={"format": "pt", "translator": card.translator})
+    # One entry: safetensors writes several in an order that changes from run to run.
+    content = save(weights, metadata={"format": "pt"})
     card = card.model_copy(update={"weights_sha256": hashlib.sha256(content).hexdigest()})
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)

@@ -144,7 +144,7 @@ def test_sample_check_and_convert_interiornet(
     manifest = repository / "manifests" / "interiornet.yaml"
     checked = depthforge("check", manifest)
     assert checked.code == 0, checked.out
-    done = depthforge("synthesize", manifest, "--inline", "--out", tmp_path / "corpus")
+    done = depthforge("synthesize", manifest, "--inline", "--translator", "simulation", "--out", tmp_path / "corpus")
     assert done.code == 0, done.err
     assert depthforge("verify", tmp_path / "corpus", "--source", manifest).code == 0
     assert depthforge("sample", data, "--layout", "interiornet").code == 3, "an existing folder is left alone"
