@@ -45,7 +45,12 @@ def whole(manifest: Path) -> dict[str, bytes]:
 
 def start(manifest: Path, out: Path) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "depthforge", "synthesize", str(manifest), "--out", str(out), "--workers", "2"]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=_heed_interrupts)
+
+
+def _heed_interrupts() -> None:
+    """A shell starts what runs in its background deaf to SIGINT, and the tests may be such a command."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def wait_for_shards(out: Path, count: int, process: subprocess.Popen[bytes]) -> None:
