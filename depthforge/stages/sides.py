@@ -109,7 +109,7 @@ def _decoded(
             progress.note(f"decoding the {name} side: {done}/{total} frames")
 
     try:
-        return decode_frames(
+        decoded = decode_frames(
             folder,
             lambda index: source.read(chosen[index], wanted),
             len(chosen),
@@ -118,6 +118,12 @@ def _decoded(
             name=name,
             note=note,
         )
+        if len(decoded) < len(chosen):
+            progress.warn(
+                f"{len(chosen) - len(decoded)} of {len(chosen)} frames of the {name} side are unreadable or empty and "
+                "were left out: depthforge check names them"
+            )
+        return decoded
     finally:
         source.close()
 
