@@ -18,14 +18,29 @@ import numpy.typing as npt
 from depthforge.errors import FrameError
 
 __all__ = [
+    "BASELINE",
+    "BOX_2D",
+    "BOX_CLASS",
+    "BOX_INSTANCE",
+    "BOX_POSE",
+    "BOX_SIZE",
+    "DEPTH_RAW",
+    "FLOW",
+    "GRASPS",
     "INSTANCE",
     "INTRINSICS",
     "NORMALS",
     "NORMALS_SCALE",
     "OBJECT_ID",
     "OBJECT_POSE",
+    "OBJECT_PX_COUNT_ALL",
+    "OBJECT_PX_COUNT_VALID",
+    "OBJECT_PX_COUNT_VISIB",
+    "OBJECT_SILHOUETTES",
     "POSE",
+    "RECT_GRASPS",
     "RGB",
+    "RGB_RIGHT",
     "SEMANTIC_NYU40",
     "BoolImage",
     "Camera",
@@ -128,8 +143,9 @@ class LabelSpec:
     ``layout``: ``image`` arrays are (H, W, *trailing), ``frame`` arrays (*trailing), ``ragged`` arrays
     (N, *trailing) with N varying by frame. ``missing`` is the stored value that means "no label here". A stored
     value times ``scale`` is the quantity in ``units``. ``resize`` names the only correct way to resample:
-    ``nearest`` for ids, ``area`` for colour, ``normals`` re-normalises, ``none`` for what does not depend on the
-    pixel grid.
+    ``nearest`` for ids and depth, ``area`` for colour, ``normals`` re-normalises, ``flow`` scales the vectors too,
+    ``box_2d`` and ``rect_grasps`` scale pixel coordinates, ``none`` is for what does not depend on the pixel grid.
+    ``changed_by_noise`` labels are computed again from the noisy depth (``depthforge.labels``); no other is.
     """
 
     name: str
@@ -141,7 +157,7 @@ class LabelSpec:
     missing: float = 0
     scale: float | None = None
     units: str | None = None
-    resize: Literal["nearest", "area", "normals", "none"] = "nearest"
+    resize: Literal["nearest", "area", "normals", "flow", "box_2d", "rect_grasps", "none"] = "nearest"
     changed_by_noise: bool = False
     vocabulary: str | None = None
 
@@ -195,6 +211,132 @@ OBJECT_POSE = LabelSpec(
     ("row", "column"),
     units="m",
     resize="none",
+)
+OBJECT_PX_COUNT_ALL = LabelSpec(
+    "object_px_count_all",
+    "uint32",
+    "ragged",
+    "pixels of each object's silhouette, hidden ones too; row for row with object_id",
+    resize="none",
+    units="px",
+)
+OBJECT_PX_COUNT_VALID = LabelSpec(
+    "object_px_count_valid",
+    "uint32",
+    "ragged",
+    "those of object_px_count_all at which depth_noisy has a measurement",
+    resize="none",
+    units="px",
+    changed_by_noise=True,
+)
+OBJECT_PX_COUNT_VISIB = LabelSpec(
+    "object_px_count_visib",
+    "uint32",
+    "ragged",
+    "pixels of the visible part of each object's silhouette",
+    resize="none",
+    units="px",
+)
+OBJECT_SILHOUETTES = LabelSpec(
+    "object_silhouettes",
+    "uint64",
+    "image",
+    "bit k is set where the pixel lies in the silhouette, hidden or not, of the object in row k of object_id",
+)
+RGB_RIGHT = LabelSpec(
+    "rgb_right",
+    "uint8",
+    "image",
+    "colour of the right camera of a rectified stereo pair, sRGB, RGB order",
+    (3,),
+    ("channel",),
+    resize="area",
+)
+BASELINE = LabelSpec(
+    "baseline_m",
+    "float64",
+    "frame",
+    "distance from the camera to its right stereo partner",
+    missing=float("nan"),
+    units="m",
+    resize="none",
+)
+FLOW = LabelSpec(
+    "flow",
+    "float32",
+    "image",
+    "optical flow to the next frame, x and y; NaN where there is none",
+    (2,),
+    ("vector",),
+    missing=float("nan"),
+    units="px",
+    resize="flow",
+)
+BOX_CLASS = LabelSpec("box_class", "uint16", "ragged", "class of each box", resize="none")
+BOX_INSTANCE = LabelSpec(
+    "box_instance", "uint32", "ragged", "track or instance id of each box, 0 is none", resize="none"
+)
+BOX_2D = LabelSpec(
+    "box_2d",
+    "float32",
+    "ragged",
+    "left, top, right, bottom of each box; NaN where there is none",
+    (4,),
+    ("edge",),
+    missing=float("nan"),
+    units="px",
+    resize="box_2d",
+)
+BOX_POSE = LabelSpec(
+    "box_pose",
+    "float64",
+    "ragged",
+    "T_cam_box of each 3-D box: its centre, x along its length, y down its height, "
+    "z along its width; NaN where there is none",
+    (4, 4),
+    ("row", "column"),
+    missing=float("nan"),
+    units="m",
+    resize="none",
+)
+BOX_SIZE = LabelSpec(
+    "box_size",
+    "float64",
+    "ragged",
+    "length, height and width of each 3-D box; NaN where there is none",
+    (3,),
+    ("extent",),
+    missing=float("nan"),
+    units="m",
+    resize="none",
+)
+GRASPS = LabelSpec(
+    "grasps",
+    "float32",
+    "ragged",
+    "6-D grasps as GraspNet's GraspGroup: score (1.1 - friction, higher is better), "
+    "width, height, depth, rotation (9, row by row; columns approach, binormal, other), translation (3), object id; "
+    "camera frame, metres",
+    (17,),
+    ("grasp",),
+    resize="none",
+)
+RECT_GRASPS = LabelSpec(
+    "rect_grasps",
+    "float32",
+    "ragged",
+    "rectangle grasps as GraspNet's RectGraspGroup: centre x, y, open x, y, height (pixels), score, object id",
+    (7,),
+    ("rectangle",),
+    resize="rect_grasps",
+)
+DEPTH_RAW = LabelSpec(
+    "depth_raw",
+    "float32",
+    "image",
+    "what the real sensor measured in this view, planar z; NaN where nothing",
+    missing=float("nan"),
+    units="m",
 )
 INTRINSICS = LabelSpec(
     "K",

@@ -1,4 +1,4 @@
-"""Named plug-ins: sources, translators, sample layouts.
+"""Named plug-ins: sources, sensors, translators, sample layouts.
 
 A plug-in is one module in its package, named as a manifest names it, holding one class registered by decorator::
 
@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 from depthforge.errors import UnknownNameError
 
-__all__ = ["Registry", "layouts", "sources", "translators"]
+__all__ = ["Registry", "layouts", "sensors", "sources", "translators"]
 
 T = TypeVar("T", bound=type)
 
@@ -77,5 +77,6 @@ class Registry:
 
 
 sources = Registry("source", "depthforge.sources")
+sensors = Registry("sensor", "depthforge.sensors")
 translators = Registry("translator", "depthforge.translators")
 layouts = Registry("layout", "depthforge.samples")

@@ -12,17 +12,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from depthforge.errors import InputError, MissingDependencyError
+from depthforge.errors import DecodeError, InputError, MissingDataError, MissingDependencyError
 from depthforge.frame import Camera
 from depthforge.geometry import Float32, Float64, pixel_rays
 from depthforge.raycast import Hits, Shape
 
-__all__ = ["Mesh", "MeshScene", "tessellate"]
+__all__ = ["Mesh", "MeshScene", "load_mesh", "tessellate"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,6 +32,23 @@ class Mesh:
 
     vertices: Float32
     triangles: npt.NDArray[np.uint32]
+
+
+def load_mesh(path: Path, *, metres_per_unit: float = 1.0) -> Mesh:
+    """Return the triangles of a .ply, .obj or .stl file, in metres.
+
+    Raises MissingDataError when there is no such file, DecodeError when it holds no triangle, and
+    MissingDependencyError when Open3D cannot be imported.
+    """
+    if not path.is_file():
+        raise MissingDataError("no such mesh", where=path, remedy="fetch the models of the data set as well")
+    o3d = _import_open3d()
+    with o3d.utility.VerbosityContextManager(o3d.utility.VerbosityLevel.Error):
+        read = o3d.io.read_triangle_mesh(str(path))
+    vertices, triangles = np.asarray(read.vertices), np.asarray(read.triangles)
+    if not len(triangles) or not np.isfinite(vertices).all():
+        raise DecodeError("the mesh cannot be read or has no triangle", where=path, remedy="fetch the file again")
+    return Mesh((vertices * metres_per_unit).astype(np.float32), triangles.astype(np.uint32))
 
 
 class MeshScene:

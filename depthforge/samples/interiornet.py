@@ -32,8 +32,8 @@ from depthforge.geometry import (
 )
 from depthforge.raycast import cast
 from depthforge.registry import layouts
-from depthforge.rooms.shading import Lighting
 from depthforge.samples.base import Layout
+from depthforge.scenes.shading import Lighting
 from depthforge.seeding import frame_generator
 from depthforge.sources.procedural import Procedural, ProceduralConfig
 

@@ -23,14 +23,16 @@ from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
 from depthforge.errors import InputError
-from depthforge.frame import BoolImage, DepthImage
-from depthforge.sensors import structured_light_kernels as kernels
-from depthforge.sensors.dot_grid import DotGrid
-from depthforge.sensors.dot_pattern import tiled_dots
-from depthforge.sensors.gaussian import standard_normals
+from depthforge.frame import BoolImage, DepthImage, Frame
+from depthforge.registry import sensors
+from depthforge.sensors import _structured_light_kernels as kernels
+from depthforge.sensors._dot_grid import DotGrid
+from depthforge.sensors._dot_pattern import tiled_dots
+from depthforge.sensors._draws import standard_normals
+from depthforge.sensors.base import Measured, Sensor
 
 __all__ = [
     "StructuredLight",
@@ -48,8 +50,11 @@ Real = TypeVar("Real", np.float32, np.float64)
 Steps = npt.NDArray[np.int32]
 
 
-class StructuredLight(BaseModel):
-    """The parameters of a structured-light sensor; the defaults are those of the published Kinect v1 simulation.
+@sensors.register("structured_light")
+class StructuredLight(Sensor):
+    """Structured light (Kinect v1): frayed edges, disparity steps, dot-window matching, disparity noise.
+
+    The defaults are those of the published Kinect v1 simulation.
 
     ``published`` adds the artefacts of its published code, for comparison with tables made by it; the default leaves
     them out. (1) Zeros of the input, and beyond its border, blend into their neighbours. (2) 1 to 3 px along the
@@ -57,8 +62,6 @@ class StructuredLight(BaseModel):
     the noise: at 0.5 m a slanted wall is off by 2.9 mm rms where the disparity steps alone make 0.4 mm. (4) Raw
     disparity is half a step too large: depth is 1.5 mm too small at 1 m and 13 mm at 3 m.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     focal_length_px: float = Field(default=480.0, gt=0, description="focal length of the infrared camera, pixels")
     baseline_m: float = Field(default=0.075, gt=0, description="distance from projector to camera, metres")
@@ -93,6 +96,10 @@ class StructuredLight(BaseModel):
         if value % 2 == 0:
             raise ValueError("a window has a centre pixel: its side is odd")
         return value
+
+    def measure(self, frame: Frame, words: tuple[int, int]) -> Measured:
+        """Return what the sensor would measure of ``frame``: :func:`simulate`."""
+        return Measured(*simulate(frame.depth_m, frame.valid, words, self))
 
     @property
     def depth_disparity_m_px(self) -> float:

@@ -75,5 +75,12 @@ class Source(ABC):
         that exists and cannot be decoded raises DecodeError naming it; wrong sizes raise FrameError.
         """
 
+    def prepare(self) -> None:  # noqa: B027 (most need nothing)
+        """Make once, on disk, what reading needs and the data set does not ship: fused meshes, compacted grasps.
+
+        Called before ``frames`` in every run; what is there already and still fits is left alone, so a second call
+        costs next to nothing. A run that is killed in it leaves nothing half made.
+        """
+
     def close(self) -> None:  # noqa: B027
         """Release open archives; a source may be read again afterwards."""

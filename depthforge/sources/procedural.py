@@ -13,6 +13,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -36,11 +37,11 @@ from depthforge.frame import (
 from depthforge.geometry import Float64, encode_normals, invert_pose
 from depthforge.raycast import Hits, cast
 from depthforge.registry import sources
-from depthforge.rooms.build import Room, build_room
-from depthforge.rooms.paths import camera_path
-from depthforge.rooms.shading import Lighting, shade
+from depthforge.scenes.paths import camera_path
+from depthforge.scenes.room import Room, build_room
+from depthforge.scenes.shading import Lighting, shade
 from depthforge.seeding import frame_generator, frame_words
-from depthforge.sensors.structured_light import StructuredLight, simulate
+from depthforge.sensors.base import AnySensor
 from depthforge.sources.base import Report, Source, SourceConfig, ignore_findings
 
 __all__ = ["Procedural", "ProceduralConfig"]
@@ -60,7 +61,7 @@ class ProceduralConfig(SourceConfig):
     seed: int = Field(default=0, description="another seed, other rooms")
     min_depth_m: float = Field(default=0.1, gt=0, description="nearer depth is invalid")
     max_depth_m: float = Field(default=20.0, gt=0, description="farther depth is invalid")
-    sensor: StructuredLight | None = Field(
+    sensor: AnySensor | None = Field(
         default=None,
         description="see the rooms through this simulated sensor, in place of real scans",
     )
@@ -117,10 +118,7 @@ class Procedural(Source):
         hits = cast(room.scene, T_world_cam, camera)
         valid = hits.valid & (hits.depth_m >= self.config.min_depth_m) & (hits.depth_m <= self.config.max_depth_m)
         depth_m = np.where(valid, hits.depth_m, np.float32(0))
-        if self.config.sensor is not None:
-            words = frame_words(self.config.seed, ref.key, "sensor")
-            depth_m, valid = simulate(depth_m, valid, words, self.config.sensor)
-        return Frame(
+        seen = Frame(
             key=ref.key,
             depth_m=depth_m,
             valid=valid,
@@ -129,6 +127,11 @@ class Procedural(Source):
             T_world_cam=T_world_cam.copy() if "T_world_cam" in wanted else None,
             labels=_labels(room, hits, T_world_cam, wanted),
         )
+        if self.config.sensor is None:
+            return seen
+        words = frame_words(self.config.seed, ref.key, "sensor")
+        depth_m, valid = self.config.sensor.measure(seen, words)
+        return replace(seen, depth_m=depth_m, valid=valid)
 
     def room(self, scene: int) -> tuple[Room, Float64]:
         """Return a room and the camera poses (frames_per_scene, 4, 4) of its walk, building them if need be."""

@@ -63,6 +63,7 @@ def prepare(manifest: Manifest) -> Iterator[Prepared]:
     source = make_source(manifest.source)
     translator = make_translator(manifest.translator)
     schema = _schema(manifest, source, translator)
+    source.prepare()
     findings: list[Finding] = []
     with tempfile.TemporaryDirectory(prefix="depthforge-plan-") as folder:
         plan_file = Path(folder) / "frames.parquet"
@@ -101,7 +102,8 @@ def make_translator(block: PluginBlock) -> Translator:
 
 def wanted_labels(labels: Labels, source: Source, translator: Translator) -> frozenset[str]:
     """Return the labels to read: what the manifest does not turn off and what the translator itself needs."""
-    return frozenset(name for name in source.labels if labels.get(name) != "off") | translator.wanted
+    carried = frozenset(name for name in source.labels if labels.get(name) != "off")
+    return carried | translator.wanted | (translator.uses & set(source.labels))
 
 
 def required_labels(labels: Labels, translator: Translator) -> frozenset[str]:

@@ -49,7 +49,12 @@ class Translator(ABC):
 
     @property
     def wanted(self) -> frozenset[str]:
-        """Labels that the translator itself reads from the frame (``rgb`` for a colour-conditioned one)."""
+        """Labels without which the translator cannot work (``rgb`` for a colour-conditioned one)."""
+        return frozenset()
+
+    @property
+    def uses(self) -> frozenset[str]:
+        """Labels that the translator reads where a frame has them, carried or not."""
         return frozenset()
 
     @property

@@ -1,6 +1,7 @@
-"""The Kinect v1 simulation as a translator: ``sensors.structured_light`` on a frame.
+"""A simulated sensor as a translator: the physical model that the manifest names, on each frame.
 
-The "Simulation" row of the DCL tables. Needs no training and no real scans; 5 to 9 ms a frame at 640x480 on one core.
+Needs no training and no real scans; ``benchmarks/bench_sensors.py`` prints what each sensor costs. Its default, the
+Kinect v1, is the "Simulation" row of the DCL tables.
 """
 
 from __future__ import annotations
@@ -9,7 +10,9 @@ from pydantic import Field
 
 from depthforge.frame import Frame
 from depthforge.registry import translators
-from depthforge.sensors.structured_light import StructuredLight, simulate
+from depthforge.seeding import fingerprint_of
+from depthforge.sensors.base import AnySensor
+from depthforge.sensors.structured_light import StructuredLight
 from depthforge.translators.base import NoisyDepth, Translator, TranslatorConfig, require_kept
 
 __all__ = ["Simulation"]
@@ -17,16 +20,31 @@ __all__ = ["Simulation"]
 
 @translators.register("simulation")
 class Simulation(Translator):
-    """Kinect v1: lateral shift, disparity steps, dot-pattern matching, disparity noise."""
+    """A simulated sensor: by default the Kinect v1 (disparity steps, dot-pattern matching, disparity noise)."""
 
-    class Config(StructuredLight, TranslatorConfig):
-        """The sensor's parameters, and the least of a frame that must survive it."""
+    class Config(TranslatorConfig):
+        """Which sensor, and the least of a frame that must survive it."""
 
+        sensor: AnySensor = Field(
+            default=StructuredLight(preset="kinect_v1"),
+            description="a preset by name or file, or a mapping with `preset` or `name` and parameters; see Sensors",
+        )
         min_kept: float = Field(
             default=0.05, ge=0, le=1, description="refuse a frame of whose valid pixels a smaller share is still valid"
         )
 
     config: Config
+    version = 2
+
+    @property
+    def uses(self) -> frozenset[str]:
+        """What the sensor reads where a frame has it."""
+        return self.config.sensor.uses
+
+    @property
+    def fingerprint(self) -> str:
+        """As of any translator, over the version of the sensor too."""
+        return fingerprint_of({"translator": super().fingerprint, "sensor": self.config.sensor.version})
 
     def translate(self, frame: Frame, words: tuple[int, int]) -> NoisyDepth:
         """Return the noisy depth of ``frame``.
@@ -34,12 +52,12 @@ class Simulation(Translator):
         Raise FrameError when less than ``min_kept`` of its valid pixels is left: depth in wrong units, or a sensor
         that cannot see this scene. Frames with under 1 % valid pixels are not judged.
         """
-        noisy = NoisyDepth(*simulate(frame.depth_m, frame.valid, words, self.config))
+        noisy = NoisyDepth(*self.config.sensor.measure(frame, words))
         require_kept(
             frame,
             noisy.valid,
             self.config.min_kept,
-            what="the simulated sensor measures",
-            remedy="check that depth is in metres and fits focal_length_px and baseline_m, or lower min_kept",
+            what=f"the simulated sensor ({self.config.sensor.preset or self.config.sensor.name}) measures",
+            remedy="check that depth is in metres and within the sensor's range and geometry, or lower min_kept",
         )
         return noisy

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from depthforge.errors import FrameError
 from depthforge.frame import Camera, Frame
 from depthforge.registry import translators
-from depthforge.sensors.structured_light import simulate
+from depthforge.sensors.structured_light import StructuredLight, simulate
 from depthforge.testing.translators import TranslatorTests
 from depthforge.translators.base import TranslatorConfig
 from depthforge.translators.simulation import Simulation
@@ -25,7 +25,7 @@ class TestContract(TranslatorTests):
 class TestPublishedContract(TranslatorTests):
     @pytest.fixture
     def translator(self) -> Simulation:
-        return Simulation(Simulation.Config(published=True))
+        return Simulation(Simulation.Config(sensor=StructuredLight(published=True)))
 
 
 WALL = np.full((48, 64), 2.0, np.float32)
@@ -39,33 +39,50 @@ def frame_of(depth_m: npt.NDArray[np.float32]) -> Frame:
 def test_is_found_by_its_name_and_configured_by_a_mapping() -> None:
     assert translators.get("simulation") is Simulation
     assert issubclass(Simulation.Config, TranslatorConfig)
-    config = Simulation.Config.model_validate({"baseline_m": 0.05, "published": True})
-    assert (config.baseline_m, config.published, config.window_px) == (0.05, True, 9)
+    config = Simulation.Config.model_validate({"sensor": {"preset": "kinect_v1", "baseline_m": 0.05}})
+    assert isinstance(config.sensor, StructuredLight)
+    assert (config.sensor.baseline_m, config.sensor.published, config.sensor.window_px) == (0.05, False, 9)
+    assert Simulation.Config.model_validate(config.model_dump(mode="json")) == config
+    assert Simulation.Config().sensor == Simulation.Config.model_validate({"sensor": "kinect_v1"}).sensor
     with pytest.raises(ValidationError, match="Extra inputs"):
-        Simulation.Config.model_validate({"baseline": 0.05})
+        Simulation.Config.model_validate({"sensor": {"name": "structured_light", "baseline": 0.05}})
 
 
-@pytest.mark.parametrize("change", [{"window_px": 10}, {"baseline_m": 0}, {"mass_fraction": 1}, {"min_kept": 1.5}])
+SENSOR = {"name": "structured_light"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"sensor": {**SENSOR, "window_px": 10}},
+        {"sensor": {**SENSOR, "baseline_m": 0}},
+        {"sensor": {**SENSOR, "mass_fraction": 1}},
+        {"min_kept": 1.5},
+        {"sensor": "kinekt_v1"},
+    ],
+)
 def test_bounds_of_the_configuration(change: dict[str, float]) -> None:
     with pytest.raises(ValidationError):
         Simulation.Config.model_validate(change)
 
 
 def test_every_parameter_says_what_it_is() -> None:
-    assert all(field.description for field in Simulation.Config.model_fields.values())
+    for model in (Simulation.Config, StructuredLight):
+        assert all(field.description for field in model.model_fields.values())
 
 
 def test_translate_is_the_sensor_and_depends_on_the_words_alone() -> None:
     translator = Simulation(Simulation.Config())
     noisy = translator.translate(frame_of(WALL), (1, 2))
-    np.testing.assert_array_equal(noisy, simulate(WALL, WALL > 0, (1, 2), translator.config))
+    np.testing.assert_array_equal(noisy, simulate(WALL, WALL > 0, (1, 2), StructuredLight()))
     np.testing.assert_array_equal(Simulation(Simulation.Config()).translate(frame_of(WALL), (1, 2)), noisy)
     assert (translator.translate(frame_of(WALL), (1, 3)).depth_m != noisy.depth_m).any()
 
 
 def test_parameters_change_the_fingerprint() -> None:
     prints = {
-        Simulation(Simulation.Config.model_validate(c)).fingerprint for c in ({}, {"published": True}, {"min_kept": 0})
+        Simulation(Simulation.Config.model_validate(c)).fingerprint
+        for c in ({}, {"sensor": {**SENSOR, "published": True}}, {"min_kept": 0})
     }
     assert len(prints) == 3
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from depthforge.raycast import cone, cushion, cylinder, ellipsoid
-from depthforge.rooms.objects import (
+from depthforge.scenes.objects import (
     add_book_row,
     add_clutter,
     books_pile,
@@ -15,7 +15,7 @@ from depthforge.rooms.objects import (
     table_lamp,
     vase,
 )
-from depthforge.rooms.pieces import (
+from depthforge.scenes.pieces import (
     BED,
     BLACK,
     BOOKSHELF,
@@ -47,7 +47,7 @@ from depthforge.rooms.pieces import (
     moved,
     turned,
 )
-from depthforge.rooms.shading import FABRIC, PLAIN, TILES, Material
+from depthforge.scenes.shading import FABRIC, PLAIN, TILES, Material
 
 __all__ = [
     "armchair",

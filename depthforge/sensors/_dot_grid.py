@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from depthforge.frame import BoolImage
-from depthforge.sensors.dot_pattern import disc_offsets
+from depthforge.sensors._dot_pattern import disc_offsets
 
 __all__ = ["DotGrid"]
 

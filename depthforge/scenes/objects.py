@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from depthforge.raycast import box, cone, cushion, cylinder, ellipsoid
-from depthforge.rooms.pieces import (
+from depthforge.scenes.pieces import (
     BAG,
     BOOKS,
     BOX,
@@ -24,7 +24,7 @@ from depthforge.rooms.pieces import (
     Piece,
     turned,
 )
-from depthforge.rooms.shading import LEAVES, PICTURE, PLAIN, Material
+from depthforge.scenes.shading import LEAVES, PICTURE, PLAIN, Material
 
 __all__ = [
     "add_book_row",

@@ -16,8 +16,8 @@ import numpy as np
 
 from depthforge.geometry import Float64
 from depthforge.raycast import Scene, cylinder
-from depthforge.rooms import furniture, objects
-from depthforge.rooms.pieces import (
+from depthforge.scenes import furniture, objects
+from depthforge.scenes.pieces import (
     BLINDS,
     CEILING,
     CURTAIN,
@@ -34,7 +34,7 @@ from depthforge.rooms.pieces import (
     moved,
     turned,
 )
-from depthforge.rooms.shading import FABRIC, PLAIN, PLANKS, STRIPES, TILES, Material, Surfaces, cast_shadow_map
+from depthforge.scenes.shading import FABRIC, PLAIN, PLANKS, STRIPES, TILES, Material, Surfaces, cast_shadow_map
 
 __all__ = ["Room", "build_room"]
 

@@ -12,7 +12,7 @@ import numpy as np
 from depthforge.frame import Camera
 from depthforge.geometry import Float64, look_at
 from depthforge.raycast import cast
-from depthforge.rooms.build import Room
+from depthforge.scenes.room import Room
 
 __all__ = ["camera_path"]
 

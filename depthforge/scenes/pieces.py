@@ -14,7 +14,7 @@ import numpy as np
 
 from depthforge.geometry import Float64
 from depthforge.raycast import Shape, box
-from depthforge.rooms.shading import CHECKS, FABRIC, GRAIN, PICTURE, PLAIN, STRIPES, Material
+from depthforge.scenes.shading import CHECKS, FABRIC, GRAIN, PICTURE, PLAIN, STRIPES, Material
 
 __all__ = ["Palette", "Piece", "Thing", "add_fronts", "add_legs", "moved", "turned"]
 

@@ -1,0 +1,122 @@
+"""Sensors by the name of a camera: preset files, shipped ones in ``presets/`` and the user's own.
+
+A preset is a YAML file::
+
+    sensor: active_stereo                  # a registered sensor
+    description: RealSense D435 at 640x480
+    parameters: {baseline_m: 0.05, ...}    # fields of that sensor; the rest are its defaults
+    fit: {...}                             # optional: where the values come from, written by `depthforge fit`
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from depthforge.errors import ManifestError, UnknownNameError
+from depthforge.registry import sensors
+from depthforge.sensors.base import Sensor
+
+__all__ = ["Preset", "load_preset", "parse_sensor", "preset_names"]
+
+_FOLDER = Path(__file__).resolve().parent / "presets"
+_SUFFIX = ".yaml"
+
+
+class Preset(BaseModel):
+    """A preset file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sensor: str = Field(description="name of the sensor that the parameters are of")
+    description: str = Field(default="", description="which camera this is, and where its values come from")
+    parameters: dict[str, Any] = Field(default_factory=dict, description="fields of the sensor")
+    fit: dict[str, Any] | None = Field(default=None, description="what `depthforge fit` measured")
+
+
+def preset_names() -> list[str]:
+    """Return the names of the presets that are shipped, sorted."""
+    return sorted(path.stem for path in _FOLDER.glob(f"*{_SUFFIX}"))
+
+
+def load_preset(name: str | Path) -> Preset:
+    """Return a preset by its name, or from a file when ``name`` ends in .yaml.
+
+    Raises UnknownNameError for a name that is not shipped and ManifestError for a file that is missing or no preset.
+    """
+    if str(name).endswith(_SUFFIX):
+        return _read(Path(name))
+    if str(name) not in preset_names():
+        raise UnknownNameError("sensor preset", str(name), preset_names(), where="sensor (or the path of a .yaml file)")
+    return _shipped(str(name))
+
+
+def parse_sensor(value: str | Mapping[str, Any]) -> Sensor:
+    """Return the sensor that a manifest writes.
+
+    A text names a preset, a preset file or, with its defaults, a sensor. A mapping has ``name`` (a sensor) or
+    ``preset``, and parameters over their defaults. Raises UnknownNameError or ManifestError.
+    """
+    if isinstance(value, str):
+        is_preset = value.endswith(_SUFFIX) or value in preset_names()
+        value = {"preset": value} if is_preset else {"name": value}
+    fields = dict(value)
+    name, preset = fields.pop("name", None), fields.get("preset")
+    if name is None and not isinstance(preset, str | Path):
+        raise ManifestError(
+            "a sensor is a preset or a mapping with its name",
+            where="sensor",
+            expected=f"preset: one of {', '.join(preset_names())}, or name: one of {', '.join(sensors.names())}",
+            found=value,
+        )
+    if name is None:
+        assert isinstance(preset, str | Path)
+        loaded = load_preset(preset)
+        # Where a preset's file lies is of this machine: what remains of it is its name.
+        name, fields = loaded.sensor, {**loaded.parameters, **fields, "preset": Path(preset).stem}
+    if not isinstance(name, str) or name not in sensors.names():
+        raise UnknownNameError("sensor", str(name), [*preset_names(), *sensors.names()], where="sensor")
+    cls: type[Sensor] = sensors.get(name, where="sensor.name")
+    try:
+        return cls.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ManifestError(
+            f"a parameter of the sensor {name} is wrong: {first['msg']}",
+            where=".".join(["sensor", *(str(part) for part in first["loc"])]),
+            expected=f"fields: {', '.join(cls.model_fields)}",
+            found=first["input"],
+        ) from None
+
+
+@lru_cache(maxsize=64)
+def _shipped(name: str) -> Preset:
+    return _read(_FOLDER / f"{name}{_SUFFIX}")
+
+
+def _read(path: Path) -> Preset:
+    try:
+        value = yaml.safe_load(path.expanduser().read_text())
+    except FileNotFoundError:
+        raise ManifestError(
+            "no such preset file",
+            where=path,
+            expected=f"a file, or one of {', '.join(preset_names())}",
+            remedy="depthforge fit SENSOR --real MANIFEST --out FILE writes one",
+        ) from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ManifestError("the preset file cannot be read", where=path, found=error) from None
+    try:
+        return Preset.model_validate(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ManifestError(
+            f"not a sensor preset: {first['msg']}",
+            where=f"{path}: {'.'.join(str(part) for part in first['loc'])}",
+            expected="a mapping with sensor, description and parameters",
+        ) from None

@@ -1,0 +1,77 @@
+"""What a simulated sensor promises: a clean Frame in, what the sensor would have measured out.
+
+A sensor *is* its parameters: a frozen model whose fields a manifest and a preset file name. It reads the frame's
+camera for geometry, may read colour when the frame has it, and draws random numbers only from the words of the frame.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, NamedTuple
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializeAsAny,
+    SerializerFunctionWrapHandler,
+    WithJsonSchema,
+    model_serializer,
+)
+
+from depthforge.frame import BoolImage, DepthImage, Frame
+
+__all__ = ["AnySensor", "Measured", "Sensor"]
+
+
+class Measured(NamedTuple):
+    """What a sensor measures: ``depth_m`` (H, W) float32 planar z, metres, 0.0 where not ``valid`` (H, W) bool."""
+
+    depth_m: DepthImage
+    valid: BoolImage
+
+
+class Sensor(BaseModel, ABC):
+    """A physical noise model and its parameters.
+
+    A subclass declares ``version`` (raised whenever the same frame would give other noise) and, when it can use
+    colour, ``uses``; it is registered with ``@sensors.register("name")`` in the module of that name.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    name: ClassVar[str]
+    version: ClassVar[int] = 1
+    uses: ClassVar[frozenset[str]] = frozenset()
+    """Labels that it reads where a frame has them; without them it simulates less."""
+
+    preset: str | None = Field(
+        default=None, description="the preset to start from, by name or file; the other fields change it"
+    )
+
+    @abstractmethod
+    def measure(self, frame: Frame, words: tuple[int, int]) -> Measured:
+        """Return what the sensor would measure of ``frame``; ``words`` (``seeding.frame_words``) key its random stream.
+
+        Pure: the same arguments give the same bytes. What is not ``frame.valid`` is a hole and stays one.
+        """
+
+    @model_serializer(mode="wrap")
+    def _with_name(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {"name": self.name, **handler(self)}
+
+
+def _parse(value: Any) -> Any:
+    from depthforge.sensors._presets import parse_sensor
+
+    return parse_sensor(value) if isinstance(value, str | Mapping) else value
+
+
+AnySensor = Annotated[
+    SerializeAsAny[Sensor],
+    BeforeValidator(_parse),
+    WithJsonSchema({"$comment": "sensor", "type": ["object", "string"]}),
+]
+"""A field that holds a sensor: written as the name of a preset or its file, or as a mapping with ``preset`` or ``name``
+and parameters."""
