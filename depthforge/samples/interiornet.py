@@ -162,7 +162,7 @@ def _under_random_light(source: Procedural, ref: FrameRef, frame: Frame) -> npt.
     lamp, window, ambient = (tuple(power * rng.uniform(0.2, 1.4, 3)) for power in (2.5, 1.5, 0.3))
     room, _ = source.room(int(ref.locator.split("/")[0]))
     hits = cast(room.scene, _pose(frame), frame.camera)
-    return source.colour(room, hits, _pose(frame), Lighting(lamp, window, ambient))
+    return room.colour(hits, _pose(frame), frame.camera, Lighting(lamp, window, ambient))
 
 
 def _depth_and_label_files(frame: Frame, name: str) -> Iterator[tuple[str, bytes]]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from depthforge.geometry import Float64
-from depthforge.raycast import Scene, cylinder
+from depthforge.raycast import cylinder
 from depthforge.scenes import furniture, objects
 from depthforge.scenes.pieces import (
     BLINDS,
@@ -34,7 +34,8 @@ from depthforge.scenes.pieces import (
     moved,
     turned,
 )
-from depthforge.scenes.shading import FABRIC, PLAIN, PLANKS, STRIPES, TILES, Material, Surfaces, cast_shadow_map
+from depthforge.scenes.shading import FABRIC, PLAIN, PLANKS, STRIPES, TILES, Material
+from depthforge.scenes.world import World, parts_of_world
 
 __all__ = ["Room", "build_room"]
 
@@ -76,21 +77,10 @@ _SMALL: tuple[Maker, ...] = (
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Room:
-    """A built room. Tables by shape have one row more than there are shapes: row -1 is "nothing met"."""
+class Room(World):
+    """A built room."""
 
     kind: str
-    scene: Scene
-    semantic: np.ndarray[tuple[int], np.dtype[np.uint16]]
-    """NYU40 class of each shape."""
-    instance: np.ndarray[tuple[int], np.dtype[np.uint16]]
-    """Instance id of each shape, from 1."""
-    T_world_object: dict[int, Float64]
-    """Pose of each movable thing by its instance id; walls, doors and the like have none."""
-    surfaces: Surfaces
-    shadow_map: np.ndarray[tuple[int, int], np.dtype[np.float32]]
-    lamp: Float64
-    windows: Float64
     size: tuple[float, float, float]
     footprints: Float64
     """(F, 4) x and y least, x and y most of what stands on the floor."""
@@ -348,27 +338,15 @@ class _Builder:
         self.place(objects.pendant(self.palette, drop), moved(0, 0, self.height))
         lamp = np.array([0.0, 0.0, self.height - drop - 0.08])
 
-        things = [*self.structure, *self.movable]
-        shapes, materials, semantic, instance, in_world = [], [], [], [], []
-        for number, thing in enumerate(things, start=1):
-            for shape, material in thing.parts:
-                shapes.append(shape.placed(thing.T))
-                materials.append(material)
-                semantic.append(thing.semantic)
-                instance.append(number)
-                in_world.append(thing.semantic in (WALL, FLOOR, CEILING))
-        scene = Scene(shapes)
-        first_movable = len(self.structure) + 1
         return Room(
+            *parts_of_world(
+                self.structure,
+                self.movable,
+                lamp=lamp,
+                windows=np.array(self.windows, np.float64).reshape(-1, 6),
+                patterned_in_world=frozenset((WALL, FLOOR, CEILING)),
+            ),
             kind=self.kind,
-            scene=scene,
-            semantic=np.array([*semantic, 0], np.uint16),
-            instance=np.array([*instance, 0], np.uint16),
-            T_world_object={number: thing.T for number, thing in enumerate(self.movable, start=first_movable)},
-            surfaces=Surfaces(scene, materials, in_world),
-            shadow_map=cast_shadow_map(scene, lamp),
-            lamp=lamp,
-            windows=np.array(self.windows, np.float64).reshape(-1, 6),
             size=(self.width, self.depth, self.height),
             footprints=np.array(self.floor.taken, np.float64).reshape(-1, 4),
         )

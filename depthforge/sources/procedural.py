@@ -16,7 +16,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import Field, model_validator
 
 from depthforge.errors import MissingDataError
@@ -34,12 +33,11 @@ from depthforge.frame import (
     LabelSpec,
     Licence,
 )
-from depthforge.geometry import Float64, encode_normals, invert_pose
-from depthforge.raycast import Hits, cast
+from depthforge.geometry import Float64
+from depthforge.raycast import cast
 from depthforge.registry import sources
 from depthforge.scenes.paths import camera_path
 from depthforge.scenes.room import Room, build_room
-from depthforge.scenes.shading import Lighting, shade
 from depthforge.seeding import frame_generator, frame_words
 from depthforge.sensors.base import AnySensor
 from depthforge.sources.base import Report, Source, SourceConfig, ignore_findings
@@ -123,9 +121,9 @@ class Procedural(Source):
             depth_m=depth_m,
             valid=valid,
             camera=camera,
-            rgb=self.colour(room, hits, T_world_cam) if "rgb" in wanted else None,
+            rgb=room.colour(hits, T_world_cam, camera) if "rgb" in wanted else None,
             T_world_cam=T_world_cam.copy() if "T_world_cam" in wanted else None,
-            labels=_labels(room, hits, T_world_cam, wanted),
+            labels=room.labels(hits, T_world_cam, wanted),
         )
         if self.config.sensor is None:
             return seen
@@ -145,15 +143,6 @@ class Procedural(Source):
                 self._rooms.popitem(last=False)
             return self._rooms[scene]
 
-    def colour(
-        self, room: Room, hits: Hits, T_world_cam: Float64, lighting: Lighting | None = None
-    ) -> npt.NDArray[np.uint8]:
-        """Return the shaded colour (H, W, 3) uint8 sRGB of what a cast found, under the room's light or another."""
-        light = Lighting() if lighting is None else lighting
-        return shade(
-            hits, T_world_cam, self.config.camera, room.surfaces, room.shadow_map, room.lamp, room.windows, light
-        )
-
     def close(self) -> None:
         """Forget the rooms."""
         with self._lock:
@@ -168,22 +157,3 @@ class Procedural(Source):
                 expected=f"{self.config.num_scenes} scenes of {self.config.frames_per_scene} frames",
             )
         return scene, frame
-
-
-def _labels(room: Room, hits: Hits, T_world_cam: Float64, wanted: frozenset[str]) -> dict[str, npt.NDArray[np.generic]]:
-    labels: dict[str, npt.NDArray[np.generic]] = {}
-    if NORMALS.name in wanted:
-        labels[NORMALS.name] = encode_normals(hits.normals)
-    if SEMANTIC_NYU40.name in wanted:
-        labels[SEMANTIC_NYU40.name] = room.semantic[hits.shape]
-    if wanted & {INSTANCE.name, OBJECT_ID.name, OBJECT_POSE.name}:
-        instance = room.instance[hits.shape]
-        if INSTANCE.name in wanted:
-            labels[INSTANCE.name] = instance
-        seen = [number for number in np.unique(instance).tolist() if number in room.T_world_object]
-        if OBJECT_ID.name in wanted:
-            labels[OBJECT_ID.name] = np.array(seen, np.uint32)
-        if OBJECT_POSE.name in wanted:
-            T_world_object = np.array([room.T_world_object[number] for number in seen]).reshape(-1, 4, 4)
-            labels[OBJECT_POSE.name] = invert_pose(T_world_cam) @ T_world_object
-    return labels
