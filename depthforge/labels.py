@@ -19,7 +19,9 @@ import numpy.typing as npt
 from depthforge.errors import FrameError, InputError
 from depthforge.frame import (
     INTRINSICS,
+    OBJECT_PX_COUNT_ALL,
     OBJECT_PX_COUNT_VALID,
+    OBJECT_PX_COUNT_VISIB,
     OBJECT_SILHOUETTES,
     BoolImage,
     Camera,
@@ -28,7 +30,7 @@ from depthforge.frame import (
 )
 from depthforge.geometry import decode_normals, encode_normals
 
-__all__ = ["after_noise", "resize_camera", "resize_frame", "resize_label"]
+__all__ = ["after_noise", "resize_camera", "resize_frame", "resize_label", "with_needed"]
 
 Array = npt.NDArray[Any]
 
@@ -39,17 +41,28 @@ def after_noise(frame: Frame, valid: BoolImage) -> Frame:
     ``object_px_count_valid`` counts, as in BOP, the measured pixels of each silhouette, hidden ones included; it needs
     ``object_silhouettes``, and without them it is left out rather than carried wrong.
     """
-    name = OBJECT_PX_COUNT_VALID.name
-    if name not in frame.labels:
+    return _recounted(frame, {OBJECT_PX_COUNT_VALID.name: valid})
+
+
+def _recounted(frame: Frame, masks: Mapping[str, BoolImage]) -> Frame:
+    """Return ``frame`` with each count of ``masks`` taken anew: the pixels of each silhouette within its mask."""
+    masks = {name: mask for name, mask in masks.items() if name in frame.labels}
+    if not masks:
         return frame
-    labels = {key: value for key, value in frame.labels.items() if key != name}
+    labels = {name: value for name, value in frame.labels.items() if name not in masks}
     silhouettes = frame.labels.get(OBJECT_SILHOUETTES.name)
     if silhouettes is not None:
-        seen = silhouettes[valid].astype(np.uint64, copy=False)
-        rows = frame.labels[name].shape[0]
-        counts = [np.count_nonzero(seen & np.uint64(1 << row)) for row in range(rows)]
-        labels[name] = np.array(counts, np.dtype(OBJECT_PX_COUNT_VALID.dtype))
+        bits = silhouettes.astype(np.uint64, copy=False)
+        for name, mask in masks.items():
+            inside = bits[mask]
+            counts = [np.count_nonzero(inside & np.uint64(1 << row)) for row in range(len(frame.labels[name]))]
+            labels[name] = np.array(counts, np.uint32)
     return replace(frame, labels=labels)
+
+
+def with_needed(labels: frozenset[str]) -> frozenset[str]:
+    """Return ``labels`` and those from which ``after_noise`` computes any of them."""
+    return labels | {OBJECT_SILHOUETTES.name} if OBJECT_PX_COUNT_VALID.name in labels else labels
 
 
 def resize_camera(camera: Camera, width: int, height: int) -> Camera:
@@ -66,7 +79,7 @@ def resize_frame(frame: Frame, specs: Mapping[str, LabelSpec], width: int, heigh
     before = frame.camera
     pick = _nearest(before, width, height)
     labels = {name: resize_label(value, specs[name], before, width, height) for name, value in frame.labels.items()}
-    return replace(
+    resized = replace(
         frame,
         depth_m=pick(frame.depth_m),
         valid=pick(frame.valid),
@@ -74,6 +87,8 @@ def resize_frame(frame: Frame, specs: Mapping[str, LabelSpec], width: int, heigh
         rgb=None if frame.rgb is None else _area(frame.rgb, width, height),
         labels=labels,
     )
+    everywhere = np.ones((height, width), np.bool_)
+    return _recounted(resized, {OBJECT_PX_COUNT_ALL.name: everywhere, OBJECT_PX_COUNT_VALID.name: resized.valid})
 
 
 def resize_label(value: Array, spec: LabelSpec, camera: Camera, width: int, height: int) -> Array:
@@ -88,6 +103,8 @@ def resize_label(value: Array, spec: LabelSpec, camera: Camera, width: int, heig
             found=spec.layout,
         )
     sx, sy = width / camera.width, height / camera.height
+    if spec.name == OBJECT_PX_COUNT_VISIB.name:
+        return np.rint(value * (sx * sy)).astype(value.dtype)
     match spec.resize:
         case "none":
             return value

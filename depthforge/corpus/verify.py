@@ -25,11 +25,12 @@ from depthforge.corpus.layout import CORPUS_FILE, CorpusInfo, Layout
 from depthforge.corpus.parts import FileDigest, intact_commit
 from depthforge.corpus.planned import read_plan
 from depthforge.corpus.reader import depth_encoding
-from depthforge.corpus.schema import DEPTH_CLEAN, CorpusSchema, encode_depth
+from depthforge.corpus.schema import DEPTH_CLEAN, DEPTH_NOISY, CorpusSchema, decode_depth, encode_depth
 from depthforge.corpus.shard import ShardReader
 from depthforge.corpus.writer import label_of
 from depthforge.errors import DepthforgeError
 from depthforge.frame import INTRINSICS, Frame, FrameRef
+from depthforge.labels import after_noise, with_needed
 from depthforge.plan import WorkItem
 
 __all__ = ["Problem", "SourceReader", "VerifyProgress", "VerifyReport", "verify_corpus"]
@@ -267,7 +268,7 @@ class _Shard:
         """Read every frame of the shard from its source again and return where it differs from what is stored."""
         problems: list[Problem] = []
         refs = {ref.key: ref for ref in self.item.frames}
-        wanted = frozenset(spec.name for spec in self._schema.fields if spec.name != INTRINSICS.name)
+        wanted = with_needed(frozenset(spec.name for spec in self._schema.fields if spec.name != INTRINSICS.name))
         reader = ShardReader(self._layout.shard(self.item.shard))
         for row in self.rows:
             if row["key"] not in refs:
@@ -283,6 +284,7 @@ class _Shard:
 
     def _differing_fields(self, frame: Frame, reader: ShardReader, row: dict[str, Any]) -> Iterator[str]:
         clean = encode_depth(frame.depth_m, frame.valid, self._schema.depth, where=frame.key)
+        frame = after_noise(frame, decode_depth(reader.read(DEPTH_NOISY, row["row"]), self._schema.depth)[1])
         if not _same(clean, reader.read(DEPTH_CLEAN, row["row"])):
             yield DEPTH_CLEAN
         for spec in self._schema.fields:

@@ -10,17 +10,25 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from typing import ClassVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from depthforge.frame import Finding, Frame, FrameRef, LabelSpec, Licence
 
-__all__ = ["Report", "Source", "SourceConfig", "ignore_findings"]
+__all__ = ["ImageSize", "Report", "Source", "SourceConfig", "ignore_findings"]
 
 Report = Callable[[Finding], None]
 
 
 def ignore_findings(finding: Finding) -> None:
     """The report of a caller who does not want one."""
+
+
+class ImageSize(BaseModel):
+    """A size in pixels."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    width: int = Field(ge=1, le=16384, description="pixels")
+    height: int = Field(ge=1, le=16384, description="pixels")
 
 
 class SourceConfig(BaseModel):
@@ -32,6 +40,12 @@ class SourceConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     local_fields: ClassVar[frozenset[str]] = frozenset({"root"})
+
+    resize: ImageSize | None = Field(
+        default=None,
+        description="give every frame this size: depth and ids by the nearest pixel, colour averaged, camera, normals, "
+        "boxes and grasps with them",
+    )
 
 
 class Source(ABC):

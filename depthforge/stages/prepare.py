@@ -23,7 +23,8 @@ from depthforge.frame import INTRINSICS, Finding, Frame, LabelSpec
 from depthforge.manifest import CHANGES_NO_BYTE, Labels, Manifest, PluginBlock
 from depthforge.plan import plan_shards
 from depthforge.seeding import fingerprint_of
-from depthforge.sources.base import Source
+from depthforge.sources._resized import build_source
+from depthforge.sources.base import Source, SourceConfig
 from depthforge.translators.base import Translator
 
 __all__ = [
@@ -90,8 +91,8 @@ def prepare(manifest: Manifest) -> Iterator[Prepared]:
 
 def make_source(block: PluginBlock) -> Source:
     """Build the source that a manifest names."""
-    source: Source = registry.sources.get(block.name)(block.config)
-    return source
+    assert isinstance(block.config, SourceConfig)
+    return build_source(block.name, block.config)
 
 
 def make_translator(block: PluginBlock) -> Translator:

@@ -15,6 +15,7 @@ from depthforge.corpus.schema import CorpusSchema
 from depthforge.corpus.writer import ShardReceipt, ShardWriter
 from depthforge.errors import FrameError
 from depthforge.frame import Frame, FrameRef
+from depthforge.labels import after_noise, with_needed
 from depthforge.manifest import PluginBlock
 from depthforge.plan import WorkItem
 from depthforge.seeding import frame_words
@@ -60,7 +61,7 @@ def job_of(prepared: Prepared, root: Path) -> ShardJob:
         source=manifest.source,
         translator=manifest.translator,
         schema=prepared.schema,
-        wanted=wanted_labels(manifest.labels, prepared.source, prepared.translator),
+        wanted=with_needed(wanted_labels(manifest.labels, prepared.source, prepared.translator)),
         required=required_labels(manifest.labels, prepared.translator),
         heavy=prepared.translator.heavy,
         gpu_use=prepared.translator.gpu_use,
@@ -168,6 +169,7 @@ def _translate_batch(translator: Translator, frames: Sequence[Frame], job: Shard
 
 
 def _write(writer: ShardWriter, frame: Frame, noisy: NoisyDepth) -> None:
+    frame = after_noise(frame, noisy.valid)
     writer.add(frame, noisy.depth_m, noisy.valid, present_labels(frame))
 
 

@@ -1,0 +1,61 @@
+"""Any source in another size: what ``resize`` in a source block asks for, and the one place that builds a source."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import cast
+
+from depthforge.frame import Frame, FrameRef, LabelSpec
+from depthforge.labels import resize_frame
+from depthforge.registry import sources
+from depthforge.sources.base import ImageSize, Report, Source, SourceConfig, ignore_findings
+
+__all__ = ["Resized", "build_source"]
+
+
+def build_source(name: str, config: SourceConfig) -> Source:
+    """Return the source registered as ``name``, its frames resized when ``config.resize`` says so."""
+    source = cast(Source, sources.get(name)(config))
+    return source if config.resize is None else Resized(source, config.resize)
+
+
+class Resized(Source):
+    """The frames of another source in another size (``depthforge.labels``)."""
+
+    def __init__(self, source: Source, size: ImageSize) -> None:
+        self.licence = source.licence
+        self._source, self._resize = source, size
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self._source, self._resize)
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        """The name of the source that it resizes."""
+        return self._source.name
+
+    @property
+    def adapter_version(self) -> int:  # type: ignore[override]
+        """Of the source that it resizes."""
+        return self._source.adapter_version
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self._resize.height, self._resize.width
+
+    @property
+    def labels(self) -> Mapping[str, LabelSpec]:
+        return self._source.labels
+
+    def prepare(self) -> None:
+        self._source.prepare()
+
+    def frames(self, report: Report = ignore_findings) -> Iterator[FrameRef]:
+        yield from self._source.frames(report)
+
+    def read(self, ref: FrameRef, wanted: frozenset[str]) -> Frame:
+        frame = self._source.read(ref, wanted)
+        return resize_frame(frame, self.labels, self._resize.width, self._resize.height)
+
+    def close(self) -> None:
+        self._source.close()
