@@ -27,7 +27,8 @@ from pydantic import (
 )
 
 from depthforge.errors import InputError, ManifestError, MissingDataError, closest
-from depthforge.registry import Registry, layouts, sources, translators
+from depthforge.registry import Registry, layouts, sensors, sources, translators
+from depthforge.sensors._presets import preset_names
 from depthforge.training.watch import WatchSettings
 
 __all__ = [
@@ -234,6 +235,7 @@ class Manifest(_Block):
         seed: int | None = None,
         limit: int | None = None,
         translator: str | None = None,
+        sensor: str | None = None,
     ) -> Manifest:
         """Return a copy with what the command line set over it; another translator takes its own defaults."""
         values: dict[str, Any] = {}
@@ -245,6 +247,10 @@ class Manifest(_Block):
             values["limit"] = limit
         if translator is not None and translator != self.translator.name:
             values["translator"] = PluginBlock.parse(translators, translator)
+        if sensor is not None:
+            if translator not in (None, "simulation"):
+                raise InputError("a sensor is simulated", where="--sensor", expected="--translator simulation, or none")
+            values["translator"] = PluginBlock.parse(translators, {"name": "simulation", "sensor": sensor})
         kept = {name: getattr(self, name) for name in type(self).model_fields}
         return parse_manifest({**kept, **values}, where="command line")
 
@@ -300,7 +306,35 @@ def manifest_schema() -> dict[str, Any]:
             variants.append(plugin)
         properties[field] = {"oneOf": variants, "discriminator": {"propertyName": "name"}}
     schema["$defs"].pop("PluginBlock", None)
-    return schema
+    schema["$defs"]["Sensor"] = _sensor_schema(schema["$defs"])
+    refer_to_sensors: dict[str, Any] = _with_sensors(schema)
+    return refer_to_sensors
+
+
+def _sensor_schema(definitions: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of a field that holds a sensor, adding that of each sensor to ``definitions``."""
+    presets = {"type": "string", "description": "a preset or its file", "examples": preset_names()}
+    variants = [presets]
+    for name in sensors.names():
+        plugin = sensors.get(name).model_json_schema(ref_template=f"#/$defs/sensor-{name}-{{model}}")
+        for model, definition in plugin.pop("$defs", {}).items():
+            definitions[f"sensor-{name}-{model}"] = definition
+        plugin["properties"] = {"name": {"const": name}, **plugin["properties"]}
+        definitions[f"sensor-{name}"] = plugin
+        variants.append({"$ref": f"#/$defs/sensor-{name}"})
+    return {"oneOf": variants}
+
+
+def _with_sensors(node: Any) -> Any:
+    """Return a schema in which each field that holds a sensor (``sensors.base.AnySensor``) refers to their schema."""
+    if isinstance(node, list):
+        return [_with_sensors(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    if node.get("$comment") == "sensor":
+        kept = {name: value for name, value in node.items() if name not in ("$comment", "type")}
+        return {**kept, "$ref": "#/$defs/Sensor"}
+    return {name: _with_sensors(value) for name, value in node.items()}
 
 
 def _fill(value: Any, manifest: Mapping[str, Any], *, field: str, where: Path) -> Any:

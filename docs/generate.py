@@ -13,7 +13,8 @@ import click
 
 from depthforge.cli.main import COMMANDS, cli
 from depthforge.manifest import manifest_schema
-from depthforge.registry import Registry, sources, translators
+from depthforge.registry import Registry, sensors, sources, translators
+from depthforge.sensors._presets import load_preset, preset_names
 
 HERE = Path(__file__).resolve().parent
 
@@ -90,6 +91,27 @@ def manifest_reference() -> str:
             for model, block in schema["$defs"].items():
                 if model.startswith(prefix) and "properties" in block:
                     parts += [f"`{model.removeprefix(prefix)}`:", "", *_table(block["properties"], schema), ""]
+    parts += [
+        "## Sensors",
+        "",
+        "Where a field holds a sensor: the name of a preset (`sensor: d435`), the path of a preset file that ends in",
+        "`.yaml` (`depthforge fit` writes one), a mapping with `preset` and what changes it, or one with `name` and",
+        "parameters. [sensors.md](sensors.md) shows what each does.",
+        "",
+        "| preset | sensor | |",
+        "|---|---|---|",
+    ]
+    for name in preset_names():
+        preset = load_preset(name)
+        parts.append(f"| `{name}` | `{preset.sensor}` | {' '.join(preset.description.split())} |")
+    parts.append("")
+    for name in sensors.names():
+        parts += [f"### `{name}`", "", _sentence(sensors, name), ""]
+        fields = {k: v for k, v in schema["$defs"][f"sensor-{name}"]["properties"].items() if k != "name"}
+        parts += [*_table(fields, schema), ""]
+        for model, block in schema["$defs"].items():
+            if model.startswith(f"sensor-{name}-") and "properties" in block:
+                parts += [f"`{model.removeprefix(f'sensor-{name}-')}`:", "", *_table(block["properties"], schema), ""]
     return "\n".join(parts)
 
 

@@ -8,7 +8,8 @@ import click
 
 from depthforge.cli.options import as_json, debug, echo_json
 from depthforge.manifest import manifest_schema
-from depthforge.registry import Registry, layouts, sources, translators
+from depthforge.registry import Registry, layouts, sensors, sources, translators
+from depthforge.sensors._presets import load_preset, preset_names
 
 __all__ = ["command"]
 
@@ -18,18 +19,24 @@ __all__ = ["command"]
 @as_json
 @debug
 def command(schema: bool, as_json: bool, debug: bool) -> int:
-    """List sources, translators and sample layouts by the names that a manifest uses."""
+    """List sources, translators, sensors, their presets and sample layouts by the names that a manifest uses."""
     if schema:
         echo_json(manifest_schema())
         return 0
-    known = {"sources": _described(sources), "translators": _described(translators), "layouts": _described(layouts)}
+    known = {
+        "sources": _described(sources),
+        "translators": _described(translators),
+        "sensors": _described(sensors),
+        "presets": {name: _preset_sentence(name) for name in preset_names()},
+        "layouts": _described(layouts),
+    }
     if as_json:
         echo_json(known)
         return 0
     for kind, names in known.items():
         click.echo(f"{kind}:")
         for name, sentence in names.items():
-            click.echo(f"  {name:<14} {sentence}")
+            click.echo(f"  {name:<18} {sentence}")
     return 0
 
 
@@ -40,3 +47,8 @@ def _described(registry: Registry) -> dict[str, str]:
         text = inspect.getdoc(registry.get(name)) or ""
         described[name] = " ".join(text.split("\n\n")[0].split())
     return described
+
+
+def _preset_sentence(name: str) -> str:
+    preset = load_preset(name)
+    return f"{' '.join(preset.description.split())} ({preset.sensor})"

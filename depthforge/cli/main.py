@@ -26,7 +26,7 @@ COMMANDS = {
     "inspect": "Show what a corpus holds: units, fields, counts, statistics, pictures.",
     "evaluate": "Say in numbers how close a corpus is to real scans.",
     "sample": "Write procedural scenes in a data set's own layout.",
-    "list": "List sources, translators and sample layouts, or print the manifest's JSON Schema.",
+    "list": "List sources, translators, sensors and sample layouts, or print the manifest's JSON Schema.",
 }
 
 

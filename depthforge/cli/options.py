@@ -32,6 +32,7 @@ class RunOptions:
     seed: int | None
     limit: int | None
     translator: str | None
+    sensor: str | None
     overwrite: bool
     retry_rejects: bool
     dry_run: bool
@@ -46,7 +47,7 @@ class RunOptions:
     def read_manifest(self, path: Path) -> Manifest:
         """Read the manifest and lay the command line over it."""
         return load_manifest(path).overridden(
-            out=self.out, seed=self.seed, limit=self.limit, translator=self.translator
+            out=self.out, seed=self.seed, limit=self.limit, translator=self.translator, sensor=self.sensor
         )
 
 
@@ -75,6 +76,9 @@ def run_options(command: Callable[[Path, RunOptions], int]) -> Callable[..., int
             click.option("--seed", metavar="N", type=click.IntRange(min=0), help="Seed, over the manifest's."),
             click.option("--limit", metavar="N", type=click.IntRange(min=1), help="Only the first N frames."),
             click.option("--translator", metavar="NAME", help="Another translator, with its defaults."),
+            click.option(
+                "--sensor", metavar="NAME", help="Simulate this sensor: a preset (`depthforge list`) or its .yaml file."
+            ),
             click.option("--overwrite", is_flag=True, help="Replace the corpus that is there."),
             click.option("--retry-rejects", is_flag=True, help="Try again the shards that hold rejected frames."),
             click.option(

@@ -52,6 +52,7 @@ def clean_views(corpus: Path, count: int) -> Iterator[DepthView]:
 
 def source_views(source: Source, count: int) -> Iterator[DepthView]:
     """Yield ``count`` frames of a source as they are, evenly spaced in key order; no corpus is written."""
+    source.prepare()
     references = list(source.frames())
     for place in evenly_spaced(len(references), count):
         frame = source.read(references[place], frozenset())

@@ -103,6 +103,7 @@ def check_source(
     ``progress`` is called with 1 after each frame that was read. Raises MissingDataError, from the source, when
     there is nothing to read at all; whatever is wrong with a single frame becomes an issue.
     """
+    source.prepare()
     issues = _Issues()
     num_scenes, num_frames = _count(source, issues)
     tally = _Tally(source, issues)

@@ -54,6 +54,7 @@ def plan_lines(manifest: Manifest) -> list[str]:
     counts = {}
     for name, block in (("clean", manifest.source), ("real", settings.real)):
         source = make_source(block)
+        source.prepare()
         counts[name] = min(settings.max_frames, sum(1 for _ in source.frames()))
         source.close()
     trained = max(1, round(counts["clean"] * (1 - settings.held_out)))
