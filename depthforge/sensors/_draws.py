@@ -1,4 +1,4 @@
-"""Gaussian noise fields that depend on a frame's key alone: counter-based words, then the inverse normal CDF.
+"""Noise fields that depend on a frame's key alone: counter-based words, and of them uniform or normal draws.
 
 Philox 4x32-10 turns a counter (block, row, key) into four 32-bit words, so a pixel's draw depends on no other pixel,
 no call order and no thread. A word w becomes the quantile of (w >> 1 + 1/2) / 2^32, with its lowest bit as sign: a
@@ -23,7 +23,11 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["philox_words", "standard_normals"]
+__all__ = ["NUM_STREAMS", "philox_words", "standard_normals", "uniforms"]
+
+NUM_STREAMS = 256
+"""Independent streams of one frame: a sensor with more than one field names them ``stream=0, 1, ...``."""
+_MOST_ROWS = 1 << 24
 
 _MULTIPLIER_0, _MULTIPLIER_1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
 _WEYL_0, _WEYL_1 = np.uint32(0x9E3779B9), np.uint32(0xBB67AE85)
@@ -96,13 +100,30 @@ def _fill_quantiles(words, out):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, cache=True)
-def _fill_normals(c2, c3, k0, k1, out):  # type: ignore[no-untyped-def]
+def _fill_normals(first_row, c2, c3, k0, k1, out):  # type: ignore[no-untyped-def]
     rows, columns = out.shape
     words = np.empty((4, (columns + 3) // 4), np.uint32)
     flat = words.reshape(words.size)
     for row in range(rows):
-        _fill_words(np.uint32(row), c2, c3, k0, k1, words)
+        _fill_words(np.uint32(first_row + np.uint32(row)), c2, c3, k0, k1, words)
         _fill_quantiles(flat, out[row])
+
+
+@numba.njit(nogil=True, cache=True)
+def _fill_fractions(words, out):  # type: ignore[no-untyped-def]
+    for i in range(out.shape[0]):
+        # 24 bits are all that a float32 below 1 holds; an int32 converts in vector registers, a uint32 does not.
+        out[i] = np.float32(np.int32(words[i] >> np.uint32(8))) * np.float32(2.0**-24)
+
+
+@numba.njit(nogil=True, cache=True)
+def _fill_uniforms(first_row, c2, c3, k0, k1, out):  # type: ignore[no-untyped-def]
+    rows, columns = out.shape
+    words = np.empty((4, (columns + 3) // 4), np.uint32)
+    flat = words.reshape(words.size)
+    for row in range(rows):
+        _fill_words(np.uint32(first_row + np.uint32(row)), c2, c3, k0, k1, words)
+        _fill_fractions(flat, out[row])
 
 
 def _halves(words: tuple[int, int]) -> list[np.uint32]:
@@ -121,14 +142,33 @@ def philox_words(words: tuple[int, int], row: int, num_blocks: int) -> npt.NDArr
     return out
 
 
-def standard_normals(words: tuple[int, int], shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
+def standard_normals(words: tuple[int, int], shape: tuple[int, ...], *, stream: int = 0) -> npt.NDArray[np.float32]:
     """Return independent N(0, 1) draws as a float32 array of ``shape`` (..., columns).
 
-    ``words`` are the two unsigned 64-bit words of ``seeding.frame_words``. The same words and shape give the same
-    bytes; rows are numbered through the leading axes, so field k of a (fields, height, width) array does not change
-    with the fields after it. |z| lies in [0, 6.3].
+    ``words`` are the two unsigned 64-bit words of ``seeding.frame_words``. The same words, shape and ``stream`` give
+    the same bytes; rows are numbered through the leading axes, so field k of a (fields, height, width) array does not
+    change with the fields after it. |z| lies in [0, 6.3].
     """
-    key_low, key_high, low, high = _halves(words)
     out = np.empty(shape, np.float32)
-    _fill_normals(low, high, key_low, key_high, out.reshape(-1, shape[-1]))
+    _fill_normals(*_start(words, out, stream), out.reshape(-1, shape[-1]))
     return out
+
+
+def uniforms(words: tuple[int, int], shape: tuple[int, ...], *, stream: int = 0) -> npt.NDArray[np.float32]:
+    """Return independent draws, uniform on the multiples of 2^-24 in [0, 1), as a float32 array of ``shape``.
+
+    Keyed as ``standard_normals``: of one stream take either normals or uniforms, they come from the same words.
+    """
+    out = np.empty(shape, np.float32)
+    _fill_uniforms(*_start(words, out, stream), out.reshape(-1, shape[-1]))
+    return out
+
+
+def _start(
+    words: tuple[int, int], out: npt.NDArray[np.float32], stream: int
+) -> tuple[np.uint32, np.uint32, np.uint32, np.uint32, np.uint32]:
+    """Return the first row's number, the counter's upper half and the key. A stream has 2^24 rows to itself."""
+    if not 0 <= stream < NUM_STREAMS or out.size > _MOST_ROWS * max(out.shape[-1], 1):
+        raise ValueError(f"streams are 0 to {NUM_STREAMS - 1} of at most {_MOST_ROWS} rows: {stream}, {out.shape}")
+    key_low, key_high, low, high = _halves(words)
+    return np.uint32(stream * _MOST_ROWS), low, high, key_low, key_high

@@ -10,7 +10,7 @@ import pytest
 
 from depthforge.seeding import frame_words
 from depthforge.sensors import _draws as gaussian
-from depthforge.sensors._draws import philox_words, standard_normals
+from depthforge.sensors._draws import philox_words, standard_normals, uniforms
 
 WORDS = (0x0123456789ABCDEF, 0xFEDCBA9876543210)
 
@@ -117,3 +117,26 @@ def test_any_width(columns: int) -> None:
     assert draws.shape == (5, columns)
     assert draws.dtype == np.float32
     assert np.unique(draws).size == draws.size
+
+
+def test_uniforms_are_the_upper_bits_of_the_words() -> None:
+    found = uniforms(WORDS, (2, 3, 6))
+    words = philox_words(WORDS, row=4, num_blocks=2).reshape(-1)[:6]  # field 1, row 1
+    np.testing.assert_array_equal(found[1, 1], (words >> np.uint32(8)) / 2**24)
+    many = uniforms(WORDS, (300, 1000))
+    assert 0 <= many.min() < 1e-4
+    assert 1 - 1e-4 < many.max() < 1
+    assert many.mean() == pytest.approx(0.5, abs=4 * 12**-0.5 / many.size**0.5)
+    # Empty or full tenths would be 5 sigma off.
+    np.testing.assert_allclose(np.histogram(many, 10, (0, 1))[0] / many.size, 0.1, atol=5 * (0.09 / many.size) ** 0.5)
+
+
+def test_streams_of_one_frame_are_independent() -> None:
+    fields = [standard_normals(WORDS, (100, 200), stream=stream).ravel() for stream in (0, 1, 255)]
+    np.testing.assert_array_equal(fields[0], standard_normals(WORDS, (100, 200)).ravel())
+    np.testing.assert_allclose(np.corrcoef(fields), np.eye(3), atol=5 / 20000**0.5)
+    row = philox_words(WORDS, row=255 << 24, num_blocks=50).reshape(-1)
+    np.testing.assert_array_equal(uniforms(WORDS, (1, 200), stream=255)[0], (row >> np.uint32(8)) / 2**24)
+    for stream in (-1, 256):
+        with pytest.raises(ValueError, match="streams are 0 to 255"):
+            uniforms(WORDS, (2, 2), stream=stream)
