@@ -186,6 +186,8 @@ def test_list_names_every_plugin(depthforge: Call) -> None:
     known = json.loads(depthforge("list", "--json").out)
     assert {"interiornet", "procedural", "rgbd_folder"} <= set(known["sources"])
     assert {"identity", "simulation"} <= set(known["translators"])
+    assert "structured_light" in known["sensors"]
+    assert "(structured_light)" in known["presets"]["kinect_v1"]
     assert all(sentence for names in known.values() for sentence in names.values())
     schema = json.loads(depthforge("list", "--schema").out)
     assert schema["properties"]["corpus"]
@@ -193,8 +195,39 @@ def test_list_names_every_plugin(depthforge: Call) -> None:
 
 def test_list_prints_a_line_for_each(depthforge: Call) -> None:
     lines = depthforge("list").out.splitlines()
-    assert [line for line in lines if not line.startswith(" ")] == ["sources:", "translators:", "layouts:"]
+    assert [line for line in lines if not line.startswith(" ")] == [f"{kind}:" for kind in ("sources", "translators", "sensors", "presets", "layouts")]
     assert any(line.split()[0] == "simulation" and "Kinect" in line for line in lines if line.startswith("  "))
+
+
+def test_a_sensor_is_simulated_by_the_name_of_its_preset_or_its_file(
+    depthforge: Call, manifest: Path, tmp_path: Path
+) -> None:
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("sensor: structured_light\nparameters: {noise_sigma_steps: 0}\n")
+    for number, name in enumerate(("kinect_v1", str(mine))):
+        out = tmp_path / f"corpus-{number}"
+        assert depthforge("convert", manifest, "--inline", "--sensor", name, "--out", out).code == 0
+        translator = json.loads((out / "corpus.json").read_text())["manifest"]["translator"]
+        assert translator["sensor"]["name"] == "structured_light"
+        assert translator["sensor"]["preset"] == ("kinect_v1", "mine")[number]
+        assert str(tmp_path) not in (out / "corpus.json").read_text()
+        assert translator["sensor"]["noise_sigma_steps"] == (1 / 6, 0)[number]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--sensor", "kinekt_v1"), "did you mean 'kinect_v1'?"),
+        (("--sensor", "missing.yaml"), "no such preset file"),
+        (("--sensor", "kinect_v1", "--translator", "identity"), "a sensor is simulated"),
+    ],
+)
+def test_a_wrong_sensor_is_input_that_is_wrong(
+    depthforge: Call, manifest: Path, options: tuple[str, ...], said: str
+) -> None:
+    done = depthforge("convert", manifest, "--inline", *options)
+    assert done.code == 3
+    assert said in done.err
 
 
 def test_a_bug_is_called_one_and_shown_with_debug(
