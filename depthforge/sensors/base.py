@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, NamedTuple
 
 from pydantic import (
@@ -45,6 +46,9 @@ class Sensor(BaseModel, ABC):
     version: ClassVar[int] = 1
     uses: ClassVar[frozenset[str]] = frozenset()
     """Labels that it reads where a frame has them; without them it simulates less."""
+    sampled_share: ClassVar[float] = 1.0
+    """The least share of an image's pixels that it looks at: 1 for a camera, a few per cent for a scanner. What a
+    frame must keep (``min_kept`` of the translator) is meant of these pixels."""
 
     preset: str | None = Field(
         default=None, description="the preset to start from, by name or file; the other fields change it"
@@ -56,6 +60,18 @@ class Sensor(BaseModel, ABC):
 
         Pure: the same arguments give the same bytes. What is not ``frame.valid`` is a hole and stays one.
         """
+
+    def files(self) -> Mapping[str, bytes]:
+        """Return, by name, the user's files that make the noise, read and checked; a corpus keeps them.
+
+        Their bytes are part of the fingerprint. Where they lie is of this machine: a field that holds a path writes
+        its name alone.
+        """
+        return {}
+
+    def relocated(self, folder: Path) -> Sensor:
+        """Return the same sensor whose ``files`` lie in ``folder``."""
+        return self
 
     @model_serializer(mode="wrap")
     def _with_name(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:

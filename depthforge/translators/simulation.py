@@ -6,6 +6,11 @@ Kinect v1, is the "Simulation" row of the DCL tables.
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
 from pydantic import Field
 
 from depthforge.frame import Frame
@@ -30,7 +35,11 @@ class Simulation(Translator):
             description="a preset by name or file, or a mapping with `preset` or `name` and parameters; see Sensors",
         )
         min_kept: float = Field(
-            default=0.05, ge=0, le=1, description="refuse a frame of whose valid pixels a smaller share is still valid"
+            default=0.05,
+            ge=0,
+            le=1,
+            description="refuse a frame of whose valid pixels a smaller share is still valid (of a scanner: of those "
+            "that it looks at)",
         )
 
     config: Config
@@ -43,20 +52,30 @@ class Simulation(Translator):
 
     @property
     def fingerprint(self) -> str:
-        """As of any translator, over the version of the sensor too."""
-        return fingerprint_of({"translator": super().fingerprint, "sensor": self.config.sensor.version})
+        """As of any translator, over the version of the sensor and the contents of its files too."""
+        parts: dict[str, Any] = {"translator": super().fingerprint, "sensor": self.config.sensor.version}
+        files = {name: hashlib.blake2b(content).hexdigest() for name, content in self.files().items()}
+        return fingerprint_of({**parts, "files": files} if files else parts)
+
+    def files(self) -> Mapping[str, bytes]:
+        """Return the files that the sensor reads, checked."""
+        return self.config.sensor.files()
+
+    def relocated(self, folder: Path) -> Config:
+        """Return the configuration of the same sensor whose files lie in ``folder``."""
+        return self.config.model_copy(update={"sensor": self.config.sensor.relocated(folder)})
 
     def translate(self, frame: Frame, words: tuple[int, int]) -> NoisyDepth:
         """Return the noisy depth of ``frame``.
 
-        Raise FrameError when less than ``min_kept`` of its valid pixels is left: depth in wrong units, or a sensor
-        that cannot see this scene. Frames with under 1 % valid pixels are not judged.
+        Raise FrameError when less than ``min_kept`` of its valid pixels, those that the sensor looks at, is left:
+        depth in wrong units, or a sensor that cannot see this scene. Frames with under 1 % valid pixels are not judged.
         """
         noisy = NoisyDepth(*self.config.sensor.measure(frame, words))
         require_kept(
             frame,
             noisy.valid,
-            self.config.min_kept,
+            self.config.min_kept * self.config.sensor.sampled_share,
             what=f"the simulated sensor ({self.config.sensor.preset or self.config.sensor.name}) measures",
             remedy="check that depth is in metres and within the sensor's range and geometry, or lower min_kept",
         )

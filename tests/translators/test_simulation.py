@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import ClassVar
+
 import numpy as np
 import numpy.typing as npt
 import pytest
-from pydantic import ValidationError
+from pydantic import ValidationError, field_serializer
 
 from depthforge.errors import FrameError
 from depthforge.frame import Camera, Frame
 from depthforge.registry import translators
+from depthforge.sensors.base import Measured, Sensor
 from depthforge.sensors.structured_light import StructuredLight, simulate
 from depthforge.testing.translators import TranslatorTests
 from depthforge.translators.base import TranslatorConfig
@@ -104,3 +108,43 @@ def test_empty_and_nearly_empty_frames_are_not_judged() -> None:
     speck = np.zeros_like(WALL)
     speck[20, 20] = 2.0
     assert not translator.translate(frame_of(speck), (1, 2)).valid.any()
+
+
+class Scanner(Sensor):
+    """Keeps every hundredth pixel, and has a file."""
+
+    name: ClassVar[str] = "scanner"
+    sampled_share: ClassVar[float] = 0.01
+    table: Path
+
+    def measure(self, frame: Frame, words: tuple[int, int]) -> Measured:
+        valid = np.zeros_like(frame.valid)
+        valid.reshape(-1)[:: 100 if frame.depth_m.max() < 100 else 10000] = True
+        return Measured(np.where(valid, frame.depth_m, np.float32(0)), valid)
+
+    def files(self) -> dict[str, bytes]:
+        return {self.table.name: self.table.read_bytes()}
+
+    def relocated(self, folder: Path) -> Sensor:
+        return self.model_copy(update={"table": folder / self.table.name})
+
+    @field_serializer("table")
+    def _name(self, table: Path) -> str:
+        return table.name
+
+
+def test_of_a_scanner_the_pixels_that_it_looks_at_are_judged_and_its_files_travel(tmp_path: Path) -> None:
+    for folder in ("here", "there"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "table.txt").write_text("1")
+    translator = Simulation(Simulation.Config(sensor=Scanner(table=tmp_path / "here" / "table.txt")))
+    assert translator.translate(frame_of(WALL), (1, 2)).valid.mean() == pytest.approx(0.01, abs=1e-3)
+    with pytest.raises(FrameError, match="almost nothing"):
+        translator.translate(frame_of(WALL * 1000), (1, 2))
+
+    assert translator.files() == {"table.txt": b"1"}
+    elsewhere = Simulation(translator.relocated(tmp_path / "there"))
+    assert elsewhere.fingerprint == translator.fingerprint
+    assert elsewhere.config.sensor.files() == translator.files()
+    (tmp_path / "there" / "table.txt").write_text("2")
+    assert elsewhere.fingerprint != translator.fingerprint
