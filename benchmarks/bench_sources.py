@@ -1,0 +1,144 @@
+"""`synthesize` for each source: frames per second of the whole conversion, beside reading alone and writing alone.
+
+python -m benchmarks.bench_sources [--frames 16] [--repeats 3] [--source NAME ...] [--json]
+
+Data: `depthforge sample --layout NAME`, procedural scenes in each data set's own layout, through the manifest that is
+shipped for it; the labels that the manifest carries are read, resized, written and re-read as in any run. One process,
+no Ray, and nothing counted but the shard itself: kernels are compiled and meshes fused before. A frame of Virtual KITTI
+has 466 thousand pixels, one of GraspNet 922 thousand, others 307 thousand: megapixels per second compare them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+from benchmarks.timing import in_turn, machine, median, print_json, print_table
+from depthforge.corpus.planned import read_plan
+from depthforge.corpus.store import open_for_writing
+from depthforge.manifest import Manifest, load_manifest
+from depthforge.plan import WorkItem
+from depthforge.registry import layouts
+from depthforge.stages.prepare import Prepared, make_source, prepare, present_labels
+from depthforge.stages.shards import Converter, ShardJob, job_of, limit_threads, open_writer
+
+MANIFESTS = Path(__file__).resolve().parent.parent / "manifests"
+
+
+def manifests_by_layout() -> dict[str, list[Path]]:
+    """Return, for each sample layout, the shipped manifests that can be tried with it."""
+    found: dict[str, list[Path]] = {name: [] for name in layouts.names()}
+    for path in sorted(MANIFESTS.glob("*.yaml")):
+        for name in re.findall(r"sample --layout (\w+)", path.read_text()):
+            if name in found and path not in found[name]:
+                found[name].append(path)
+    return found
+
+
+def manifest_of(path: Path, sample: Path, out: Path) -> Manifest:
+    """Read a shipped manifest with every root at the sample, the default translator of learned ones replaced."""
+    for variable in re.findall(r"\$\{([A-Z_]+)", path.read_text()):
+        os.environ[variable] = str(sample)
+    manifest = load_manifest(path)
+    learned = manifest.translator.is_learned
+    return manifest.overridden(out=out, translator="simulation" if learned else None)
+
+
+def measure(path: Path, sample: Path, folder: Path, frames: int, repeats: int) -> dict[str, float | int | str] | None:
+    """Return frames per second of reading alone, writing alone and all of one manifest."""
+    manifest = manifest_of(path, sample, folder / "corpus")
+    with prepare(manifest) as prepared:
+        refs = [ref for item in read_plan(prepared.plan_file) for ref in item.frames][:frames]
+        if not refs:
+            return None
+        with open_for_writing(folder / "corpus", prepared.info, prepared.plan_file, overwrite=True):
+            seconds = _race(prepared, WorkItem("train-000000", "train", tuple(refs)), folder / "corpus", repeats)
+        height, width = prepared.schema.height, prepared.schema.width
+        names = [spec.name for spec in prepared.schema.fields]
+    rates = {name: len(refs) / median(times) for name, times in seconds.items()}
+    return {
+        "manifest": path.stem,
+        "source": manifest.source.name,
+        "pixels": f"{width}x{height}",
+        "labels": len(names),
+        "frames": len(refs),
+        **rates,
+        "megapixels": rates["whole"] * width * height / 1e6,
+    }
+
+
+def _race(prepared: Prepared, item: WorkItem, root: Path, repeats: int) -> dict[str, list[float]]:
+    job = job_of(prepared, root)
+    converter = Converter(job)
+    kept = _read_all(item, job)
+
+    def write() -> None:
+        with open_writer(item, job) as writer:
+            for number, ref in enumerate(item.frames):
+                frame = replace(kept[number % len(kept)], key=ref.key)
+                writer.add(frame, frame.depth_m, frame.valid, present_labels(frame))
+            writer.commit()
+
+    return in_turn(
+        {"read": lambda: _read_all(item, job), "write": write, "whole": lambda: converter.convert(item)},
+        repeats=repeats,
+    )
+
+
+def _read_all(item: WorkItem, job: ShardJob) -> list:  # type: ignore[type-arg]
+    source = make_source(job.source)
+    kept = [source.read(ref, job.wanted).require_sound() for ref in item.frames]
+    source.close()
+    return kept
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--frames", type=int, default=16)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--source", action="append", help="only these layouts")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    limit_threads()
+    rows = []
+    for layout, paths in manifests_by_layout().items():
+        if options.source and layout not in options.source:
+            continue
+        folder = Path(tempfile.mkdtemp(prefix="depthforge-bench-"))
+        here = Path.cwd()
+        try:
+            sample = folder / "sample"
+            layouts.get(layout)().write(sample, num_scenes=2, frames_per_scene=-(-options.frames // 2), seed=0)
+            os.chdir(folder)  # what a manifest prepares goes beside the sample
+            for path in paths:
+                row = measure(path, sample, folder, options.frames, options.repeats)
+                if row is not None:
+                    rows.append(row)
+        finally:
+            os.chdir(here)
+            shutil.rmtree(folder, ignore_errors=True)
+    if options.json:
+        print_json({"sources": rows})
+        return
+    print(machine() + "; one process")
+    header = ["manifest", "source", "pixels", "labels", "read alone", "write alone", "whole, frames/s", "Mpx/s"]
+    table = [
+        [
+            row["manifest"],
+            row["source"],
+            row["pixels"],
+            row["labels"],
+            *(f"{row[name]:.1f}" for name in ("read", "write", "whole", "megapixels")),
+        ]
+        for row in rows
+    ]
+    print_table("synthesize, one process", table, header)
+
+
+if __name__ == "__main__":
+    main()
