@@ -10,7 +10,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-__all__ = ["fill_from_dots", "jitter", "match_dots", "quantise", "resample"]
+__all__ = ["disturb", "fill_from_dots", "jitter", "match_dots", "quantise", "resample", "shadows"]
 
 _SUBPIXELS = np.float32(32)  # of the resampling, as OpenCV's remap has
 _SUBPIXEL_BITS = np.int32(5)
@@ -163,3 +163,33 @@ def jitter(  # type: ignore[no-untyped-def]
             z_cm = np.rint(z_cm) if whole_cm else z_cm
             raw = np.rint(raw_scale_cm / z_cm + draws[y, x] * sigma + bias)
             out[y, x] = raw_scale_cm / raw / 100.0 if (steps[y, x] > 0) & (raw > 0.0) & (z_cm > 0.0) else 0.0
+
+
+@_compiled
+def disturb(depth, field, depth_disparity, sigma_px, power, out):  # type: ignore[no-untyped-def]
+    height, width = depth.shape
+    for y in range(height):
+        for x in range(width):
+            z = depth[y, x]
+            if z > 0.0:
+                sigma = sigma_px if power == 0.0 else sigma_px * z**power
+                disparity = depth_disparity / z + sigma * field[y, x]
+                out[y, x] = depth_disparity / disparity if disparity > 0.0 else 0.0
+            else:
+                out[y, x] = 0.0
+
+
+@_compiled
+def shadows(depth, seen, depth_disparity, from_right, tolerance_px, out):  # type: ignore[no-untyped-def]
+    # Along a row towards the projector's side the column at which the projector sees a pixel only moves on: one that
+    # falls behind is hidden by a nearer surface.
+    height, width = depth.shape
+    for y in range(height):
+        furthest = np.inf
+        for step in range(width):
+            x = width - 1 - step if from_right else step
+            out[y, x] = False
+            if seen[y, x]:
+                at = (x if from_right else width - 1 - x) - depth_disparity / depth[y, x]
+                out[y, x] = at > furthest + tolerance_px
+                furthest = min(furthest, at)
