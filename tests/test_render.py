@@ -1,18 +1,20 @@
 from __future__ import annotations
 
 import builtins
+import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from depthforge.errors import InputError, MissingDependencyError
+from depthforge.errors import FrameError, InputError, MissingDependencyError
 from depthforge.frame import Camera
 from depthforge.geometry import look_at, pixel_rays, rotation_from_quaternion
 from depthforge.raycast import Scene, box, cast, cone, cushion, cylinder, ellipsoid
-from depthforge.render import Mesh, MeshScene, tessellate
+from depthforge.render import Mesh, MeshScene, TsdfVolume, encode_ply, load_mesh, tessellate
 
 CAMERA = Camera(200.0, 190.0, 79.5, 60.0, 160, 120)
 
@@ -135,3 +137,109 @@ def test_a_missing_dependency_says_what_to_install(
 def test_importing_the_module_loads_no_open3d() -> None:
     code = "import sys, depthforge.render, depthforge.sources.procedural; sys.exit('open3d' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+TILTED = np.array([0.6, -0.2, -1.0]) / np.linalg.norm([0.6, -0.2, -1.0])
+
+
+def tilted_plane_m(camera: Camera, offset_m: float = 1.0) -> np.ndarray:
+    """Return z (H, W) of a plane that leans by 32 degrees, in camera axes."""
+    x, y = pixel_rays(camera)
+    return (offset_m * TILTED[2] / (TILTED[0] * x + TILTED[1] * y[:, None] + TILTED[2])).astype(np.float32)
+
+
+def test_a_fused_plane_lies_where_it_was_seen(open3d: Any) -> None:
+    """Were pixels taken from their corners instead of their centres, the plane would lie 1.9 mm too near."""
+    camera = Camera(100.0, 100.0, 31.5, 23.5, 64, 48)
+    depth_m = tilted_plane_m(camera)
+    volume = TsdfVolume(0.01)
+    for _ in range(3):
+        volume.integrate(depth_m, camera, np.eye(4))
+    hits = MeshScene([volume.mesh(min_weight=3)]).cast(np.eye(4), camera, fronts_only=True)
+    assert hits.valid[4:-4, 4:-4].mean() > 0.98
+    error_mm = 1000 * (hits.depth_m - depth_m)[hits.valid]
+    assert abs(np.median(error_mm)) < 0.2
+    assert np.quantile(np.abs(error_mm), 0.9) < 4
+    assert np.median(hits.normals[hits.valid] @ TILTED) > 0.98
+
+
+def test_a_moved_camera_fuses_the_same_surface(open3d: Any) -> None:
+    camera = Camera(100.0, 100.0, 31.5, 23.5, 64, 48)
+    wall = tessellate(box((6, 4, 0.2), (0, 0, 2.1)), 8)
+    truth = MeshScene([wall])
+    volume = TsdfVolume(0.02)
+    poses = [look_at((x, 0.0, 0.0), (0.0, 0.0, 2.0), up=(0, -1, 0)) for x in (-0.4, 0.0, 0.4)]
+    for pose in poses:
+        volume.integrate(truth.cast(pose, camera).depth_m, camera, pose)
+    vertices = volume.mesh(min_weight=3).vertices
+    assert np.abs(vertices[:, 2] - 2.0).max() < 2e-3
+
+
+def test_the_mesh_needs_its_weight_and_the_range(open3d: Any) -> None:
+    camera = Camera(100.0, 100.0, 15.5, 11.5, 32, 24)
+    depth_m = tilted_plane_m(camera)
+    volume = TsdfVolume(0.02, max_depth_m=1.0)
+    volume.integrate(np.zeros_like(depth_m), camera, np.eye(4))
+    assert (volume.num_blocks, len(volume.mesh().triangles)) == (0, 0)
+    for _ in range(2):
+        volume.integrate(depth_m, camera, np.eye(4))
+    assert len(volume.mesh(min_weight=3).triangles) == 0
+    mesh = volume.mesh(min_weight=2)
+    assert len(mesh.triangles) > 0
+    assert mesh.vertices[:, 2].max() < 1.05, "what is farther than max_depth_m is not fused"
+    with pytest.raises(FrameError, match="pose"):
+        volume.integrate(depth_m, camera, np.full((4, 4), -np.inf))
+
+
+def test_memory_is_bounded(open3d: Any) -> None:
+    camera = Camera(100.0, 100.0, 31.5, 23.5, 64, 48)
+    volume = TsdfVolume(0.01, max_blocks=20)
+    with pytest.raises(InputError, match="memory") as caught:
+        volume.integrate(tilted_plane_m(camera), camera, np.eye(4))
+    assert "20 blocks of 8 voxels of 0.01 m" in str(caught.value)
+    with pytest.raises(InputError, match="above 0"):
+        TsdfVolume(0.0)
+
+
+def test_fused_bytes_do_not_depend_on_threads(open3d: Any) -> None:
+    code = (
+        "import hashlib, numpy as np\n"
+        "from depthforge.frame import Camera\n"
+        "from depthforge.render import TsdfVolume, encode_ply\n"
+        "camera, rng = Camera(100.0, 100.0, 63.5, 47.5, 128, 96), np.random.default_rng(0)\n"
+        "volume = TsdfVolume(0.02)\n"
+        "for _ in range(3): volume.integrate((1 + 0.05 * rng.random((96, 128))).astype('f4'), camera, np.eye(4))\n"
+        "print(hashlib.sha256(encode_ply(volume.mesh(2))).hexdigest())\n"
+    )
+    found = [
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "OMP_NUM_THREADS": threads},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for threads in ("1", "4")
+    ]
+    assert found[0] == found[1]
+    assert len(found[0].strip()) == 64
+
+
+def test_a_ply_keeps_every_bit(open3d: Any, tmp_path: Path) -> None:
+    mesh = tessellate(cushion((2, 2, 1), (0.1, 0.2, 4)), 16)
+    (tmp_path / "mesh.ply").write_bytes(encode_ply(mesh))
+    again = load_mesh(tmp_path / "mesh.ply")
+    assert again.vertices.tobytes() == mesh.vertices.tobytes()
+    assert again.triangles.tobytes() == mesh.triangles.tobytes()
+
+
+def test_backs_are_seen_unless_only_fronts_count(open3d: Any) -> None:
+    scene = MeshScene([tessellate(box((4, 4, 4)), 8)])
+    inside = np.eye(4)
+    assert scene.cast(inside, CAMERA).valid.all()
+    seen = scene.cast(inside, CAMERA, fronts_only=True)
+    assert not seen.valid.any()
+    assert not seen.depth_m.any()
+    assert (seen.shape == -1).all()
+    inside[2, 3] = -5
+    assert scene.cast(inside, CAMERA, fronts_only=True).depth_m[60, 80] == pytest.approx(3.0)

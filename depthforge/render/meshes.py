@@ -23,7 +23,7 @@ from depthforge.frame import Camera
 from depthforge.geometry import Float32, Float64, pixel_rays
 from depthforge.raycast import Hits, Shape
 
-__all__ = ["Mesh", "MeshScene", "load_mesh", "tessellate"]
+__all__ = ["Mesh", "MeshScene", "encode_ply", "import_open3d", "load_mesh", "tessellate"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,13 +42,26 @@ def load_mesh(path: Path, *, metres_per_unit: float = 1.0) -> Mesh:
     """
     if not path.is_file():
         raise MissingDataError("no such mesh", where=path, remedy="fetch the models of the data set as well")
-    o3d = _import_open3d()
+    o3d = import_open3d()
     with o3d.utility.VerbosityContextManager(o3d.utility.VerbosityLevel.Error):
         read = o3d.io.read_triangle_mesh(str(path))
     vertices, triangles = np.asarray(read.vertices), np.asarray(read.triangles)
     if not len(triangles) or not np.isfinite(vertices).all():
         raise DecodeError("the mesh cannot be read or has no triangle", where=path, remedy="fetch the file again")
     return Mesh((vertices * metres_per_unit).astype(np.float32), triangles.astype(np.uint32))
+
+
+def encode_ply(mesh: Mesh) -> bytes:
+    """Return a mesh as a binary little-endian PLY file, every bit of its vertices kept."""
+    header = (
+        "ply\nformat binary_little_endian 1.0\n"
+        f"element vertex {len(mesh.vertices)}\nproperty float x\nproperty float y\nproperty float z\n"
+        f"element face {len(mesh.triangles)}\nproperty list uchar int vertex_indices\nend_header\n"
+    )
+    faces = np.empty(len(mesh.triangles), dtype=[("count", "u1"), ("vertices", "<i4", 3)])
+    faces["count"] = 3
+    faces["vertices"] = mesh.triangles
+    return header.encode() + mesh.vertices.astype("<f4").tobytes() + faces.tobytes()
 
 
 class MeshScene:
@@ -62,7 +75,7 @@ class MeshScene:
         poses = np.broadcast_to(np.eye(4), (len(meshes), 4, 4)) if T_world_mesh is None else np.asarray(T_world_mesh)
         if poses.shape != (len(meshes), 4, 4):
             raise InputError("a pose is needed for each mesh", expected=(len(meshes), 4, 4), found=poses.shape)
-        self._o3d = _import_open3d()
+        self._o3d = import_open3d()
         self._scene = self._o3d.t.geometry.RaycastingScene(nthreads=1)
         for mesh, pose in zip(meshes, poses, strict=True):
             vertices = (mesh.vertices @ pose[:3, :3].T + pose[:3, 3]).astype(np.float32)
@@ -70,11 +83,14 @@ class MeshScene:
                 self._o3d.core.Tensor(np.ascontiguousarray(vertices)),
                 self._o3d.core.Tensor(np.ascontiguousarray(mesh.triangles, dtype=np.uint32)),
             )
+        # The first cast builds the tree, which two threads must not do at once.
+        self._scene.cast_rays(self._o3d.core.Tensor(np.zeros((1, 6), np.float32)), nthreads=1)
 
-    def cast(self, T_world_cam: Float64, camera: Camera, *, num_threads: int = 1) -> Hits:
+    def cast(self, T_world_cam: Float64, camera: Camera, *, num_threads: int = 1, fronts_only: bool = False) -> Hits:
         """Return what ``camera`` sees at ``T_world_cam`` (4, 4, camera-to-world, OpenCV axes).
 
-        Normals are the triangles' own, turned towards the camera. A mesh's back is seen like its front.
+        Normals are the triangles' own, turned towards the camera. A mesh's back is seen like its front; with
+        ``fronts_only`` (triangles anti-clockwise from outside) a ray that meets a back meets nothing.
         """
         x, y = pixel_rays(camera)
         rotation = np.asarray(T_world_cam, dtype=np.float64)[:3, :3]
@@ -88,8 +104,11 @@ class MeshScene:
         valid = np.isfinite(depth_m)
         normals = answer["primitive_normals"].numpy()
         away = np.einsum("ijk,ijk->ij", normals, rays[..., 3:]) > 0
+        if fronts_only:
+            valid &= ~away
         normals = np.where(away[..., None], -normals, normals) @ rotation.astype(np.float32)
         mesh = answer["geometry_ids"].numpy().astype(np.int32)  # Open3D's "none" is 2^32 - 1, which becomes -1
+        mesh[~valid] = -1
         normals[~valid] = 0
         return Hits(np.where(valid, depth_m, np.float32(0)), valid, normals, mesh)
 
@@ -127,7 +146,8 @@ def tessellate(shape: Shape, segments: int = 64) -> Mesh:
     return Mesh(placed.astype(np.float32), np.concatenate(triangles).astype(np.uint32))
 
 
-def _import_open3d() -> Any:
+def import_open3d() -> Any:
+    """Return the module; raise MissingDependencyError, saying what to install, when it cannot be imported."""
     try:
         import open3d
     except ModuleNotFoundError as error:
