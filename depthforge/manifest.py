@@ -136,7 +136,9 @@ class PluginBlock(BaseModel):
     def portable(self) -> dict[str, Any]:
         """Return the block without what only holds on this machine: the ``local_fields`` of its configuration."""
         local: frozenset[str] = getattr(self.config, "local_fields", frozenset())
-        return {name: value for name, value in self.flat().items() if name not in local}
+        fields = {name: value for name, value in self.flat().items() if name not in local}
+        nested = {name: getattr(self.config, name) for name in type(self.config).model_fields if name not in local}
+        return fields | {name: block.portable() for name, block in nested.items() if isinstance(block, PluginBlock)}
 
     @model_serializer
     def flat(self) -> dict[str, Any]:
