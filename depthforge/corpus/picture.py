@@ -19,7 +19,7 @@ from depthforge.durable import write_atomically
 from depthforge.errors import CorpusError
 from depthforge.frame import INSTANCE, NORMALS, RGB, SEMANTIC_NYU40
 
-__all__ = ["picture", "sheet"]
+__all__ = ["blue_to_red", "coloured_depth", "picture", "sheet", "titled"]
 
 Picture = npt.NDArray[np.uint8]
 
@@ -58,13 +58,13 @@ def sheet(
     columns = ["clean", "noisy", "noisy - clean", *labels]
     size = (_CELL_WIDTH, round(_CELL_WIDTH * frames[0].clean_depth_m.shape[0] / frames[0].clean_depth_m.shape[1]))
     titles = [*columns, "real"] if beside else columns
-    rows = [np.hstack([_titled(np.zeros((0, _CELL_WIDTH, 3), np.uint8), name) for name in titles])]
+    rows = [np.hstack([titled(np.zeros((0, _CELL_WIDTH, 3), np.uint8), name) for name in titles])]
     for index, frame in enumerate(frames):
         cells = [_cell(name, frame, far_m, spread_mm) for name in columns]
         if beside:
             cells.append(_cell("noisy", beside[index % len(beside)], far_m, spread_mm))
         resized = [cv2.resize(cell, size, interpolation=cv2.INTER_NEAREST) for cell in cells]
-        rows.append(_titled(np.hstack(resized), frame.key))
+        rows.append(titled(np.hstack(resized), frame.key))
     rows.append(_legend(far_m, spread_mm, rows[0].shape[1]))
     _, png = cv2.imencode(".png", np.vstack(rows))
     write_atomically(path, png.tobytes())
@@ -72,13 +72,13 @@ def sheet(
 
 def _cell(name: str, frame: CorpusFrame, far_m: float, spread_mm: float) -> Picture:
     if name == "clean":
-        return _coloured_depth(frame.clean_depth_m, far_m)
+        return coloured_depth(frame.clean_depth_m, far_m)
     if name == "noisy":
-        return _coloured_depth(frame.noisy_depth_m, far_m)
+        return coloured_depth(frame.noisy_depth_m, far_m)
     if name == "noisy - clean":
         both = frame.clean_valid & frame.noisy_valid
         difference_mm = (frame.noisy_depth_m - frame.clean_depth_m) * 1000
-        return np.where(both[..., None], _blue_to_red(difference_mm / spread_mm), np.uint8(0))
+        return np.where(both[..., None], blue_to_red(difference_mm / spread_mm), np.uint8(0))
     label = frame.labels.get(name)
     if label is None:
         return np.zeros((*frame.clean_depth_m.shape, 3), np.uint8)
@@ -90,12 +90,13 @@ def _cell(name: str, frame: CorpusFrame, far_m: float, spread_mm: float) -> Pict
     return _coloured_ids(label)
 
 
-def _coloured_depth(depth_m: npt.NDArray[np.float32], far_m: float) -> Picture:
+def coloured_depth(depth_m: npt.NDArray[np.float32], far_m: float) -> Picture:
+    """Colour depth (H, W) metres from blue at 0 to red at ``far_m``: (H, W, 3) BGR; black where it is 0."""
     steps = np.clip(depth_m * (255 / far_m), 0, 255).astype(np.uint8)
     return np.where((depth_m > 0)[..., None], cv2.applyColorMap(steps, cv2.COLORMAP_TURBO), np.uint8(0))
 
 
-def _blue_to_red(signed: npt.NDArray[np.floating[Any]]) -> Picture:
+def blue_to_red(signed: npt.NDArray[np.floating[Any]]) -> Picture:
     """Colour -1 blue, 0 white, +1 red (BGR)."""
     red = np.clip(1 + signed, 0, 1)
     blue = np.clip(1 - signed, 0, 1)
@@ -110,7 +111,8 @@ def _coloured_ids(ids: npt.NDArray[Any]) -> Picture:
     return np.where((ids != 0)[..., None], colours, np.uint8(0))
 
 
-def _titled(cell: Picture, text: str) -> Picture:
+def titled(cell: Picture, text: str) -> Picture:
+    """Return a picture with a line of text above it."""
     bar = np.full((_TITLE_HEIGHT, cell.shape[1], 3), 40, np.uint8)
     _write(bar, text, 6, _TITLE_HEIGHT - 7)
     return np.vstack([bar, cell])
@@ -122,10 +124,10 @@ def _legend(far_m: float, spread_mm: float, width: int) -> Picture:
     scales = [
         (
             "depth",
-            _coloured_depth(np.maximum(ramp * np.float32(far_m), np.float32(1e-6)), far_m),
+            coloured_depth(np.maximum(ramp * np.float32(far_m), np.float32(1e-6)), far_m),
             ("0 m", f"{far_m:g} m"),
         ),
-        ("noisy - clean", _blue_to_red(ramp * 2 - 1), (f"-{spread_mm:g} mm", f"+{spread_mm:g} mm")),
+        ("noisy - clean", blue_to_red(ramp * 2 - 1), (f"-{spread_mm:g} mm", f"+{spread_mm:g} mm")),
     ]
     x = 6
     for title, colours, (low, high) in scales:

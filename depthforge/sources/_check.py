@@ -22,8 +22,6 @@ from depthforge.sources.base import Source
 
 __all__ = ["CheckReport", "Issue", "Range", "check_source"]
 
-# No camera of this project sees a scene whose typical depth is outside of this.
-_PLAUSIBLE_MEDIAN_M = (0.05, 100.0)
 _EXAMPLES_KEPT = 3
 
 
@@ -221,13 +219,14 @@ class _Tally:
         if self._medians_m:
             median_m = float(np.median(self._medians_m))
             depth_m = Range(self._least_m, median_m, self._greatest_m)
-            if not _PLAUSIBLE_MEDIAN_M[0] <= median_m <= _PLAUSIBLE_MEDIAN_M[1]:
-                low, high = _PLAUSIBLE_MEDIAN_M
+            low, high = self._source.typical_depth_m
+            if not low <= median_m <= high:
                 self._issues.add(
                     "error",
-                    f"the unit of depth looks wrong: half of all frames are at {median_m:.4g} m or more",
+                    f"the unit of depth looks wrong: the median depth is {median_m:.4g} m",
                     self._source.name,
-                    f"typical depths lie between {low:g} and {high:g} m; check the scale of depth in the source block",
+                    f"typical depths of {self._source.name} lie between {low:g} and {high:g} m; check how the files were "
+                    "exported, and the scale of depth in the source block",
                 )
         if self._num_empty and self._num_empty == self._num_read:
             self._issues.add("error", "no frame that was read has any depth", self._source.name)

@@ -24,6 +24,7 @@ class Resized(Source):
 
     def __init__(self, source: Source, size: ImageSize) -> None:
         self.licence = source.licence
+        self.typical_depth_m = source.typical_depth_m  # type: ignore[misc]
         self._source, self._resize = source, size
 
     def __reduce__(self) -> tuple[object, ...]:

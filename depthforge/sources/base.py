@@ -58,6 +58,8 @@ class Source(ABC):
     name: ClassVar[str]
     Config: ClassVar[type[SourceConfig]]
     adapter_version: ClassVar[int] = 1
+    typical_depth_m: ClassVar[tuple[float, float]] = (0.05, 100.0)
+    """Between which the median depth of a data set must lie; outside, `check` says that its unit is wrong."""
     licence: Licence
 
     @abstractmethod

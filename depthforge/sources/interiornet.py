@@ -96,6 +96,7 @@ class InteriorNet(Source):
     """
 
     Config = InteriorNetConfig
+    typical_depth_m = (0.3, 20.0)
     licence: Licence = Licence(
         "InteriorNet terms of use: research only, non-commercial", True, "https://interiornet.org"
     )
