@@ -36,6 +36,7 @@ from depthforge.durable import locked, storage_errors, sync_directory, temporary
 from depthforge.errors import CorpusError, DepthforgeError, FrameError, IntegrityError, MissingLabelError
 from depthforge.frame import INTRINSICS, POSE, RGB, BoolImage, DepthImage, Frame, FrameRef, LabelSpec
 from depthforge.plan import WorkItem
+from depthforge.vocabularies import VOCABULARIES, class_names
 
 __all__ = ["ShardReceipt", "ShardWriter", "label_of"]
 
@@ -336,6 +337,8 @@ def _attributes(spec: LabelSpec) -> dict[str, Any]:
         attributes["scale_factor"] = spec.scale
     if spec.vocabulary is not None:
         attributes["vocabulary"] = spec.vocabulary
+        if spec.vocabulary in VOCABULARIES:
+            attributes["class_names"] = list(class_names(spec.vocabulary))
     if spec.name in (DEPTH_CLEAN, DEPTH_NOISY):
         attributes["quantity"] = QUANTITY
         # xarray reads the _FillValue of a float from base64 of its eight bytes; this one is NaN.
