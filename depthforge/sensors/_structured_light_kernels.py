@@ -10,7 +10,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-__all__ = ["disturb", "fill_from_dots", "jitter", "match_dots", "quantise", "resample", "shadows"]
+__all__ = ["disturb", "fill_from_dots", "interpolate", "jitter", "match_dots", "quantise", "resample", "shadows"]
 
 _SUBPIXELS = np.float32(32)  # of the resampling, as OpenCV's remap has
 _SUBPIXEL_BITS = np.int32(5)
@@ -150,6 +150,28 @@ def fill_from_dots(dots, turn, offset, margin, out):  # type: ignore[no-untyped-
                 if steps > 0:
                     break
             out[y, x] = steps
+
+
+@_compiled
+def interpolate(dots, steps, turn, offset, frays, tolerance, margin, out):  # type: ignore[no-untyped-def]
+    height, width = out.shape
+    flat, flat_own = dots.reshape(dots.size), steps.reshape(steps.size)
+    for y in range(height):
+        for x in range(width):
+            here = (y + margin) * dots.shape[1] + x + margin
+            own = flat_own[here]
+            found = np.int32(0)
+            for k in range(turn.shape[0]):
+                index = turn[k, y + margin, x + margin]
+                dot = flat[here + offset[index]]
+                if dot > 0:
+                    if own > 0 and abs(dot - own) <= tolerance:
+                        found = own
+                        break
+                    if frays[index]:
+                        found = dot
+                        break
+            out[y, x] = found
 
 
 @_compiled

@@ -13,7 +13,7 @@ parallel, any number of threads may call at once, and no thread count can change
 
 Beyond the published model, and off by default, is what fitting to scans of a Kinect v1 asked for (``depthforge fit``):
 noise that is correlated over the matching window and added to the disparity before it is rounded (``disparity_*``),
-the projector's shadow by re-projection, on one side of near objects (``projector_side``), surfaces that send no light
+pixels that keep their own disparity in place of the nearest dot's (``interpolate_px``), the projector's shadow by re-projection, on one side of near objects (``projector_side``), surfaces that send no light
 back, as patches of a Gaussian random field (``patch_*``), the range that the driver reports and the columns that its
 window cannot reach. With all of them on a frame takes 11 ms more.
 
@@ -47,6 +47,7 @@ __all__ = [
     "dot_grid",
     "fill_from_dots",
     "illuminated",
+    "interpolate",
     "jitter",
     "match_dots",
     "measure",
@@ -105,6 +106,15 @@ class StructuredLight(Sensor):
     )
     disparity_correlation_px: float = Field(
         default=0.0, ge=0, le=8, description="standard deviation of the Gaussian that smooths that noise, pixels"
+    )
+    interpolate_px: float = Field(
+        default=0.0,
+        ge=0,
+        le=16,
+        description="a pixel takes its own disparity, not that of the nearest dot that differs by at most this, pixels",
+    )
+    fray_radius_px: float = Field(
+        default=3.0, ge=0, le=7, description="how far a dot of another surface fills when interpolate_px > 0, pixels"
     )
     projector_side: Literal["none", "left", "right"] = Field(
         default="none", description="where the projector is, seen from the camera: its shadows fall on the other side"
@@ -167,9 +177,7 @@ def simulate(
     return noisy_m, noisy_m > 0
 
 
-def illuminated(
-    depth_m: DepthImage, seen: BoolImage, words: tuple[int, int], sensor: StructuredLight
-) -> BoolImage:
+def illuminated(depth_m: DepthImage, seen: BoolImage, words: tuple[int, int], sensor: StructuredLight) -> BoolImage:
     """Return what of ``seen`` (H, W) the projector reaches and does send light back, (H, W) bool.
 
     A projector to the right leaves a shadow left of a near object, focal length x baseline x (1/near - 1/far) wide;
@@ -201,15 +209,16 @@ def measure(
     ``noise`` (H, W), N(0, 1), is that of ``disparity_sigma_px``: it moves the dots but has no say in whether they match.
     """
     shifted = resample(depth_m, draws[:2], sensor)
-    dots = match_dots(quantise(shifted, sensor), grid, sensor)
+    steps = quantise(shifted, sensor)
+    dots = match_dots(steps, grid, sensor)
     if noise is not None:
-        dots = np.where(dots > 0, quantise(disturb(shifted, noise, sensor), sensor), np.int32(0))
-    return jitter(fill_from_dots(dots, grid, sensor), draws[2], sensor)
+        steps = quantise(disturb(shifted, noise, sensor), sensor)
+        dots = np.where(dots > 0, steps, np.int32(0))
+    filled = interpolate(dots, steps, grid, sensor) if sensor.interpolate_px > 0 else fill_from_dots(dots, grid, sensor)
+    return jitter(filled, draws[2], sensor)
 
 
-def disturb(
-    depth_m: npt.NDArray[Real], noise: npt.NDArray[np.float32], sensor: StructuredLight
-) -> npt.NDArray[Real]:
+def disturb(depth_m: npt.NDArray[Real], noise: npt.NDArray[np.float32], sensor: StructuredLight) -> npt.NDArray[Real]:
     """Return depth (H, W) whose disparity is off by ``noise`` (H, W) x disparity_sigma_px x (z / 1 m)^power.
 
     Holes stay 0; so becomes what noise takes to no disparity.
@@ -221,18 +230,30 @@ def disturb(
     return out
 
 
-@lru_cache(maxsize=4)
 def dot_grid(height: int, width: int, sensor: StructuredLight) -> DotGrid:
     """Return the tables of our own dot pattern for images of this size (cached)."""
     margin = 2 * sensor.margin_px
-    size = (height + margin, width + margin)
+    return _dot_grid(
+        (height + margin, width + margin),
+        sensor.window_px,
+        sensor.fill_radius_px,
+        sensor.mass_fraction,
+        sensor.published,
+    )
+
+
+@lru_cache(maxsize=4)
+def _dot_grid(
+    size: tuple[int, int], window_px: int, fill_radius_px: float, mass_fraction: float, published: bool
+) -> DotGrid:
+    # By what the tables depend on alone: fitting moves the other parameters hundreds of times.
     return DotGrid.from_pattern(
         tiled_dots(*size).view(np.uint8),
         size,
-        window=sensor.window_px,
-        radius=sensor.fill_radius_px,
-        mass_fraction=sensor.mass_fraction,
-        skip_last=sensor.published,
+        window=window_px,
+        radius=fill_radius_px,
+        mass_fraction=mass_fraction,
+        skip_last=published,
     )
 
 
@@ -310,6 +331,26 @@ def fill_from_dots(dots: Steps, grid: DotGrid, sensor: StructuredLight) -> Steps
     out = np.empty((height - 2 * margin, width - 2 * margin), np.int32)
     offset = grid.reach[:, 0] * width + grid.reach[:, 1]
     kernels.fill_from_dots(dots, grid.turn, offset, margin, out)
+    return out
+
+
+def interpolate(dots: Steps, steps: Steps, grid: DotGrid, sensor: StructuredLight) -> Steps:
+    """Return (H, W) int32 steps without the margin: a pixel's own where a dot of its surface is near, else 0.
+
+    Of the measured ``dots`` within ``fill_radius_px``, nearest first, one that is at most ``interpolate_px`` off the
+    pixel's own ``steps`` lets the pixel keep them; one of another surface gives its own steps to the pixel when it is
+    within ``fray_radius_px``. The published model gives a pixel its nearest dot's steps, which cuts a slanted wall into
+    cells of 3 px: 1.7 times the noise of a Kinect v1 at 55 degrees.
+    """
+    for name, array in (("dots", dots), ("steps", steps)):
+        _require_shape(name, array, grid.mass.shape)
+    margin = sensor.margin_px
+    height, width = dots.shape
+    out = np.empty((height - 2 * margin, width - 2 * margin), np.int32)
+    offset = grid.reach[:, 0] * width + grid.reach[:, 1]
+    frays = (grid.reach.astype(np.float64) ** 2).sum(axis=1) <= sensor.fray_radius_px**2
+    tolerance = np.int32(round(sensor.interpolate_px * sensor.steps_per_px))
+    kernels.interpolate(dots, steps, grid.turn, offset, frays, tolerance, margin, out)
     return out
 
 

@@ -1,0 +1,184 @@
+"""A clean guess of a noisy scan: what its noise and its holes are told apart from, without any ground truth.
+
+Three passes. Holes take depth along their row: between two depths of one surface by a straight line in 1/z, beside a
+jump the farther one (a shadow lies on what is behind). A 5x5 median decides which surface a pixel is on. Then each
+pixel becomes the value, at its centre, of a plane in 1/z through those of its 21x21 window that lie near that surface,
+twice, the second time within three times the spread that the first has left. A plane in space is one in 1/z
+(``realism.windows``), so a slanted wall is not bent, and nothing is mixed across an edge of more than 5 %.
+
+It is a guess: what it leaves of the noise (2 % of the variance of white noise, 10 to 15 % of noise correlated over
+3 px) is in the scene that candidates are simulated on. The fit measures that on its own simulation and takes it off
+(``search.fit``). Edges are as ragged as the scan's, less what a 5x5 median straightens.
+
+640x480 on one core: 0.2 s. A bilateral filter keeps more of the noise and bends slanted walls; the fusion of a posed
+sequence is better, and needs poses.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numba
+import numpy as np
+import numpy.typing as npt
+
+from depthforge.frame import BoolImage, DepthImage
+from depthforge.realism.windows import MAX_JUMP
+
+__all__ = ["clean_guess", "fill_holes"]
+
+_REACH_PX = 10
+_STRIDE_PX = 2
+_FEWEST = 12
+_MEDIAN_PX = 5
+_SIGMAS = 3.0
+# What rounding to float32, or a flat wall without noise, leaves of a plane.
+_LEAST_SPREAD = 1e-5
+
+_compiled = numba.njit(nogil=True, cache=True, error_model="numpy")
+
+
+def clean_guess(depth_m: DepthImage, valid: BoolImage) -> DepthImage:
+    """Return a depth (H, W) float32 metres without holes and almost without noise; all 0 when nothing is ``valid``."""
+    if not valid.any():
+        return np.zeros_like(depth_m)
+    filled = fill_holes(depth_m, valid)
+    surface = np.float32(1) / cv2.medianBlur(filled, _MEDIAN_PX)
+    inverse = np.float32(1) / filled
+    jump = max(MAX_JUMP, 4.0 * _relative_noise(inverse))
+    first, spread = np.empty((*filled.shape, 3), np.float32), np.empty_like(filled)
+    _first_planes(inverse, surface, np.float32(jump), first, spread)
+    guess = np.empty_like(filled)
+    _second_planes(inverse, first, spread, guess)
+    return np.float32(1) / guess
+
+
+def fill_holes(depth_m: DepthImage, valid: BoolImage) -> DepthImage:
+    """Return depth (H, W) with every hole filled; ``valid`` holds at least one pixel. Rows without any: from above."""
+    out = np.empty_like(depth_m)
+    known = np.empty(depth_m.shape[0], np.bool_)
+    _fill_rows(np.ascontiguousarray(depth_m), valid, np.float32(MAX_JUMP), out, known)
+    rows = np.flatnonzero(known)
+    nearest = rows[np.abs(np.arange(len(known))[:, None] - rows).argmin(axis=1)]
+    filled: DepthImage = out[nearest]
+    return filled
+
+
+def _relative_noise(inverse: npt.NDArray[np.float32]) -> float:
+    """Return a robust spread of white noise as a share of depth, from differences of neighbours."""
+    difference = np.abs(np.diff(inverse, axis=1)) / inverse[:, 1:]
+    return float(np.median(difference)) / 0.6745 / np.sqrt(2.0)
+
+
+@_compiled
+def _fill_rows(depth, valid, max_jump, out, known):  # type: ignore[no-untyped-def]
+    height, width = depth.shape
+    for y in range(height):
+        last = -1
+        for x in range(width + 1):
+            if x < width and not valid[y, x]:
+                continue
+            # The hole from last + 1 to x - 1.
+            for hole in range(last + 1, x):
+                if last < 0 and x == width:
+                    out[y, hole] = 0
+                elif last < 0:
+                    out[y, hole] = depth[y, x]
+                elif x == width:
+                    out[y, hole] = depth[y, last]
+                else:
+                    left, right = depth[y, last], depth[y, x]
+                    if abs(left - right) > max_jump * min(left, right):
+                        out[y, hole] = max(left, right)
+                    else:
+                        share = np.float32(hole - last) / np.float32(x - last)
+                        out[y, hole] = 1 / ((1 - share) / left + share / right)
+            if x < width:
+                out[y, x] = depth[y, x]
+                last = x
+        known[y] = last >= 0
+
+
+@_compiled
+def _solve(n, sx, sy, sxx, sxy, syy, sd, sxd, syd):  # type: ignore[no-untyped-def]
+    """Return value at the origin, slope right and slope down of the plane with these moments; False if degenerate."""
+    mx, my, md = sx / n, sy / n, sd / n
+    cxx, cxy, cyy = sxx / n - mx * mx, sxy / n - mx * my, syy / n - my * my
+    cxd, cyd = sxd / n - mx * md, syd / n - my * md
+    determinant = cxx * cyy - cxy * cxy
+    if determinant < 1.0:
+        return False, md, 0.0, 0.0
+    right = (cyy * cxd - cxy * cyd) / determinant
+    down = (cxx * cyd - cxy * cxd) / determinant
+    return True, md - right * mx - down * my, right, down
+
+
+@_compiled
+def _first_planes(inverse, surface, jump, planes, spread):  # type: ignore[no-untyped-def]
+    height, width = inverse.shape
+    for y in range(height):
+        for x in range(width):
+            centre = surface[y, x]
+            gate = jump * centre
+            n = 0
+            sx, sy, sxx, sxy, syy, sd, sxd, syd, sdd = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+            for dy in range(-_REACH_PX, _REACH_PX + 1, _STRIDE_PX):
+                if y + dy < 0 or y + dy >= height:
+                    continue
+                for dx in range(-_REACH_PX, _REACH_PX + 1, _STRIDE_PX):
+                    if x + dx < 0 or x + dx >= width:
+                        continue
+                    d = inverse[y + dy, x + dx] - centre
+                    if abs(d) < gate:
+                        n += 1
+                        sx += dx
+                        sy += dy
+                        sxx += dx * dx
+                        sxy += dx * dy
+                        syy += dy * dy
+                        sd += d
+                        sxd += dx * d
+                        syd += dy * d
+                        sdd += d * d
+            value, right, down, variance = 0.0, 0.0, 0.0, 0.0
+            if n >= _FEWEST:
+                sound, value, right, down = _solve(n, sx, sy, sxx, sxy, syy, sd, sxd, syd)
+                explained = value * sd + right * sxd + down * syd
+                variance = max((sdd - explained) / n, 0.0)
+            planes[y, x, 0] = centre + value
+            planes[y, x, 1] = right
+            planes[y, x, 2] = down
+            spread[y, x] = np.sqrt(variance) if n >= _FEWEST else -1.0
+
+
+@_compiled
+def _second_planes(inverse, planes, spread, out):  # type: ignore[no-untyped-def]
+    height, width = inverse.shape
+    for y in range(height):
+        for x in range(width):
+            centre, right0, down0 = planes[y, x, 0], planes[y, x, 1], planes[y, x, 2]
+            out[y, x] = centre
+            if spread[y, x] < 0:
+                continue
+            gate = max(_SIGMAS * spread[y, x], _LEAST_SPREAD * centre)
+            n = 0
+            sx, sy, sxx, sxy, syy, sd, sxd, syd = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+            for dy in range(-_REACH_PX, _REACH_PX + 1, _STRIDE_PX):
+                if y + dy < 0 or y + dy >= height:
+                    continue
+                for dx in range(-_REACH_PX, _REACH_PX + 1, _STRIDE_PX):
+                    if x + dx < 0 or x + dx >= width:
+                        continue
+                    d = inverse[y + dy, x + dx] - centre - right0 * dx - down0 * dy
+                    if abs(d) < gate:
+                        n += 1
+                        sx += dx
+                        sy += dy
+                        sxx += dx * dx
+                        sxy += dx * dy
+                        syy += dy * dy
+                        sd += d
+                        sxd += dx * d
+                        syd += dy * d
+            if n >= _FEWEST:
+                sound, value, right, down = _solve(n, sx, sy, sxx, sxy, syy, sd, sxd, syd)
+                out[y, x] = centre + value
