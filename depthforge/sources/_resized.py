@@ -48,6 +48,9 @@ class Resized(Source):
     def labels(self) -> Mapping[str, LabelSpec]:
         return self._source.labels
 
+    def world_of(self, ref: FrameRef) -> str:
+        return self._source.world_of(ref)
+
     def prepare(self) -> None:
         self._source.prepare()
 

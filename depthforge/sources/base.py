@@ -91,6 +91,12 @@ class Source(ABC):
         that exists and cannot be decoded raises DecodeError naming it; wrong sizes raise FrameError.
         """
 
+    def world_of(self, ref: FrameRef) -> str:
+        """Return the name of the world that a frame's pose is in, as ``dataset/scene[/recording]``: its scene, unless
+        a scene holds recordings with worlds of their own. Frames of one world follow each other and can be fused.
+        """
+        return ref.scene
+
     def prepare(self) -> None:  # noqa: B027 (most need nothing)
         """Make once, on disk, what reading needs and the data set does not ship: fused meshes, compacted grasps.
 

@@ -16,7 +16,6 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from itertools import groupby
-from operator import attrgetter
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar
@@ -130,6 +129,11 @@ class Fused(Source):
         return 1000 * self._version + self._of.adapter_version
 
     @property
+    def typical_depth_m(self) -> tuple[float, float]:  # type: ignore[override]
+        """Of the source that is fused."""
+        return self._of.typical_depth_m
+
+    @property
     def size(self) -> tuple[int, int]:
         """(height, width) of every frame, in pixels."""
         return self._of.size
@@ -142,10 +146,10 @@ class Fused(Source):
     def prepare(self) -> None:
         """Fuse every scene that is not fused yet, or whose frames have changed; see the module."""
         self._of.prepare()
-        for refs in self._by_scene(ignore_findings):
+        for refs in self._by_world(ignore_findings):
             if self._record(refs) is not None:
                 continue
-            folder = self._folder(refs[0].scene)
+            folder = self._folder(self._of.world_of(refs[0]))
             with storage_errors(folder):
                 folder.mkdir(parents=True, exist_ok=True)
             # Another run may fuse the same: who comes second finds it done.
@@ -155,12 +159,12 @@ class Fused(Source):
 
     def frames(self, report: Report = ignore_findings) -> Iterator[FrameRef]:
         """Yield the frames that agree with the truth of their scene; raises MissingDataError before ``prepare``."""
-        for refs in self._by_scene(report):
+        for refs in self._by_world(report):
             record = self._record(refs)
             if record is None:
                 raise MissingDataError(
                     "the scene has not been fused, or has other frames than when it was",
-                    where=self._folder(refs[0].scene),
+                    where=self._folder(self._of.world_of(refs[0])),
                     remedy="depthforge check MANIFEST, or synthesize, fuses it; in Python: source.prepare()",
                 )
             kept = [ref for ref in refs if self._fits(record, ref)]
@@ -172,7 +176,7 @@ class Fused(Source):
         measured = self._of.read(ref, (wanted & self._of.labels.keys()) - {NORMALS.name} | {POSE.name})
         if measured.T_world_cam is None:
             raise FrameError("the pose of the frame has gone since it was fused", where=ref.key)
-        hits = self._scene(ref.scene).cast(measured.T_world_cam, measured.camera, fronts_only=True)
+        hits = self._scene(self._of.world_of(ref)).cast(measured.T_world_cam, measured.camera, fronts_only=True)
         labels = dict(measured.labels)
         if NORMALS.name in wanted:
             labels[NORMALS.name] = encode_normals(hits.normals)
@@ -188,18 +192,22 @@ class Fused(Source):
             labels=labels,
         )
 
+    def world_of(self, ref: FrameRef) -> str:
+        """Return the world of the frame that was fused."""
+        return self._of.world_of(ref)
+
     def close(self) -> None:
         """Forget the meshes and release the source that is fused."""
         with self._lock:
             self._scenes.clear()
         self._of.close()
 
-    def _by_scene(self, report: Report) -> Iterator[list[FrameRef]]:
-        for _, refs in groupby(self._of.frames(report), attrgetter("scene")):
+    def _by_world(self, report: Report) -> Iterator[list[FrameRef]]:
+        for _, refs in groupby(self._of.frames(report), self._of.world_of):
             yield list(refs)
 
-    def _folder(self, scene: str) -> Path:
-        """Return the folder of a scene: under what everything that shapes a mesh hashes to, so nothing is mixed."""
+    def _folder(self, world: str) -> Path:
+        """Return the folder of a world: under what everything that shapes a mesh hashes to, so nothing is mixed."""
         made_from = {
             "of": self.config.of.portable(),
             "adapter_version": self.adapter_version,
@@ -208,10 +216,10 @@ class Fused(Source):
                 for name in ("voxel_m", "truncation_voxels", "max_depth_m", "min_weight", "every", "max_frames")
             },
         }
-        return self.config.prepared.expanduser() / f"fused-{fingerprint_of(made_from)[:16]}" / scene
+        return self.config.prepared.expanduser() / f"fused-{fingerprint_of(made_from)[:16]}" / world
 
     def _record(self, refs: list[FrameRef]) -> SceneRecord | None:
-        record = load_record(self._folder(refs[0].scene))
+        record = load_record(self._folder(self._of.world_of(refs[0])))
         return record if record is not None and record.digest == digest_of(refs) else None
 
     def _fits(self, record: SceneRecord, ref: FrameRef) -> bool:
@@ -240,18 +248,18 @@ class Fused(Source):
         quantiles = "/".join(f"{1000 * value:.1f}" for value in record.quantiles_m()) or "none"
         return Finding(
             "warning" if num_kept else "error",
-            refs[0].scene,
+            self._of.world_of(refs[0]),
             f"truth fused from {record.num_fused} frames, median |measured - truth| {quantiles} mm "
             f"(5/25/50/75/95 % of frames); {num_kept} of {len(refs)} frames kept"
             + (f", left out: {', '.join(left_out)}" if left_out else ""),
             None if num_kept else "are the poses camera-to-world and in metres? See max_residual_m and min_covered",
         )
 
-    def _scene(self, scene: str) -> MeshScene:
+    def _scene(self, world: str) -> MeshScene:
         with self._lock:
-            if scene not in self._scenes:
-                self._scenes[scene] = load_scene(self._folder(scene))
-            self._scenes.move_to_end(scene)
+            if world not in self._scenes:
+                self._scenes[world] = load_scene(self._folder(world))
+            self._scenes.move_to_end(world)
             while len(self._scenes) > _SCENES_KEPT:
                 self._scenes.popitem(last=False)
-            return self._scenes[scene]
+            return self._scenes[world]
