@@ -100,16 +100,16 @@ def _fill_rows(depth, valid, max_jump, out, known):  # type: ignore[no-untyped-d
 
 @_compiled
 def _solve(n, sx, sy, sxx, sxy, syy, sd, sxd, syd):  # type: ignore[no-untyped-def]
-    """Return value at the origin, slope right and slope down of the plane with these moments; False if degenerate."""
+    """Return value at the origin, slope right and slope down of the plane with these moments; flat if degenerate."""
     mx, my, md = sx / n, sy / n, sd / n
     cxx, cxy, cyy = sxx / n - mx * mx, sxy / n - mx * my, syy / n - my * my
     cxd, cyd = sxd / n - mx * md, syd / n - my * md
     determinant = cxx * cyy - cxy * cxy
     if determinant < 1.0:
-        return False, md, 0.0, 0.0
+        return md, 0.0, 0.0
     right = (cyy * cxd - cxy * cyd) / determinant
     down = (cxx * cyd - cxy * cxd) / determinant
-    return True, md - right * mx - down * my, right, down
+    return md - right * mx - down * my, right, down
 
 
 @_compiled
@@ -141,7 +141,7 @@ def _first_planes(inverse, surface, jump, planes, spread):  # type: ignore[no-un
                         sdd += d * d
             value, right, down, variance = 0.0, 0.0, 0.0, 0.0
             if n >= _FEWEST:
-                sound, value, right, down = _solve(n, sx, sy, sxx, sxy, syy, sd, sxd, syd)
+                value, right, down = _solve(n, sx, sy, sxx, sxy, syy, sd, sxd, syd)
                 explained = value * sd + right * sxd + down * syd
                 variance = max((sdd - explained) / n, 0.0)
             planes[y, x, 0] = centre + value
@@ -180,5 +180,4 @@ def _second_planes(inverse, planes, spread, out):  # type: ignore[no-untyped-def
                         sxd += dx * d
                         syd += dy * d
             if n >= _FEWEST:
-                sound, value, right, down = _solve(n, sx, sy, sxx, sxy, syy, sd, sxd, syd)
-                out[y, x] = centre + value
+                out[y, x] = centre + _solve(n, sx, sy, sxx, sxy, syy, sd, sxd, syd)[0]

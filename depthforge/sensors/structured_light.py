@@ -11,11 +11,12 @@ At 640x480 on one core a frame takes 5 ms, 8 to 9 on a busy machine: random numb
 12 to 16 (``benchmarks/bench_simulation.py``). The loops are single-threaded and release the GIL: frames are what is
 parallel, any number of threads may call at once, and no thread count can change the bytes.
 
-Beyond the published model, and off by default, is what fitting to scans of a Kinect v1 asked for (``depthforge fit``):
-noise that is correlated over the matching window and added to the disparity before it is rounded (``disparity_*``),
-pixels that keep their own disparity in place of the nearest dot's (``interpolate_px``), the projector's shadow by re-projection, on one side of near objects (``projector_side``), surfaces that send no light
-back, as patches of a Gaussian random field (``patch_*``), the range that the driver reports and the columns that its
-window cannot reach. With all of them on a frame takes 11 ms more.
+Beyond the published model, and off by default, is what scans of a Kinect v1 asked for (``depthforge fit``): noise that
+is correlated over the matching window and added to the disparity before it is rounded (``disparity_*``), pixels that
+keep their own disparity in place of the nearest dot's (``interpolate_px``), the projector's shadow by re-projection, on
+one side of near objects (``projector_side``), surfaces that send no light back, as patches of a random field
+(``patch_*``), the range that the driver reports and the columns that it leaves blank. With all of it on a frame takes
+10 ms more.
 
 Sources: Handa et al., "A benchmark for RGB-D visual odometry, 3D reconstruction and SLAM", ICRA 2014; Barron and
 Malik, "Intrinsic scene properties from a single RGB-D image", CVPR 2013 (noise); Bohg et al., "Robot arm pose
@@ -35,10 +36,11 @@ from depthforge.errors import InputError
 from depthforge.frame import BoolImage, DepthImage, Frame
 from depthforge.registry import sensors
 from depthforge.sensors import _structured_light_kernels as kernels
+from depthforge.sensors._dark_patches import above_share, patch_field
 from depthforge.sensors._dot_grid import DotGrid
 from depthforge.sensors._dot_pattern import tiled_dots
 from depthforge.sensors._draws import standard_normals
-from depthforge.sensors._random_fields import above_share, patch_field, smooth_field
+from depthforge.sensors._fields import correlated_normals
 from depthforge.sensors.base import Measured, Sensor
 
 __all__ = [
@@ -58,6 +60,9 @@ __all__ = [
 
 Real = TypeVar("Real", np.float32, np.float64)
 Steps = npt.NDArray[np.int32]
+
+# Streams of a frame's random numbers; the published model draws from 0.
+_NOISE, _PATCHES = 1, 2
 
 
 @sensors.register("structured_light")
@@ -105,7 +110,7 @@ class StructuredLight(Sensor):
         default=0.0, ge=-3, le=3, description="disparity_sigma_px grows with this power of depth"
     )
     disparity_correlation_px: float = Field(
-        default=0.0, ge=0, le=8, description="standard deviation of the Gaussian that smooths that noise, pixels"
+        default=0.0, ge=0, le=32, description="lag at which that noise's autocorrelation is 1/e, pixels; 0 is white"
     )
     interpolate_px: float = Field(
         default=0.0,
@@ -125,7 +130,9 @@ class StructuredLight(Sensor):
     patch_growth: float = Field(
         default=0.0, ge=-3, le=3, description="how that share grows: quantiles of the normal law per octave of depth"
     )
-    patch_size_px: float = Field(default=32.0, ge=4, le=512, description="spacing of the patches, pixels")
+    patch_size_px: float = Field(
+        default=32.0, ge=4, le=512, description="lag at which the patches' field has lost 1 - 1/e, pixels"
+    )
     min_depth_m: float = Field(default=0.0, ge=0, description="what is nearer is not reported, metres")
     max_depth_m: float | None = Field(default=None, gt=0, description="what is farther is not reported, metres")
     blind_left_px: int = Field(default=0, ge=0, le=64, description="columns without depth at the left border")
@@ -166,7 +173,7 @@ def simulate(
     draws = standard_normals(words, (3, *depth_m.shape))
     noise = None
     if sensor.disparity_sigma_px > 0:
-        noise = smooth_field(_stream(words, 1), depth_m.shape, sensor.disparity_correlation_px)
+        noise = correlated_normals(words, depth_m.shape, sensor.disparity_correlation_px, stream=_NOISE)
     lit = np.where(illuminated(depth_m, seen, words, sensor), depth_m, np.float32(0))
     noisy_m = measure(lit, draws, sensor, dot_grid(*depth_m.shape, sensor), noise)
     noisy_m *= seen
@@ -190,7 +197,7 @@ def illuminated(depth_m: DepthImage, seen: BoolImage, words: tuple[int, int], se
         kernels.shadows(np.ascontiguousarray(depth_m), seen, fb, sensor.projector_side == "right", 1.0, dark)
         lit = lit & ~dark
     if sensor.patch_share > 0:
-        field = patch_field(_stream(words, 2), seen.shape, sensor.patch_size_px)
+        field = patch_field(words, seen.shape, sensor.patch_size_px, stream=_PATCHES)
         lit = lit & ~above_share(field, depth_m, sensor.patch_share, sensor.patch_growth)
     return lit
 
@@ -206,7 +213,8 @@ def measure(
 
     ``depth_m`` (H, W) is finite, 0 for holes. ``draws`` (3, H, W) are N(0, 1), for the shift in x, the shift in y and
     the disparity. ``grid`` is the dot pattern (``dot_grid``). A small hole can be filled from the dots around it.
-    ``noise`` (H, W), N(0, 1), is that of ``disparity_sigma_px``: it moves the dots but has no say in whether they match.
+    ``noise`` (H, W), N(0, 1), is that of ``disparity_sigma_px``: it moves dots, and has no say in whether they
+    match.
     """
     shifted = resample(depth_m, draws[:2], sensor)
     steps = quantise(shifted, sensor)
@@ -375,11 +383,6 @@ def jitter(steps: Steps, draws: npt.NDArray[Real], sensor: StructuredLight) -> n
         out,
     )
     return out
-
-
-def _stream(words: tuple[int, int], number: int) -> tuple[int, int]:
-    """Return the words of another random stream of the same frame."""
-    return words[0] ^ (number << 32), words[1]
 
 
 def _require_shape(name: str, array: npt.NDArray[Any], shape: tuple[int, ...]) -> None:
