@@ -94,7 +94,7 @@ def tree(rng: Generator) -> list[Thing]:
     for _ in range(int(rng.integers(3, 6))):
         x, y = rng.uniform(-0.35, 0.35, 2) * crown
         z = trunk + crown * float(rng.uniform(0.5, 1.0))
-        thing.add(leaves, ellipsoid(2 * crown * rng.uniform(0.55, 0.85, 3), (float(x), float(y), z)))
+        thing.add(leaves, ellipsoid((2 * crown * rng.uniform(0.55, 0.85, 3)).tolist(), (float(x), float(y), z)))
     return [thing]
 
 
@@ -105,7 +105,7 @@ def bush(rng: Generator) -> list[Thing]:
     for _ in range(int(rng.integers(1, 4))):
         size = rng.uniform(0.7, 1.8, 3)
         x, y = rng.uniform(-0.9, 0.9, 2)
-        thing.add(leaves, ellipsoid(size, (float(x), float(y), 0.4 * float(size[2]))))
+        thing.add(leaves, ellipsoid(size.tolist(), (float(x), float(y), 0.4 * float(size[2]))))
     return [thing]
 
 

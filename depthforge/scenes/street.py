@@ -5,8 +5,8 @@ and more. Traffic keeps to the right. The camera is that of a car, ``CAMERA_HEIG
 vehicles ahead keep their distance, those of the other lane come towards it, others are parked. Everything is a
 function of distance along the road, so a frame needs no other frame, and the motion of every pixel is exact: poses of
 camera and vehicles are known at both times. A street of 20 frames is 1,000 to 2,000 shapes, of which a frame takes
-those near the camera; on one core a street is laid out in 35 ms, its scene at a frame in 25 ms (most of it the shadow map), and at
-1242x375 a view takes 25 to 50 ms, its colour 30 ms, its flow 50 ms.
+those near the camera; on one core a street is laid out in 35 ms, its scene at a frame in 25 ms (most of it the shadow
+map), and at 1242x375 a view takes 25 to 50 ms, its colour 30 ms, its flow 50 ms.
 """
 
 from __future__ import annotations

@@ -80,7 +80,7 @@ def _sweep(unit_views, profiles, centres, radii, azimuths, elevations, max_range
             if abs(x * north - y * east) <= radius and along >= -radius and along <= max_range + radius:
                 near[count] = n
                 count += 1
-        quadrant = int(math.floor(azimuths[a] / (0.5 * math.pi) + 0.5))
+        quadrant = math.floor(azimuths[a] / (0.5 * math.pi) + 0.5)
         turn = azimuths[a] - quadrant * 0.5 * math.pi
         view = unit_views[quadrant % 4]
         right = -math.tan(turn)
