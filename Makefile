@@ -4,8 +4,10 @@
 demo: .venv/.installed-core
 	.venv/bin/depthforge synthesize manifests/demo.yaml
 
+# What starts a Ray has the machine to itself; the rest shares the cores, a thread each.
 test: .venv/.installed-dev
-	.venv/bin/python -m pytest
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -m "not ray" -n auto --maxprocesses 4 --dist loadfile
+	.venv/bin/python -m pytest -m ray
 
 lint: .venv/.installed-dev
 	.venv/bin/ruff check .

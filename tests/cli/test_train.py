@@ -25,7 +25,7 @@ def manifest(tmp_path: Path, repository: Path) -> Path:
     value = yaml.safe_load((repository / "manifests" / "demo-dcl.yaml").read_text())
     small = {"width": 64, "height": 48, "focal_px": 60, "num_scenes": 2, "frames_per_scene": 4}
     value["source"] |= small
-    value["training"]["real"] |= {**small, "sensor": {"focal_length_px": 60}}
+    value["training"]["real"] |= {**small, "sensor": {"name": "structured_light", "focal_length_px": 60}}
     value["training"] |= {"out": str(tmp_path / "translator"), "crop_px": 32, "batch_size": 2, "evaluation_frames": 2}
     value["training"] |= {"steps_per_epoch": 2, "evaluate_every": 3}
     value["translator"] |= {"width": 2, "num_vectors": 16}
