@@ -29,10 +29,16 @@ class RoomViews:
         """Return the camera poses (frames_per_scene, 4, 4) of a room's walk."""
         return self._rooms.room(scene)[1]
 
-    def see(self, scene: int, number: int, camera: Camera) -> Frame:
-        """Return the clean frame of a room, with colour, pose, classes and instances, by ``camera``."""
+    def see(
+        self, scene: int, number: int, camera: Camera, aside_m: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    ) -> Frame:
+        """Return the clean frame of a room, with colour, pose, classes and instances, by ``camera``.
+
+        It stands ``aside_m`` of the walk, in camera axes (x right, y down, z forward).
+        """
         room, walk = self._rooms.room(scene)
-        pose = walk[number]
+        pose = walk[number].copy()
+        pose[:3, 3] += pose[:3, :3] @ np.array(aside_m)
         hits = cast(room.scene, pose, camera)
         return Frame(
             key=f"procedural/room-{scene:06d}/{number:06d}",

@@ -27,6 +27,8 @@ __all__ = ["NyuLayout"]
 
 RGB_CAMERA = Camera(518.8579, 519.4696, 325.5824, 253.7362, 640, 480)
 DEPTH_CAMERA = Camera(582.6245, 582.6910, 313.0448, 238.4439, 640, 480)
+# Where the colour camera stands, from the depth camera.
+_RGB_ASIDE_M = (0.02503, 0.00066, -0.00029)
 _FIRST_S = 1_294_886_363.0
 _FRAME_S, _COLOUR_LATER_S = 0.033, 0.012
 _NO_DISPARITY = 2047
@@ -87,7 +89,7 @@ class NyuLayout(Layout):
         for number in range(frames_per_scene):
             seen = rooms.see(0, number, self._depth_camera)
             codes = _disparity(rooms.measure(seen, parse_sensor("kinect_v1")).depth_m)
-            colour = rooms.see(0, number, self._rgb_camera)
+            colour = rooms.see(0, number, self._rgb_camera, _RGB_ASIDE_M)
             at_s = _FIRST_S + _FRAME_S * number
             # A PGM of 16 bits is big-endian; the dump is not.
             head = f"P5 {codes.shape[1]} {codes.shape[0]} 65535\n".encode()

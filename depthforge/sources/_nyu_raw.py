@@ -2,8 +2,8 @@
 
 A depth file holds 11 bits of disparity, each 16-bit word with its bytes swapped; metres are 351.3 / (1092.5 - d),
 and what comes out below 0 or beyond 10 m is no measurement. Colour is the picture nearest in time, laid over depth by
-the two pinholes and their translation; the lens distortion and the third of a degree between the cameras are left
-out, which puts colour up to some 8 pixels beside its depth at the border.
+the two pinholes and their translation; lens distortion and the small rotation between the cameras are left out, a few
+pixels that are most at the border.
 Source: the data set's toolbox (camera_params.m, depth_rel2depth_abs.m).
 """
 
@@ -33,15 +33,19 @@ __all__ = [
     "decode_disparity",
     "find_dumps",
     "metres_of_codes",
+    "require_whole",
 ]
 
 RGB_CAMERA = Camera(518.8579, 519.4696, 325.5824, 253.7362, 640, 480)
 DEPTH_CAMERA = Camera(582.6245, 582.6910, 313.0448, 238.4439, 640, 480)
-# From the depth camera to the colour camera.
-T_RGB_DEPTH_M = (0.02503, 0.00066, -0.00029)
+# From the depth camera's axes to the colour camera's, which stands 25 mm to its right. The toolbox writes the translation
+# with the opposite sign, beside a rotation close to -1. On a real frame depth edges lie on colour edges with this sign,
+# and 5 to 20 pixels beside them with the other.
+T_RGB_DEPTH_M = (-0.02503, -0.00066, 0.00029)
 _LARGEST_CODE = 2047
 _FAR_M = 10.0
 _TYPICAL_M = 2.5
+_NETPBM = re.compile(rb"P([56])\s+(\d+)\s+(\d+)\s+(\d+)\s")
 _NAME = re.compile(r"(?P<kind>[dr])-(?P<stamp>\d+\.\d+)-\d+\.(?:pgm|ppm)")
 
 
@@ -85,6 +89,7 @@ def metres_of_codes() -> npt.NDArray[np.float32]:
 
 def decode_disparity(data: bytes, *, where: str) -> npt.NDArray[np.uint16]:
     """Return disparity (H, W) uint16, 0 to 2047, of a dumped depth file; DecodeError names ``where``."""
+    require_whole(data, where=where)
     stored = decode_depth(data, where=where)
     if stored.dtype != np.uint16:
         raise DecodeError("a dump of disparity has 16 bits", where=where, found=stored.dtype)
@@ -98,6 +103,23 @@ def decode_disparity(data: bytes, *, where: str) -> npt.NDArray[np.uint16]:
             remedy="were the bytes swapped before? Millimetres or metres are read by rgbd_folder",
         )
     return disparity
+
+
+def require_whole(data: bytes, *, where: str) -> None:
+    """Raise DecodeError for a .pgm or .ppm that is cut short, of which OpenCV says only that it is no image."""
+    header = _NETPBM.match(data)
+    if header is None:
+        return
+    kind, width, height, largest = (int(part) for part in header.groups())
+    expected = header.end() + width * height * (3 if kind == 6 else 1) * (2 if largest > 255 else 1)
+    if len(data) < expected:
+        raise DecodeError(
+            "the image is truncated",
+            where=where,
+            expected=f"{expected} bytes",
+            found=f"{len(data)} bytes",
+            remedy="fetch the file again; some archives of the raw set have such frames",
+        )
 
 
 def colour_over_depth(

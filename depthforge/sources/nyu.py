@@ -5,7 +5,8 @@ to the colour camera, with holes; ``depth: inpainted`` is that with its holes fi
 ``depth_raw`` carries the measurement: a free pair, though no truth where it was filled. Classes are the data set's own
 894 names. ``files: raw`` reads the dumps, 407 thousand frames with the intrinsics of the depth camera. See
 ``_nyu_labelled`` and ``_nyu_raw`` for the formats. There are no poses. It is *real* depth, the real side of a training.
-One core reads 100 labelled frames a second, 40 with colour and labels, and 150 of dumped depth.
+One core reads 1500 frames a second of either (uncompressed, in memory), 300 dumps with colour, and 170 labelled frames
+with colour and labels.
 Paper: Silberman et al., "Indoor segmentation and support inference from RGBD images", ECCV 2012.
 """
 
@@ -35,6 +36,7 @@ from depthforge.sources._nyu_raw import (
     decode_disparity,
     find_dumps,
     metres_of_codes,
+    require_whole,
 )
 from depthforge.sources.base import Report, Source, SourceConfig, ignore_findings
 
@@ -211,10 +213,12 @@ class Nyu(Source):
         if colour and "rgb" in wanted:
             beside = where.with_name(colour)
             try:
-                stored = decode_rgb(beside.read_bytes(), where=str(beside))
+                data = beside.read_bytes()
             except FileNotFoundError:
-                stored = None
-            if stored is not None:
+                data = None
+            if data is not None:
+                require_whole(data, where=str(beside))
+                stored = decode_rgb(data, where=str(beside))
                 require_size(stored, self.size, where=str(beside))
                 rgb = colour_over_depth(stored, depth_m, self._camera(RGB_CAMERA), camera)
         return Frame(ref.key, depth_m, depth_m > 0, camera, rgb=rgb)
@@ -250,8 +254,12 @@ class Nyu(Source):
 
 def _instances(semantic: npt.NDArray[np.uint16], instances: npt.NDArray[Any]) -> npt.NDArray[np.uint16]:
     """Number the pairs of class and instance of a frame from 1: the data set counts instances anew for each class."""
-    pairs = semantic.astype(np.uint32) << 8 | instances.astype(np.uint32)
+    pairs = semantic.astype(np.intp) << 8 | instances
     pairs[(semantic == 0) | (instances == 0)] = 0
-    known, numbers = np.unique(pairs, return_inverse=True)
-    first = 0 if known[0] == 0 else 1
-    return np.asarray(numbers.reshape(pairs.shape) + first, np.uint16)
+    # A table over all pairs: sorting the pixels instead takes 30 ms of the 36 that a frame then costs.
+    is_seen = np.zeros(int(pairs.max()) + 1, bool)
+    is_seen[pairs] = True
+    is_seen[0] = False
+    numbers = np.cumsum(is_seen, dtype=np.uint16)
+    numbers[0] = 0
+    return np.asarray(numbers[pairs], np.uint16)
