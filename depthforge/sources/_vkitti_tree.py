@@ -24,10 +24,11 @@ from pathlib import Path
 
 from depthforge.errors import DecodeError
 from depthforge.frame import Finding
+from depthforge.sources._file import File
 from depthforge.sources._tree import ARCHIVE_SUFFIXES, Tree, open_tree
 from depthforge.sources.base import Report
 
-__all__ = ["V1", "V2", "File", "Locator", "VkittiTree", "read_text"]
+__all__ = ["V1", "V2", "Locator", "VkittiTree"]
 
 V1, V2 = "1.3.1", "2.0.3"
 
@@ -50,21 +51,6 @@ _IMAGE_KINDS = {
 }
 _STEMS = {"rgb": "rgb", "depth": "depth", "semantic": "classgt", "instance": "instancegt", "flow": "flow"}
 _SUFFIXES = {"rgb": (".jpg", ".png")}
-
-
-@dataclass(frozen=True, slots=True)
-class File:
-    """A file that exists, in a folder or an archive."""
-
-    tree: Tree
-    path: str
-
-    def read(self) -> bytes:
-        return self.tree.read(self.path)
-
-    @property
-    def where(self) -> str:
-        return self.tree.describe(self.path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,14 +232,6 @@ class VkittiTree:
         except FileNotFoundError:
             return []
         return sorted([*listing.folders, *listing.files])
-
-
-def read_text(file: File) -> str:
-    """Return a table as text; raise DecodeError when it is not."""
-    try:
-        return file.read().decode()
-    except UnicodeDecodeError as error:
-        raise DecodeError("not a text file", where=file.where, found=error) from None
 
 
 def _version(match: re.Match[str]) -> str:

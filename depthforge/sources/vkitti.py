@@ -61,7 +61,7 @@ from depthforge.sources._vkitti_tables import (
     parse_extrinsics,
     parse_intrinsics,
 )
-from depthforge.sources._vkitti_tree import V1, V2, File, Locator, VkittiTree, read_text
+from depthforge.sources._vkitti_tree import V1, V2, Locator, VkittiTree
 from depthforge.sources.base import ImageSize, Report, Source, SourceConfig, ignore_findings
 
 __all__ = ["Vkitti", "VkittiConfig"]
@@ -340,7 +340,7 @@ class Vkitti(Source):
     ) -> npt.NDArray[Scalar] | None:
         """Return a decoded image of this size, or None when there is none."""
         file = self._files.image(at, what, self.config.camera if camera is None else camera)
-        data = None if file is None else _read_if_there(file)
+        data = None if file is None else file.read_if_there()
         if file is None or data is None:
             return None
         image = decode(data, where=file.where)
@@ -420,17 +420,17 @@ class Vkitti(Source):
 
     def _read_poses(self, version: str, world: str, variation: str) -> dict[View, npt.NDArray[np.float64]]:
         file = self._files.table(version, world, variation, "extrinsic")
-        return {} if file is None else parse_extrinsics(read_text(file), where=file.where)
+        return {} if file is None else parse_extrinsics(file.text(), where=file.where)
 
     def _read_intrinsics(
         self, version: str, world: str, variation: str
     ) -> dict[View, tuple[float, float, float, float]]:
         file = self._files.table(version, world, variation, "intrinsic")
-        return {} if file is None else parse_intrinsics(read_text(file), where=file.where)
+        return {} if file is None else parse_intrinsics(file.text(), where=file.where)
 
     def _read_colours(self, version: str, world: str, variation: str) -> ColourTable | None:
         file = self._files.table(version, world, variation, "colors")
-        return None if file is None else parse_colours(read_text(file), where=file.where)
+        return None if file is None else parse_colours(file.text(), where=file.where)
 
     def _read_boxes(self, version: str, world: str, variation: str) -> dict[View, Boxes] | None:
         tables = {name: self._files.table(version, world, variation, name) for name in ("bbox", "pose", "info")}
@@ -438,10 +438,10 @@ class Vkitti(Source):
         if bbox is None:
             return None
         if version == V1:
-            return parse_boxes_v1(read_text(bbox), where=bbox.where)
-        texts = {name: None if file is None else read_text(file) for name, file in tables.items()}
+            return parse_boxes_v1(bbox.text(), where=bbox.where)
+        texts = {name: None if file is None else file.text() for name, file in tables.items()}
         where = {name: name if file is None else file.where for name, file in tables.items()}
-        return parse_boxes_v2(read_text(bbox), texts["pose"], texts["info"], where=lambda name: where[name])
+        return parse_boxes_v2(bbox.text(), texts["pose"], texts["info"], where=lambda name: where[name])
 
 
 def _scene_name(world: str) -> str:
@@ -478,10 +478,3 @@ def _require_centimetres(stored: npt.NDArray[Any], depth_m: DepthImage, valid: B
             found=f"{nearest:g} m",
             remedy="use the depth images as they are shipped; a copy in other units is read with `name: rgbd_folder`",
         )
-
-
-def _read_if_there(file: File) -> bytes | None:
-    try:
-        return file.read()
-    except FileNotFoundError:
-        return None
