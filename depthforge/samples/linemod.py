@@ -20,7 +20,7 @@ from depthforge.registry import layouts
 from depthforge.samples._bop_writer import depth_codes, mask_image, write_bop_scene, write_camera, write_models
 from depthforge.samples._files import png, require_empty, rgb_png, write_file
 from depthforge.samples._ply import ply_bytes
-from depthforge.samples._posed_views import PosedView, bop_box, measured, model_info, posed_views
+from depthforge.samples._posed_views import PosedObject, PosedView, bop_box, measured, model_info, posed_views
 from depthforge.samples.base import Layout
 from depthforge.scenes.tabletop import Tabletop, build_tabletop, object_mesh
 from depthforge.seeding import frame_generator
@@ -33,6 +33,9 @@ _OBJECTS = (1, 2, 4, 5, 6, 8, 9, 10, 11, 12, 13, 14, 15)
 _CAMERA = Camera(572.4114, 573.57043, 325.2611, 242.04899, 640, 480)
 _DISTANCE_M = (0.65, 1.05)
 _MILLIMETRES = 1.0
+# Of LineMOD's images the scene's object is hidden in none: the least hidden of four poses drawn for each are kept.
+_POSES_DRAWN = 4
+_PREVIEW = Camera(71.5, 71.5, 40.0, 30.0, 80, 60)
 _TRAIN_EVERY = 7
 
 
@@ -41,6 +44,7 @@ class LinemodLayout(Layout):
     """LineMOD as ``lm`` and as ``Linemod_preprocessed``, the same images in each."""
 
     camera = _CAMERA
+    sensor: Sensor | None = StructuredLight(preset="kinect_v1")
 
     def write(self, root: Path, *, num_scenes: int, frames_per_scene: int, seed: int) -> int:
         """Write the scenes under ``root``, twice, and return the number of images of one form.
@@ -59,7 +63,6 @@ class LinemodLayout(Layout):
         write_camera(bop, self.camera, _MILLIMETRES)
         write_models(bop, [object_id - 1 for object_id in _OBJECTS])
         _write_models(preprocessed / "models")
-        sensor = StructuredLight(preset="kinect_v1")
         for object_id in _OBJECTS[:num_scenes]:
             key = f"linemod/{object_id:06d}"
             table, poses = _table_of(object_id, frames_per_scene, seed)
@@ -69,12 +72,12 @@ class LinemodLayout(Layout):
                 bop / "test" / f"{object_id:06d}",
                 views,
                 depth_scale=_MILLIMETRES,
-                sensor=sensor,
+                sensor=self.sensor,
                 seed=seed,
                 jpeg=False,
                 annotated=own,
             )
-            _write_preprocessed(preprocessed / "data" / f"{object_id:02d}", views, object_id, sensor, seed)
+            _write_preprocessed(preprocessed / "data" / f"{object_id:02d}", views, object_id, self.sensor, seed)
         return num_scenes * frames_per_scene
 
 
@@ -84,7 +87,14 @@ def _table_of(object_id: int, num_frames: int, seed: int) -> tuple[Tabletop, np.
     # Placed first, the object of the scene lies in the middle.
     models = [object_id - 1, *rng.permutation(others)[: int(rng.integers(4, 9))].tolist()]
     table = build_tabletop(rng, models=models)
-    return table, table.camera_poses(rng, num_frames, _DISTANCE_M)
+    poses = table.camera_poses(rng, _POSES_DRAWN * num_frames, _DISTANCE_M)
+    seen = np.array([_share_seen(view.objects[0]) for view in posed_views(table, poses, _PREVIEW, "preview")])
+    best = np.sort(np.argsort(-seen, kind="stable")[:num_frames])
+    return table, poses[best]
+
+
+def _share_seen(thing: PosedObject) -> float:
+    return float(thing.seen.sum()) / max(int(thing.silhouette.sum()), 1)
 
 
 def _write_models(folder: Path) -> None:
@@ -96,7 +106,9 @@ def _write_models(folder: Path) -> None:
     write_file(folder / "models_info.yml", "\n".join([*lines, ""]).encode())
 
 
-def _write_preprocessed(folder: Path, views: Sequence[PosedView], object_id: int, sensor: Sensor, seed: int) -> None:
+def _write_preprocessed(
+    folder: Path, views: Sequence[PosedView], object_id: int, sensor: Sensor | None, seed: int
+) -> None:
     truth: list[str] = []
     infos: list[str] = []
     for image, view in enumerate(views):

@@ -9,6 +9,7 @@ the models, and the measured image rides along as ``depth_raw``, the exact pair.
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import lru_cache
@@ -74,7 +75,8 @@ _NEEDS_SILHOUETTES = frozenset({OBJECT_SILHOUETTES.name, OBJECT_PX_COUNT_VALID.n
 _NEEDS_PIXELS = frozenset({OBJECT_PX_COUNT_ALL.name, OBJECT_PX_COUNT_VISIB.name, BOX_2D.name})
 _NEEDS_VISIBLE = frozenset({INSTANCE.name, SEMANTIC.name})
 _MOST_SILHOUETTES = 64
-_TRIED_FOR_SIZE = 16
+# The size of images is that of most of the first five that can be read.
+_ASKED_FOR_SIZE, _TRIED_FOR_SIZE = 5, 16
 
 Labels = dict[str, npt.NDArray[np.generic]]
 
@@ -129,7 +131,7 @@ class PosedObjects(Source):
 
     @property
     def size(self) -> tuple[int, int]:
-        """(height, width) of the first image that can be read; another size later is an error of that frame."""
+        """(height, width) of most of the first images that can be read; another size is an error of its frame."""
         return self._known_size()
 
     @property
@@ -191,21 +193,32 @@ class PosedObjects(Source):
         return self.config.depth == "rendered"
 
     def _find_size(self) -> tuple[int, int]:
+        sizes: Counter[tuple[int, int]] = Counter()
         failure: DecodeError | None = None
         for ref in islice(self.frames(), _TRIED_FOR_SIZE):
-            at = At(*ref.locator.split("/"))
             try:
-                file = self._files.depth(at)
-                if file is not None:
-                    height, width = decode_depth(file.data, where=file.where).shape
-                    return height, width
-                colour = self._files.colour(at)
-                if colour is not None:
-                    height, width = decode_rgb(colour.data, where=colour.where).shape[:2]
-                    return height, width
+                size = self._image_size(At(*ref.locator.split("/")))
             except DecodeError as error:
                 failure = error
-        raise failure or MissingDataError("no image says how large images are", where=self.config.root)
+                continue
+            if size is not None:
+                sizes[size] += 1
+            if sizes.total() == _ASKED_FOR_SIZE:
+                break
+        if not sizes:
+            raise failure or MissingDataError("no image says how large images are", where=self.config.root)
+        return sizes.most_common(1)[0][0]
+
+    def _image_size(self, at: At) -> tuple[int, int] | None:
+        depth = self._files.depth(at)
+        if depth is not None:
+            height, width = decode_depth(depth.data, where=depth.where).shape
+            return height, width
+        colour = self._files.colour(at)
+        if colour is not None:
+            height, width = decode_rgb(colour.data, where=colour.where).shape[:2]
+            return height, width
+        return None
 
     def _report_models(self, images: list[At], reported: set[int], report: Report) -> None:
         """Say once for each model that an image needs and that is not there."""
