@@ -15,6 +15,8 @@ __all__ = ["edges", "finish", "quality", "texture", "visible"]
 _ZERO, _ONE = np.float32(0), np.float32(1)
 _FAR_FROM_EDGES = np.float32(1e9)
 _SAME_SURFACE_PX = np.float32(2)
+# A surface whose disparity grows by g pixels a pixel folds pixels that differ by g / (1 - g) into one; g up to 0.6.
+_FORESHORTENED_PX = np.float32(1.5)
 _MOST_PX = np.float32(1e6)  # disparities beyond it lie outside any image; larger ones would overflow an int32
 
 _compiled = numba.njit(nogil=True, cache=True, error_model="numpy")
@@ -60,8 +62,7 @@ def visible(inverse, disparity_m_px, to_right, keep_outside, out):  # type: igno
         for x in range(width):
             at = column[x]
             inside = (at >= 0) & (at < width)
-            # One pixel nearer is still the same surface: several of its pixels fall into one where it is foreshortened.
-            seen = disparity[x] >= nearest[at] - _ONE if inside else keep_outside
+            seen = disparity[x] >= nearest[at] - _FORESHORTENED_PX if inside else keep_outside
             out[y, x] = seen & (disparity[x] > _ZERO)
 
 

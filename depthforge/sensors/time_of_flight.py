@@ -17,8 +17,9 @@ The error of a distance along the ray, computed from geometry without simulating
 5. Systematic error ("wiggling", odd harmonics of the modulation) as a sine of the distance. Phase wraps.
 6. Drop-out where amplitude, with flicker, is too low: dark, far or grazing; outside the range; outside the light cone.
 
-At 640x480 on one core a frame takes 4.6 ms, 4.1 without colour: draws 1.9, multipath 0.7, amplitudes 0.5. Simulating the correlation images (Keller and Kolb 2009) yields 3 to 5 from
-first principles, but needs several renders with materials a frame.
+At 640x480 on one core a frame takes 4.6 ms, 4.1 without colour: random numbers 1.9, multipath 0.7, amplitudes 0.5.
+Simulating the correlation images (Keller and Kolb 2009) yields 3 to 5 from first principles, but needs several renders
+a frame, with materials.
 
 Sources: Lange and Seitz, "Solid-state time-of-flight range camera", IEEE J. Quantum Electronics 37(3), 2001 (noise);
 Foix, Alenya and Torras, "Lock-in time-of-flight cameras: a survey", IEEE Sensors J. 11(9), 2011 (errors 3 to 5); Fuchs,
