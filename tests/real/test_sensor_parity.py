@@ -10,8 +10,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from depthforge.frame import Camera
 from depthforge.sensors._distortion import own_table, table_text
 from depthforge.sensors._presets import parse_sensor
+from depthforge.sensors.lidar import Lidar
+from depthforge.sensors.lidar import simulate as scan
 from depthforge.sensors.redwood import Redwood, measure, simulate
 
 Float32 = npt.NDArray[np.float32]
@@ -83,3 +86,76 @@ def figures_of(clean_m: Float32, noisy_m: Float32) -> tuple[float, float, float,
     error_mm = (noisy_m - clean_m)[both].astype(np.float64) * 1000
     holes = float((noisy_m == 0).mean())
     return float(np.abs(error_mm).mean()), float(np.median(np.abs(error_mm))), float(error_mm.mean()), holes
+
+
+def kitti_scan(folder: Path, name: str) -> tuple[Float32, Camera]:
+    """A real scan in the left colour image: planar z (H, W), 0 where none, nearest first; and the camera."""
+    lines = (folder / "calib" / f"{name}.txt").read_text().splitlines()
+    calibration = {key: np.array(text.split(), float) for key, text in (line.split(":") for line in lines if line)}
+    projection = calibration["P2"].reshape(3, 4)
+    to_camera = np.eye(4)
+    to_camera[:3] = calibration["R0_rect"].reshape(3, 3) @ calibration["Tr_velo_to_cam"].reshape(3, 4)
+    points = np.fromfile(folder / "velodyne" / f"{name}.bin", np.float32).reshape(-1, 4).astype(float)
+    points[:, 3] = 1
+    x, y, z = projection @ to_camera @ points.T
+    image = cv2.imread(str(folder / "image_2" / f"{name}.png"))
+    assert image is not None
+    height, width = image.shape[:2]
+    column, row = (np.floor(at / z + 0.5).astype(int) for at in (x, y))
+    inside = (z > 0.5) & (row >= 0) & (row < height) & (column >= 0) & (column < width)
+    depth = np.full((height, width), np.inf)
+    np.minimum.at(depth, (row[inside], column[inside]), z[inside])
+    (fx, _, cx), (_, fy, cy) = projection[0, :3], projection[1, :3]
+    return np.where(np.isfinite(depth), depth, 0).astype(np.float32), Camera(fx, fy, cx, cy, width, height)
+
+
+def surfaces(scanned_m: Float32) -> Float32:
+    """Dense depth (H, W): planes in inverse depth between the returns of a scan."""
+    from scipy.interpolate import LinearNDInterpolator
+
+    at = np.nonzero(scanned_m)
+    grid = np.mgrid[: scanned_m.shape[0], : scanned_m.shape[1]]
+    inverse = LinearNDInterpolator(np.stack(at, -1), 1 / scanned_m[at].astype(float), fill_value=0)(tuple(grid))
+    return np.where(inverse > 0, 1 / np.maximum(inverse, 1e-9), 0).astype(np.float32)
+
+
+def rows_in_columns(valid: npt.NDArray[np.bool_]) -> float:
+    """How many scan lines cross a strip of 6 columns, on average over the image."""
+    strips = [np.asarray(valid[:, at : at + 6].any(axis=1)) for at in range(20, valid.shape[1] - 20, 40)]
+    return float(np.mean([np.count_nonzero(strip[1:] & ~strip[:-1]) + strip[0] for strip in strips]))
+
+
+# Density of a frame, of its lower part (all of it road and near walls), and scan lines in a column.
+@pytest.mark.parametrize("name", ["000000", "000001", "000002"])
+def test_the_lidar_scans_the_surfaces_of_a_kitti_frame_as_densely_as_the_real_one(name: str, shared_data: Path) -> None:
+    real_m, camera = kitti_scan(shared_data / "outdoor" / "kitti_object", name)
+    dense_m = surfaces(real_m)
+    for preset in ("hdl_64e", "hdl_64e_kitti"):
+        sensor = parse_sensor(preset)
+        assert isinstance(sensor, Lidar)
+        valid = scan(dense_m, dense_m > 0, camera, (1, 2), sensor)[1]
+        real = real_m > 0
+        assert valid.mean() == pytest.approx(real.mean(), rel=0.10)
+        assert 0.038 < valid.mean() < 0.046
+        assert valid[220:].mean() == pytest.approx(real[220:].mean(), rel=0.12)
+        assert rows_in_columns(valid) == pytest.approx(rows_in_columns(real), abs=3)
+
+
+@pytest.mark.parametrize("name", ["000001", "000002"])  # of the day whose calibration the preset has
+def test_the_kitti_preset_lays_its_rows_where_the_real_scanner_does(name: str, shared_data: Path) -> None:
+    real_m, camera = kitti_scan(shared_data / "outdoor" / "kitti_object", name)
+    sensor = parse_sensor("hdl_64e_kitti")
+    assert isinstance(sensor, Lidar)
+    dense_m = surfaces(real_m)
+    noisy_m, valid = scan(dense_m, dense_m > 0, camera, (1, 2), sensor)
+    first = int(np.flatnonzero((real_m > 0).any(axis=1))[0])
+    assert int(np.flatnonzero(valid.any(axis=1))[0]) == pytest.approx(first, abs=2)
+    # Returns per image row: the two patterns agree best without a shift, and well.
+    inner = slice(first + 8, camera.height - 8)
+    real = (real_m > 0).mean(axis=1)[inner]
+    agreement = {shift: np.corrcoef(real, np.roll(valid.mean(axis=1), -shift)[inner])[0, 1] for shift in range(-8, 9)}
+    assert max(agreement, key=lambda shift: agreement[shift]) == 0
+    assert agreement[0] > 0.65
+    # Where both have a return, they differ by range noise and the half pixel that a pixel cannot tell.
+    both = valid & (real_m > 0)
+    assert np.median(np.abs(noisy_m - real_m)[both]) < 0.05
