@@ -62,7 +62,7 @@ class CleanScene(NamedTuple):
             raise DecodeError(
                 "the poses of the objects do not fit the pose of the camera",
                 where=where,
-                expected=f"those of the first image, to {_FARTHEST_APART_M * 1000:g} mm and {_MOST_TURNED_DEG:g} degrees",
+                expected=f"as in the first image, to {_FARTHEST_APART_M * 1000:g} mm and {_MOST_TURNED_DEG:g} degrees",
                 found=f"{apart_m * 1000:.1f} mm and {turned_deg:.1f} degrees apart",
                 remedy="are camera_poses.npy, cam0_wrt_table.npy and the poses of one release and camera?",
             )

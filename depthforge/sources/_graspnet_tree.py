@@ -22,6 +22,7 @@ from depthforge.sources._graspnet_files import (
     CameraName,
     SceneFiles,
     SplitName,
+    load_camera_poses,
     load_object_ids,
 )
 from depthforge.sources.base import Report
@@ -84,10 +85,10 @@ class GraspNetTree:
         posed = there["meta"] | there["annotations"]
         frames = sorted(posed if self.renders else there["depth"])
         where = f"scenes/{files.name}/{self.camera}"
-        if len(frames) < FRAMES_PER_SCENE:
-            what = "images have a pose file" if self.renders else "depth images"
-            finding = Finding("warning", where, f"{len(frames)} of {FRAMES_PER_SCENE} {what}", _EXTRACT)
-            report(finding)
+        expected = _num_expected(files)
+        if len(frames) < expected:
+            what = "images have a pose file" if self.renders else "depth images are there"
+            report(Finding("error", where, f"{len(frames)} of {expected} {what}", _EXTRACT))
         for kind, numbers in {**there, "meta or annotations": posed}.items():
             missing = len(set(frames) - numbers)
             if missing and kind not in _POSES:
@@ -138,6 +139,15 @@ class GraspNetTree:
             found=found,
             remedy=_TRY_WITHOUT_DATA,
         )
+
+
+def _num_expected(files: SceneFiles) -> int:
+    """Return how many images a scene has: as many as its list of camera poses, which is small and whole or absent."""
+    try:
+        poses = load_camera_poses(files)
+    except DepthforgeError:
+        return FRAMES_PER_SCENE
+    return FRAMES_PER_SCENE if poses is None else len(poses)
 
 
 def _numbers_in(folder: Path, suffix: str) -> set[int]:
