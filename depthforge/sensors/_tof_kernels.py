@@ -39,14 +39,20 @@ def amplitudes(inverse, cosine, ray, luma, relative_albedo, distance, amplitude)
 
 
 @_compiled
-def _largest_jump(here, left, right, above, below, jump):  # type: ignore[no-untyped-def]
+def _largest_jump(here, left, right, above, below, least_jump, jump):  # type: ignore[no-untyped-def]
+    """Write the difference to the neighbour beyond an edge, 0 where there is none.
+
+    A slope goes up on one side as it goes down on the other, so an edge is where the two differences do not cancel.
+    """
     for x in range(jump.shape[0]):
-        across = left[x] - here[x] if left[x] > _ZERO else _ZERO
-        other = right[x] - here[x] if right[x] > _ZERO else _ZERO
-        across = across if abs(across) >= abs(other) else other
-        down = above[x] - here[x] if above[x] > _ZERO else _ZERO
-        other = below[x] - here[x] if below[x] > _ZERO else _ZERO
-        down = down if abs(down) >= abs(other) else other
+        first, second = left[x] - here[x], right[x] - here[x]
+        edge = (abs(first + second) > least_jump) & (left[x] > _ZERO) & (right[x] > _ZERO)
+        larger = first if abs(first) >= abs(second) else second
+        across = larger if edge else _ZERO
+        first, second = above[x] - here[x], below[x] - here[x]
+        edge = (abs(first + second) > least_jump) & (above[x] > _ZERO) & (below[x] > _ZERO)
+        larger = first if abs(first) >= abs(second) else second
+        down = larger if edge else _ZERO
         jump[x] = across if abs(across) >= abs(down) else down
 
 
@@ -82,11 +88,11 @@ def _normal_cdf(normal, out):  # type: ignore[no-untyped-def]
 
 
 @_compiled
-def _shares(here, jump, place, footprint, least_jump, share):  # type: ignore[no-untyped-def]
+def _shares(here, jump, place, footprint, share):  # type: ignore[no-untyped-def]
     per_px = _ONE / max(footprint, np.float32(1e-6))
     for x in range(share.shape[0]):
         foreign = _HALF - place[x] * per_px
-        flying = (abs(jump[x]) > least_jump) & (foreign > _ZERO) & (here[x] > _ZERO)
+        flying = (abs(jump[x]) > _ZERO) & (foreign > _ZERO) & (here[x] > _ZERO)
         share[x] = foreign if flying else _ZERO
 
 
@@ -328,12 +334,12 @@ def measure(  # type: ignore[no-untyped-def]
     for y in range(height):
         here, left, right = distance[y + 1, inside], distance[y + 1, :width], distance[y + 1, 2:]
         above, below = distance[y, inside], distance[y + 2, inside]
-        _largest_jump(here, left, right, above, below, jump)
+        _largest_jump(here, left, right, above, below, least_jump, jump)
         _which_neighbour(here, left, right, above, jump, which)
         own, left, right = amplitude[y + 1, inside], amplitude[y + 1, :width], amplitude[y + 1, 2:]
         _choose(which, left, right, amplitude[y, inside], amplitude[y + 2, inside], other)
         _normal_cdf(edge[y], place)
-        _shares(here, jump, place, footprint, least_jump, share)
+        _shares(here, jump, place, footprint, share)
         _add_light(own, other, share, strength)
         _move(here, jump, other, share, strength, far)
         _filter_out(share, place, filtered, far)

@@ -92,7 +92,10 @@ class TimeOfFlight(Sensor):
         description="width of what a pixel sees, lens blur included: of the pixels beside an edge half of it are mixed",
     )
     edge_jump_m: float = Field(
-        default=0.05, gt=0, le=100, description="a change of distance between neighbours that is an edge, metres"
+        default=0.05,
+        gt=0,
+        le=100,
+        description="a change of distance between neighbours, beyond that of a slope, that is an edge, metres",
     )
     edge_dropout: float = Field(
         default=0.7,
