@@ -33,7 +33,7 @@ __all__ = ["V1", "V2", "Locator", "VkittiTree"]
 V1, V2 = "1.3.1", "2.0.3"
 
 _KIND_FOLDER = re.compile(r"vkitti_([12])[\d.]*_([a-z]+)", re.IGNORECASE)
-_WORLD = {V1: re.compile(r"\d{4}"), V2: re.compile(r"scene\d{2}", re.IGNORECASE)}
+_WORLD = {V1: re.compile(r"\d{4}"), V2: re.compile(r"scene\d{2,}", re.IGNORECASE)}
 _IMAGE = re.compile(r"(?:[a-z]+_)?(\d+)\.(?:png|jpg)", re.IGNORECASE)
 _PACKED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".7z", ".rar")
 _FOLDERS_KEPT = 256

@@ -446,7 +446,7 @@ class Vkitti(Source):
 
 def _scene_name(world: str) -> str:
     """Return the name of a world in version 2: 0001 and scene01 are Scene01."""
-    return f"Scene{world[-2:]}"
+    return f"Scene{int(world[-4:].lstrip('scenSCEN')):02d}"
 
 
 @lru_cache(maxsize=1)
