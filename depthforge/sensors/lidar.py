@@ -14,7 +14,7 @@ Phi(ln(cos (half_range_m / r)^2) / log_sigma).
 The defaults are the Velodyne HDL-64E of the data sheet, mounted as on KITTI's car, 10 turns a second; the preset
 ``hdl_64e_kitti`` is KITTI's own. Laid on the surfaces of three real KITTI frames it fills 4.0 to 4.2 % of the image in
 41 to 43 rows a column where the real scans fill 4.0 to 4.5 % in 40 to 44, at the same rows
-(``tests/real/test_sensor_parity.py``). On one core a frame takes 6 ms at 1242x375, 9 ms at 640x480 in a room. Casting
+(``tests/real/test_sensor_parity.py``). On one core a frame takes 5 ms at 1242x375, 5 to 9 at 640x480 in a room. Casting
 rays through a mesh of the depth image costs a build of that for every frame; splatting its pixels onto the beams
 leaves gaps and blends edges.
 

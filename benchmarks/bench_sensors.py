@@ -1,0 +1,134 @@
+"""Every sensor that is shipped, on one core, a 640x480 frame at a time, random numbers included.
+
+python -m benchmarks.bench_sensors [--repeats 20] [--json]
+
+The frame is a view of a furnished room made up from a seed, with colour for the sensors that read it. Bar: 40 frames a
+second for every preset. Beside them Open3D's DepthNoiseSimulator, with our distortion table, on the same frame; other
+published simulators are quoted as they were measured once, on two cores of a Xeon.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from benchmarks.timing import in_turn, machine, median, print_json, print_table
+from depthforge.frame import Frame
+from depthforge.registry import sources
+from depthforge.sensors._distortion import own_table, table_text
+from depthforge.sensors._presets import load_preset, parse_sensor, preset_names
+from depthforge.sensors.base import Sensor
+
+BAR_HZ = 40.0
+PEER = "Open3D DepthNoiseSimulator"
+PUBLISHED = {
+    "BlenderProc, Kinect Azure noise": 34.0,
+    "BlenderProc, oil paint filter": 0.85,
+    "simkinect, Kinect v1": 1 / 1.34,
+}
+
+
+def room() -> Frame:
+    """Return a view of a made-up room, 640x480, with colour."""
+    cls = sources.get("procedural")
+    source = cls(cls.Config(num_scenes=1, frames_per_scene=4, seed=3))
+    reference = list(source.frames())[1]
+    frame: Frame = source.read(reference, frozenset({"rgb"}))
+    assert frame.rgb is not None
+    return frame
+
+
+def open3d_simulator(frame: Frame) -> Callable[[], Any]:
+    """Return a call of Open3D's simulator on ``frame``; ImportError or OSError where Open3D cannot be loaded."""
+    import open3d as o3d
+
+    with tempfile.TemporaryDirectory(prefix="depthforge-bench-") as folder:
+        table = Path(folder) / "table.txt"
+        table.write_text(table_text(own_table()))
+        simulator = o3d.t.io.DepthNoiseSimulator(str(table))
+    stored = np.rint(frame.depth_m * 1000).astype(np.uint16)
+    image = o3d.t.geometry.Image(o3d.core.Tensor(stored[..., None]))
+    if not simulator.simulate(image, depth_scale=1000.0).as_tensor().numpy().any():
+        raise OSError("Open3D did not take the distortion table")
+    return lambda: simulator.simulate(image, depth_scale=1000.0)
+
+
+def main() -> None:
+    """Time all presets and the peer in turn and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=20)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+
+    this_machine = machine()
+    # One core for everybody; before Open3D is loaded, because OpenMP counts the cores then.
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    os.environ["OMP_NUM_THREADS"] = "1"
+    cv2.setNumThreads(1)
+
+    frame = room()
+    presets: dict[str, Sensor] = {name: parse_sensor(name) for name in preset_names()}
+    contestants: dict[str, Callable[[], Any]] = {
+        name: partial(sensor.measure, frame, (1, 2)) for name, sensor in presets.items()
+    }
+    no_open3d = None
+    try:
+        contestants[PEER] = open3d_simulator(frame)
+    except (ImportError, OSError) as error:
+        no_open3d = str(error).splitlines()[0]
+
+    seconds = {name: median(each) for name, each in in_turn(contestants, repeats=options.repeats).items()}
+    kept = {name: measured_share(frame, sensor) for name, sensor in presets.items()}
+    slow = [name for name in presets if 1 / seconds[name] < BAR_HZ]
+    if options.json:
+        print_json(
+            {
+                "frames_per_second": {name: 1 / each for name, each in seconds.items()},
+                "milliseconds": {name: each * 1e3 for name, each in seconds.items()},
+                "measured_share": kept,
+                "bar": BAR_HZ,
+                "below_bar": slow,
+                "published": PUBLISHED,
+                "open3d_missing": no_open3d,
+            }
+        )
+        return
+    height, width = frame.camera.size
+    print(f"{this_machine}, one of them used; {width}x{height}, median of {options.repeats} in turn")
+    rows = [
+        [
+            name,
+            load_preset(name).sensor if name in presets else "peer",
+            f"{each * 1e3:.1f}",
+            f"{1 / each:.0f}",
+            f"{kept[name]:.0%}" if name in kept else "",
+        ]
+        for name, each in sorted(seconds.items(), key=lambda item: item[1])
+    ]
+    print_table("Simulated sensors", rows, ["preset", "sensor", "ms", "frames/s", "of valid pixels"])
+    if no_open3d:
+        print(f"\n  Open3D was left out: {no_open3d}")
+    print(
+        f"\n  bar: {BAR_HZ:.0f} frames/s for every preset; "
+        + (f"below it: {', '.join(slow)}" if slow else "met by all")
+    )
+    print(
+        "  peers as measured elsewhere: " + "; ".join(f"{name} {each:.2g} frames/s" for name, each in PUBLISHED.items())
+    )
+
+
+def measured_share(frame: Frame, sensor: Sensor) -> float:
+    """Return the share of the frame's valid pixels that the sensor measures."""
+    return float(sensor.measure(frame, (1, 2)).valid.sum() / frame.valid.sum())
+
+
+if __name__ == "__main__":
+    main()

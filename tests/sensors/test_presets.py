@@ -1,0 +1,90 @@
+"""Presets: every shipped one is whole, and a user's file is read, checked and named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from depthforge.errors import ManifestError, UnknownNameError
+from depthforge.registry import sensors
+from depthforge.sensors._presets import load_preset, parse_sensor, preset_names
+from depthforge.sensors.gaussian_dropout import GaussianDropout
+from depthforge.testing.translators import clean_frame
+
+
+def test_the_cameras_that_are_shipped() -> None:
+    assert {"dexnet", "gaussian_dropout", "hdl_64e", "hdl_64e_kitti", "kinect_v1", "primesense"} <= set(preset_names())
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_a_shipped_preset_is_whole(name: str) -> None:
+    preset = load_preset(name)
+    assert preset.sensor in sensors.names()
+    assert len(preset.description) > 40, "a preset says which camera it is and where its values come from"
+    sensor = parse_sensor(name)
+    assert sensor.preset == name
+    assert set(preset.parameters) <= set(type(sensor).model_fields) - {"preset"}
+    written = sensor.model_dump(mode="json")
+    assert parse_sensor(written) == sensor
+    frame = clean_frame(48, 64)
+    measured = sensor.measure(frame, (1, 2))
+    assert measured.valid.any()
+    # Nobody's wall is off by a tenth.
+    error = np.abs(measured.depth_m - frame.depth_m)[measured.valid]
+    assert np.median(error) < 0.1 * np.median(frame.depth_m)
+
+
+def test_parameters_beside_the_preset_change_it() -> None:
+    sensor = parse_sensor({"preset": "gaussian_dropout", "pixel_dropout": 0.5})
+    assert isinstance(sensor, GaussianDropout)
+    assert (sensor.pixel_dropout, sensor.blob_px, sensor.preset) == (0.5, 12, "gaussian_dropout")
+    bare = parse_sensor({"name": "gaussian_dropout", "pixel_dropout": 0.5})
+    assert isinstance(bare, GaussianDropout)
+    assert (bare.blob_dropout, bare.preset) == (0, None)
+
+
+def test_the_name_of_a_sensor_is_enough_where_no_preset_has_it() -> None:
+    assert parse_sensor("redwood") == parse_sensor({"name": "redwood"})
+    # Where both have it, the preset is meant.
+    assert parse_sensor("dexnet").preset == "dexnet"
+
+
+def test_a_file_is_a_preset_named_after_itself(tmp_path: Path) -> None:
+    path = tmp_path / "my_camera.yaml"
+    path.write_text("sensor: gaussian_dropout\nparameters: {correlation_px: 3}\nfit: {frames: 12}\n")
+    sensor = parse_sensor(str(path))
+    assert isinstance(sensor, GaussianDropout)
+    assert (sensor.correlation_px, sensor.preset) == (3, "my_camera")
+    assert load_preset(path).fit == {"frames": 12}
+    assert str(tmp_path) not in str(sensor.model_dump(mode="json"))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("sensor: gaussian_dropout\nparameters: {sigma: 1}\n", "Extra inputs"),
+        ("sensor: gaussian_dropout\nparameters: {pixel_dropout: 7}\n", "less than or equal to 1"),
+        ("parameters: {}\n", "not a sensor preset"),
+        ("- a\n- list\n", "not a sensor preset"),
+        ("sensor: [unclosed\n", "cannot be read"),
+    ],
+)
+def test_a_wrong_file_is_an_error(text: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "wrong.yaml"
+    path.write_text(text)
+    with pytest.raises(ManifestError, match=message):
+        parse_sensor(str(path))
+
+
+def test_unknown_names_list_the_known_ones(tmp_path: Path) -> None:
+    with pytest.raises(UnknownNameError, match="hdl_64"):
+        parse_sensor({"preset": "hdl_64"})
+    with pytest.raises(UnknownNameError, match="gausian_dropout"):
+        parse_sensor("gausian_dropout")
+    with pytest.raises(ManifestError, match="no such preset file") as caught:
+        parse_sensor(str(tmp_path / "none.yaml"))
+    assert "depthforge fit" in str(caught.value.remedy)
+    with pytest.raises(ManifestError, match="a preset or a mapping"):
+        parse_sensor({"pixel_dropout": 0.5})
