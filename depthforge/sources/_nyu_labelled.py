@@ -114,15 +114,15 @@ def read_split(path: Path, split: str, num_frames: int) -> npt.NDArray[np.int64]
     """
     from scipy.io import loadmat
 
-    try:
-        content = loadmat(path)
-    except FileNotFoundError:
+    if not path.is_file():
         raise MissingDataError(
             "no list of the split",
             where=path,
             expected=SPLITS_FILE,
             remedy=f"fetch {SPLITS_FILE} from the data set's page, or set `split: all`",
-        ) from None
+        )
+    try:
+        content = loadmat(path)
     except (ValueError, NotImplementedError, OSError, TypeError, IndexError) as error:
         raise DecodeError("the list of the split cannot be read", where=path, found=error) from None
     name = f"{split}Ndxs"

@@ -38,9 +38,9 @@ __all__ = [
 
 RGB_CAMERA = Camera(518.8579, 519.4696, 325.5824, 253.7362, 640, 480)
 DEPTH_CAMERA = Camera(582.6245, 582.6910, 313.0448, 238.4439, 640, 480)
-# From the depth camera's axes to the colour camera's, which stands 25 mm to its right. The toolbox writes the translation
-# with the opposite sign, beside a rotation close to -1. On a real frame depth edges lie on colour edges with this sign,
-# and 5 to 20 pixels beside them with the other.
+# From the depth camera's axes to the colour camera's, which stands 25 mm to its right. The toolbox writes the other
+# sign, beside a rotation close to -1. On a real frame depth edges lie on colour edges with this sign, and 5 to 20
+# pixels beside them with the other.
 T_RGB_DEPTH_M = (-0.02503, -0.00066, 0.00029)
 _LARGEST_CODE = 2047
 _FAR_M = 10.0
