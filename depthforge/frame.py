@@ -144,7 +144,7 @@ class LabelSpec:
     (N, *trailing) with N varying by frame. ``missing`` is the stored value that means "no label here". A stored
     value times ``scale`` is the quantity in ``units``. ``resize`` names the only correct way to resample:
     ``nearest`` for ids and depth, ``area`` for colour, ``normals`` re-normalises, ``flow`` scales the vectors too,
-    ``box_2d`` and ``rect_grasps`` scale pixel coordinates, ``none`` is for what does not depend on the pixel grid.
+    ``box_2d`` and ``rect_grasps`` scale pixel coordinates, ``count`` counts pixels anew, ``none`` is for what does not depend on the pixel grid.
     ``changed_by_noise`` labels are computed again from the noisy depth (``depthforge.labels``); no other is.
     """
 
@@ -157,7 +157,7 @@ class LabelSpec:
     missing: float = 0
     scale: float | None = None
     units: str | None = None
-    resize: Literal["nearest", "area", "normals", "flow", "box_2d", "rect_grasps", "none"] = "nearest"
+    resize: Literal["nearest", "area", "normals", "flow", "box_2d", "rect_grasps", "count", "none"] = "nearest"
     changed_by_noise: bool = False
     vocabulary: str | None = None
 
@@ -217,7 +217,7 @@ OBJECT_PX_COUNT_ALL = LabelSpec(
     "uint32",
     "ragged",
     "pixels of each object's silhouette, hidden ones too; row for row with object_id",
-    resize="none",
+    resize="count",
     units="px",
 )
 OBJECT_PX_COUNT_VALID = LabelSpec(
@@ -225,7 +225,7 @@ OBJECT_PX_COUNT_VALID = LabelSpec(
     "uint32",
     "ragged",
     "those of object_px_count_all at which depth_noisy has a measurement",
-    resize="none",
+    resize="count",
     units="px",
     changed_by_noise=True,
 )
@@ -234,7 +234,7 @@ OBJECT_PX_COUNT_VISIB = LabelSpec(
     "uint32",
     "ragged",
     "pixels of the visible part of each object's silhouette",
-    resize="none",
+    resize="count",
     units="px",
 )
 OBJECT_SILHOUETTES = LabelSpec(

@@ -21,7 +21,6 @@ from depthforge.frame import (
     INTRINSICS,
     OBJECT_PX_COUNT_ALL,
     OBJECT_PX_COUNT_VALID,
-    OBJECT_PX_COUNT_VISIB,
     OBJECT_SILHOUETTES,
     BoolImage,
     Camera,
@@ -103,8 +102,6 @@ def resize_label(value: Array, spec: LabelSpec, camera: Camera, width: int, heig
             found=spec.layout,
         )
     sx, sy = width / camera.width, height / camera.height
-    if spec.name == OBJECT_PX_COUNT_VISIB.name:
-        return np.rint(value * (sx * sy)).astype(value.dtype)
     match spec.resize:
         case "none":
             return value
@@ -120,6 +117,8 @@ def resize_label(value: Array, spec: LabelSpec, camera: Camera, width: int, heig
         case "box_2d":
             edges = (value + 0.5) * np.array([sx, sy, sx, sy]) - 0.5
             return np.asarray(edges, value.dtype)
+        case "count":
+            return np.rint(value * (sx * sy)).astype(value.dtype)
         case "rect_grasps":
             return _rect_grasps(value, sx, sy)
 

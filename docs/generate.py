@@ -1,4 +1,4 @@
-"""Write docs/cli.md and docs/manifest.md from the code itself; a test holds them against it.
+"""Write docs/cli.md, docs/manifest.md and docs/datasets.md from the code itself; a test holds them against it.
 
 python docs/generate.py
 """
@@ -12,9 +12,11 @@ from typing import Any
 import click
 
 from depthforge.cli.main import COMMANDS, cli
-from depthforge.manifest import manifest_schema
+from depthforge.manifest import PluginBlock, manifest_schema
 from depthforge.registry import Registry, sensors, sources, translators
 from depthforge.sensors._presets import load_preset, preset_names
+from depthforge.sources._resized import build_source
+from depthforge.sources.base import Source
 
 HERE = Path(__file__).resolve().parent
 
@@ -115,6 +117,91 @@ def manifest_reference() -> str:
     return "\n".join(parts)
 
 
+# For each source the configurations that carry different labels, for the table of labels; only roots are made up.
+FOLDER = {
+    "root": "scans",
+    "dataset": "scans",
+    "depth": "{frame}.png",
+    "depth_scale": 1000,
+    "camera": {"width": 640, "height": 480, "fx": 525, "fy": 525, "cx": 319.5, "cy": 239.5},
+    "licence": {"name": "stated in the manifest", "non_commercial": True},
+    "pose": {"file": "{frame}.txt", "format": "matrix"},
+    "rgb": "{frame}.jpg",
+    "semantic": "{frame}.png",
+    "instance": "{frame}.png",
+}
+CONFIGURATIONS: dict[str, list[dict[str, Any]]] = {
+    "interiornet": [{}],
+    "graspnet": [{"depth": depth, "grasps": {}, "prepared": "prepared"} for depth in ("rendered", "raw")],
+    "vkitti": [{"version": version} for version in ("1.3.1", "2.0.3")],
+    "scannet": [{}],
+    "kitti": [{"layout": layout} for layout in ("raw", "depth_completion", "object", "odometry")],
+    "nyu": [{}, {"depth": "inpainted"}, {"files": "raw"}],
+    "linemod": [
+        {"layout": layout, "depth": depth} for layout in ("bop", "preprocessed") for depth in ("raw", "rendered")
+    ],
+    "bop": [{"depth": depth} for depth in ("raw", "rendered")],
+    "fused": [{"of": {"name": "rgbd_folder", **FOLDER}, "prepared": "prepared"}],
+    "rgbd_folder": [FOLDER],
+    "procedural": [{}],
+}
+
+
+def datasets_reference() -> str:
+    """Return what each source reads, under which terms, and the table of data sets against labels, as one page."""
+    made = {name: [_source(name, options) for options in CONFIGURATIONS[name]] for name in sources.names()}
+    parts = [
+        "# Data sets and labels",
+        "",
+        "Written by `docs/generate.py` from the sources themselves. Everything is converted at the door: depth is",
+        "planar z in metres with a mask of its own, poses are camera-to-world in OpenCV axes, colour is RGB.",
+        "",
+        "| source | reads | licence, as the card of a corpus states it |",
+        "|---|---|---|",
+    ]
+    for name, variants in made.items():
+        licence = variants[0].licence
+        terms = f"[{licence.name}]({licence.url})" if licence.url else licence.name
+        parts.append(f"| `{name}` | {_sentence(sources, name)} | {terms} |")
+    parts += [
+        "",
+        "## Which label comes from where",
+        "",
+        "*yes*: carried; *some*: in some of the layouts, versions or depths that the source reads (see",
+        "[manifest.md](manifest.md)). A label whose file is missing is left out of that frame, and `required` in a",
+        "manifest makes such a frame a reject. Labels are carried bit for bit; one that noise changes is computed",
+        "again from the noisy depth. `resize` in a source block resamples each as the last column says.",
+        "",
+    ]
+    specs = {label: spec for variants in made.values() for source in variants for label, spec in source.labels.items()}
+    parts.append("| label | " + " | ".join(f"`{name}`" for name in made) + " | resized |")
+    parts.append("|---" * (len(made) + 2) + "|")
+    for label in sorted(specs):
+        cells = [_carried(label, variants) for variants in made.values()]
+        parts.append(f"| `{label}` | " + " | ".join(cells) + f" | {specs[label].resize} |")
+    parts += ["", "## What each label is", "", "| label | stored as | meaning |", "|---|---|---|"]
+    for label in sorted(specs):
+        spec = specs[label]
+        shape = {"image": ["H", "W"], "frame": [], "ragged": ["N"]}[spec.layout] + [str(n) for n in spec.trailing]
+        changed = " **Computed again from the noisy depth.**" if spec.changed_by_noise else ""
+        units = f", {spec.units}" if spec.units else ""
+        told = {s.labels[label].description for group in made.values() for s in group if label in s.labels}
+        meaning = "; or ".join(sorted(told))
+        parts.append(f"| `{label}` | ({', '.join(shape)}) {spec.dtype}{units} | {meaning}.{changed} |")
+    return "\n".join([*parts, ""])
+
+
+def _source(name: str, options: dict[str, Any]) -> Source:
+    fields = sources.get(name).Config.model_fields
+    root = {"root": "root"} if "root" in fields and "root" not in options else {}
+    return build_source(name, PluginBlock.parse(sources, {"name": name, **root, **options}).config)  # type: ignore[arg-type]
+
+
+def _carried(label: str, variants: list[Source]) -> str:
+    count = sum(label in source.labels for source in variants)
+    return "yes" if count == len(variants) else "some" if count else ""
+
+
 def _sentence(registry: Registry, name: str) -> str:
     text = inspect.getdoc(registry.get(name)) or ""
     return " ".join(text.split("\n\n")[0].split())
@@ -148,9 +235,10 @@ def _kind(field: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    """Write both pages."""
+    """Write every page."""
     (HERE / "cli.md").write_text(cli_reference())
     (HERE / "manifest.md").write_text(manifest_reference())
+    (HERE / "datasets.md").write_text(datasets_reference())
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ def frame_of(**labels: np.ndarray) -> Frame:
 def test_every_label_of_the_house_has_a_name_of_its_own_and_a_way_to_resize() -> None:
     assert len(BY_NAME) == sum(isinstance(spec, LabelSpec) for spec in vars(specs).values())
     for spec in BY_NAME.values():
-        assert spec.layout == "image" or spec.resize in ("none", "box_2d", "rect_grasps"), spec.name
+        assert spec.layout == "image" or spec.resize in ("none", "count", "box_2d", "rect_grasps"), spec.name
 
 
 def test_half_the_size_takes_every_second_pixel_and_averages_colour() -> None:
