@@ -144,7 +144,8 @@ class LabelSpec:
     (N, *trailing) with N varying by frame. ``missing`` is the stored value that means "no label here". A stored
     value times ``scale`` is the quantity in ``units``. ``resize`` names the only correct way to resample:
     ``nearest`` for ids and depth, ``area`` for colour, ``normals`` re-normalises, ``flow`` scales the vectors too,
-    ``box_2d`` and ``rect_grasps`` scale pixel coordinates, ``count`` counts pixels anew, ``none`` is for what does not depend on the pixel grid.
+    ``box_2d`` and ``rect_grasps`` scale pixel coordinates, ``count`` counts pixels anew, ``none`` is for what does not
+    depend on the pixel grid.
     ``changed_by_noise`` labels are computed again from the noisy depth (``depthforge.labels``); no other is.
     """
 
