@@ -14,6 +14,7 @@ __all__ = ["edges", "finish", "quality", "texture", "visible"]
 
 _ZERO, _ONE = np.float32(0), np.float32(1)
 _FAR_FROM_EDGES = np.float32(1e9)
+_LEAST_COSINE = np.float32(0.02)
 _SAME_SURFACE_PX = np.float32(2)
 # A surface whose disparity grows by g pixels a pixel folds pixels that differ by g / (1 - g) into one; g up to 0.6.
 _FORESHORTENED_PX = np.float32(1.5)
@@ -182,6 +183,7 @@ def finish(  # type: ignore[no-untyped-def]
     quality,
     distance,
     front,
+    cosine,
     noise,
     badness,
     required,
@@ -192,6 +194,7 @@ def finish(  # type: ignore[no-untyped-def]
     edge_badness,
     disparity_m_px,
     sigma,
+    angle_growth,
     steps_per_px,
     most_px,
     farthest,
@@ -208,7 +211,8 @@ def finish(  # type: ignore[no-untyped-def]
             lost = (abs(away) < edge_zone) & (bad > edge_badness)
             matched = fattened | (seen_twice[y, x] & (quality[y, x] > required + required * softness * bad))
             surface = front[y, x] if fattened else here[x]
-            disparity = surface * disparity_m_px + sigma * noise[y, x]
+            wider = _ONE + angle_growth * (_ONE / max(cosine[y, x], _LEAST_COSINE) - _ONE)
+            disparity = surface * disparity_m_px + sigma * wider * noise[y, x]
             steps = np.rint(disparity * steps_per_px)
             z = steps_m / steps
             seen = (here[x] > _ZERO) & matched & (not lost)

@@ -149,6 +149,18 @@ def test_noise_of_a_wall_is_z_squared_sigma_over_f_b(z_m: float, correlation_px:
     assert shared == pytest.approx(np.exp(-1 / correlation_px**2) if correlation_px else 0.0, abs=0.05)
 
 
+def test_slanted_surfaces_are_noisier_by_the_asked_growth() -> None:
+    camera = Camera(fx=4000.0, fy=4000.0, cx=63.5, cy=47.5, width=128, height=96)  # all rays nearly parallel
+    y = (np.arange(96) - 47.5) / 4000.0
+    depth_m = np.tile((2.0 / (1.0 - np.tan(np.deg2rad(60.0)) * y))[:, None], (1, 128))
+    sensor = stereo(
+        noise_sigma_px=0.05, noise_angle_growth=1.5, noise_correlation_px=0.0, steps_per_px=65536, blank_band=False
+    )
+    measured = sensor.measure(Frame("a/b/c", depth_m.astype(np.float32), depth_m > 0, camera), WORDS).depth_m
+    # 1 / cos(60 degrees) - 1 = 1.
+    assert (50 / measured - 50 / depth_m).std() == pytest.approx(0.05 * 2.5, rel=0.04)
+
+
 def test_disparity_comes_in_steps() -> None:
     sensor = stereo(noise_sigma_px=0.2, steps_per_px=32, blank_band=False)
     depth_m = sensor.measure(frame_of(wall(3.0)), WORDS).depth_m.astype(np.float64)
@@ -298,6 +310,14 @@ def test_noise_and_steps_are_the_sensors_and_shadows_the_frames() -> None:
         assert (~measured.valid[20 * scale, 20 * scale : 30 * scale]).all()
         error = (measured.depth_m - depth_m)[40 * scale :, 20 * scale :]
         assert error.std() == pytest.approx(25 * 0.1 / 200, rel=0.12)
+
+
+@pytest.mark.parametrize(("z_m", "growth", "quantile"), [(2.0, 0.7, 0.0), (4.0, 0.7, 0.7), (4.0, 0.0, 0.0)])
+def test_made_up_dark_patches_lose_their_share_and_more_with_depth(z_m: float, growth: float, quantile: float) -> None:
+    sensor = stereo(blank_band=False, patch_share=0.2, patch_growth=growth, patch_size_px=8.0)
+    frame = frame_of(wall(z_m))
+    lost = np.mean([~sensor.measure(frame, (n, 0)).valid for n in range(30)])
+    assert lost == pytest.approx(1 - NormalDist().cdf(NormalDist().inv_cdf(0.8) - quantile), abs=0.05)
 
 
 def test_presets_are_the_cameras_of_their_data_sheets() -> None:

@@ -297,6 +297,14 @@ def test_the_light_cone_is_a_hexagon_with_corners_left_and_right() -> None:
     np.testing.assert_array_equal(sensor.measure(frame_of(wall(1.0, camera), camera), WORDS).valid, lit)
 
 
+@pytest.mark.parametrize(("z_m", "growth", "quantile"), [(2.0, 0.7, 0.0), (4.0, 0.7, 0.7), (4.0, 0.0, 0.0)])
+def test_made_up_dark_patches_lose_their_share_and_more_with_depth(z_m: float, growth: float, quantile: float) -> None:
+    sensor = tof(patch_share=0.2, patch_growth=growth, patch_size_px=8.0)
+    frame = frame_of(wall(z_m))
+    lost = np.mean([~sensor.measure(frame, (n, 0)).valid for n in range(30)])
+    assert lost == pytest.approx(1 - NormalDist().cdf(NormalDist().inv_cdf(0.8) - quantile), abs=0.05)
+
+
 def test_presets_are_the_cameras_of_their_data_sheets() -> None:
     azure, kinect = parse_sensor("azure_kinect"), parse_sensor("kinect_v2")
     for camera, nearest_m, farthest_m in ((azure, 0.5, 3.86), (kinect, 0.5, 4.5)):
