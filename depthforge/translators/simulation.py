@@ -45,6 +45,10 @@ class Simulation(Translator):
     config: Config
     version = 2
 
+    def __init__(self, config: TranslatorConfig) -> None:
+        super().__init__(config)
+        self._fingerprint: str | None = None
+
     @property
     def uses(self) -> frozenset[str]:
         """What the sensor reads where a frame has it."""
@@ -52,10 +56,12 @@ class Simulation(Translator):
 
     @property
     def fingerprint(self) -> str:
-        """As of any translator, over the version of the sensor and the contents of its files too."""
-        parts: dict[str, Any] = {"translator": super().fingerprint, "sensor": self.config.sensor.version}
-        files = {name: hashlib.blake2b(content).hexdigest() for name, content in self.files().items()}
-        return fingerprint_of({**parts, "files": files} if files else parts)
+        """As of any translator, over the version of the sensor and the contents of its files too, read once."""
+        if self._fingerprint is None:
+            parts: dict[str, Any] = {"translator": super().fingerprint, "sensor": self.config.sensor.version}
+            files = {name: hashlib.blake2b(content).hexdigest() for name, content in self.files().items()}
+            self._fingerprint = fingerprint_of({**parts, "files": files} if files else parts)
+        return self._fingerprint
 
     def files(self) -> Mapping[str, bytes]:
         """Return the files that the sensor reads, checked."""

@@ -147,4 +147,5 @@ def test_of_a_scanner_the_pixels_that_it_looks_at_are_judged_and_its_files_trave
     assert elsewhere.fingerprint == translator.fingerprint
     assert elsewhere.config.sensor.files() == translator.files()
     (tmp_path / "there" / "table.txt").write_text("2")
-    assert elsewhere.fingerprint != translator.fingerprint
+    assert Simulation(elsewhere.config).fingerprint != translator.fingerprint
+    assert elsewhere.fingerprint == translator.fingerprint, "read once, not for every frame"
