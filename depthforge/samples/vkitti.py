@@ -19,25 +19,31 @@ import numpy.typing as npt
 from depthforge.frame import Camera
 from depthforge.geometry import invert_pose
 from depthforge.registry import layouts
-from depthforge.samples._vkitti_streets import (
-    BASELINE_M,
-    DIRECTIONS,
-    WEATHERS,
+from depthforge.samples._streets import (
     Moment,
     Seen,
     Sighting,
-    depth_png,
-    flow_png,
-    frames_of,
-    indexed_png,
     jpg,
     numbers,
     png,
     require_empty,
-    street_of,
+    rotation_y,
     table,
-    world_number,
+    upright,
     write_file,
+)
+from depthforge.samples._vkitti_streets import (
+    BASELINE_M,
+    DIRECTIONS,
+    T_GAME_STREET,
+    WEATHERS,
+    colour_in,
+    depth_png,
+    flow_png,
+    frames_of,
+    indexed_png,
+    street_of,
+    world_number,
 )
 from depthforge.samples.base import Layout
 from depthforge.vocabularies import class_names
@@ -82,7 +88,7 @@ class VkittiLayout(Layout):
                 moment = Moment(street, frame)
                 for name in (name for name, count in shares.items() if frame < count):
                     for number in (0, 1):
-                        seen = Seen(moment, self.camera, DIRECTIONS[name], BASELINE_M * number)
+                        seen = Seen(moment, self.camera, yaw_deg=DIRECTIONS[name], right_m=BASELINE_M * number)
                         is_last = frame == shares[name] - 1
                         self._write_view(root, world, name, number, seen, videos, is_last=is_last)
             for name, tables in videos.items():
@@ -110,7 +116,7 @@ class VkittiLayout(Layout):
         if not is_last:
             files["forwardFlow", "flow"] = flow_png(seen.flow())
         for variation in (direction, *WEATHERS) if direction == "clone" else (direction,):
-            colour = seen.colour(None if variation == direction else variation)
+            colour = colour_in(None if variation == direction else variation, seen)
             for (kind, stem), content in [*files.items(), (("rgb", "rgb"), jpg(colour))]:
                 suffix = "jpg" if kind == "rgb" else "png"
                 name = f"{world}/{variation}/frames/{kind}/Camera_{number}/{stem}_{frame:05d}.{suffix}"
@@ -127,21 +133,22 @@ class _Tables:
 
     def add(self, seen: Seen, number: int) -> None:
         camera, view = seen.camera, f"{seen.moment.frame} {number}"
-        self.rows["extrinsic"].append(f"{view} {numbers(invert_pose(seen.T_world_cam))}")
+        self.rows["extrinsic"].append(f"{view} {numbers(invert_pose(T_GAME_STREET @ seen.T_street_cam))}")
         self.rows["intrinsic"].append(f"{view} {numbers(camera.fx, camera.fy, camera.cx, camera.cy)}")
         for sighting in seen.sightings():
-            self._add_vehicle(sighting, view)
+            self._add_vehicle(seen.moment, sighting, view)
 
-    def _add_vehicle(self, at: Sighting, view: str) -> None:
+    def _add_vehicle(self, moment: Moment, at: Sighting, view: str) -> None:
         vehicle, model = at.vehicle, at.vehicle.model
         length, width, height = model.size
         label = class_names("vkitti")[model.semantic]
         self.tracks[vehicle.track] = f"{vehicle.track} {label} {model.name} {model.colour}"
         edges = f"{at.left} {at.right} {at.top} {at.bottom} {at.num_pixels}"
         self.rows["bbox"].append(f"{view} {vehicle.track} {edges} {numbers(at.truncated, at.occupied)} {vehicle.moves}")
-        place, turn = at.T_cam_vehicle[:3, 3], at.rotation_y(at.T_cam_vehicle)
+        place, turn = at.T_cam_vehicle[:3, 3], rotation_y(at.T_cam_vehicle)
         alpha = turn - np.arctan2(place[0], place[2])
-        in_world = numbers(at.T_world_vehicle[:3, 3], at.rotation_y(at.T_world_vehicle), 0, 0)
+        T_game_vehicle = upright(T_GAME_STREET @ moment.street.vehicle_pose(vehicle, moment.frame))
+        in_world = numbers(T_game_vehicle[:3, 3], rotation_y(T_game_vehicle), 0, 0)
         sizes = numbers(width, height, length)
         in_camera = numbers(place, turn, 0, 0)
         self.rows["pose"].append(f"{view} {vehicle.track} {numbers(alpha)} {sizes} {in_world} {in_camera}")

@@ -17,22 +17,27 @@ import numpy.typing as npt
 from depthforge.frame import Camera
 from depthforge.geometry import invert_pose
 from depthforge.registry import layouts
-from depthforge.samples._vkitti_streets import (
-    DIRECTIONS,
-    WEATHERS,
+from depthforge.samples._streets import (
     Moment,
     Seen,
     Sighting,
-    depth_png,
-    flow_png,
-    frames_of,
     numbers,
     png,
     require_empty,
-    street_of,
+    rotation_y,
     table,
-    world_number,
     write_file,
+)
+from depthforge.samples._vkitti_streets import (
+    DIRECTIONS,
+    T_GAME_STREET,
+    WEATHERS,
+    colour_in,
+    depth_png,
+    flow_png,
+    frames_of,
+    street_of,
+    world_number,
 )
 from depthforge.samples.base import Layout
 from depthforge.scenes.street import MOST_VEHICLES, Street
@@ -70,7 +75,7 @@ class Vkitti1Layout(Layout):
             for frame in range(max(shares.values(), default=0)):
                 moment = Moment(street, frame)
                 for name in (name for name, count in shares.items() if frame < count):
-                    seen = Seen(moment, self.camera, DIRECTIONS[name], 0.0)
+                    seen = Seen(moment, self.camera, yaw_deg=DIRECTIONS[name])
                     self._write_view(root, world, name, seen, videos, is_last=frame == shares[name] - 1)
             for video in videos.values():
                 video.write()
@@ -85,7 +90,7 @@ class Vkitti1Layout(Layout):
         sightings = list(seen.sightings())
         for variation in (direction, *WEATHERS) if direction == "clone" else (direction,):
             video = videos[variation]
-            files["rgb"] = png(seen.colour(None if variation == direction else variation))
+            files["rgb"] = png(colour_in(None if variation == direction else variation, seen))
             files["scenegt"] = png(video.colours_of(seen))
             for kind, content in files.items():
                 name = f"{world}/{variation}/{seen.moment.frame:05d}.png"
@@ -114,7 +119,7 @@ class _Video:
 
     def add(self, seen: Seen, sightings: list[Sighting]) -> None:
         frame = seen.moment.frame
-        self.extrinsics.append(f"{frame} {numbers(invert_pose(seen.T_world_cam))}")
+        self.extrinsics.append(f"{frame} {numbers(invert_pose(T_GAME_STREET @ seen.T_street_cam))}")
         self.boxes.extend(_mot_row(frame, sighting) for sighting in sightings)
 
     def write(self) -> None:
@@ -135,7 +140,7 @@ def _mot_row(frame: int, at: Sighting) -> str:
     name = class_names("vkitti")[model.semantic]
     label = name if at.num_pixels >= _FEWEST_PIXELS else "DontCare"
     length, width, height = model.size
-    place, turn = at.T_cam_vehicle[:3, 3], at.rotation_y(at.T_cam_vehicle)
+    place, turn = at.T_cam_vehicle[:3, 3], rotation_y(at.T_cam_vehicle)
     alpha = turn - np.arctan2(place[0], place[2])
     occluded = int(at.occupied < 0.6) + int(at.occupied < 0.3)
     edges = f"{at.left} {at.top} {at.right} {at.bottom}"
