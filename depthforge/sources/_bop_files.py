@@ -38,7 +38,7 @@ from depthforge.sources._images import decode_ids, require_size
 from depthforge.sources._tree import Listing, Tree, open_tree
 from depthforge.sources.base import Report
 
-__all__ = ["At", "BopFiles", "File", "ObjectFiles", "read_mask"]
+__all__ = ["At", "BopFiles", "File", "ObjectFiles", "folder_or_inner", "read_mask"]
 
 _SCENES_KEPT = 4
 _DEPTH_SUFFIXES = (".png", ".tif", ".tiff")
@@ -75,6 +75,11 @@ class File(NamedTuple):
 
 class ObjectFiles(ABC):
     """What a layout must answer; everything else is the same for all (``_bop_objects``)."""
+
+    @property
+    @abstractmethod
+    def root(self) -> Path:
+        """The folder of the data set."""
 
     @abstractmethod
     def scenes(self, report: Report) -> list[str]:
@@ -129,8 +134,16 @@ def read_mask(file: File, size: tuple[int, int]) -> BoolImage:
     return mask
 
 
+def folder_or_inner(root: Path, inner: str) -> Path:
+    """Return ``root/inner`` where there is such a folder, or else ``root``: users name either."""
+    return root / inner if inner and (root / inner).is_dir() else root
+
+
 class BopFiles(ObjectFiles):
-    """One split of a BOP data set in the scenewise layout. ``root`` may be a .zip or .tar of it."""
+    """One split of a BOP data set in the scenewise layout.
+
+    ``root`` is its folder, one with a folder ``inner`` that is, or a .zip or .tar of it.
+    """
 
     def __init__(
         self,
@@ -138,12 +151,13 @@ class BopFiles(ObjectFiles):
         dataset: str,
         split: str,
         *,
+        inner: str = "",
         sensor: str = "",
         models: str = "models",
         only: tuple[int, ...] | None = None,
         targets: bool = False,
     ) -> None:
-        self.root = root
+        self._given_root, self._inner = root, inner
         self._dataset, self._split, self._only, self._use_targets = dataset, split, only, targets
         self._suffix = f"_{sensor}" if sensor else ""
         self._models = models
@@ -152,6 +166,10 @@ class BopFiles(ObjectFiles):
         self._objects = lru_cache(_SCENES_KEPT)(self._read_objects)
         self._pixels = lru_cache(_SCENES_KEPT)(self._read_pixels)
         self._targets = lru_cache(1)(self._read_targets)
+
+    @property
+    def root(self) -> Path:
+        return folder_or_inner(self._given_root, self._inner)
 
     def scenes(self, report: Report) -> list[str]:
         tree = self._tree()

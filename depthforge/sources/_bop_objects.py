@@ -231,7 +231,7 @@ class PosedObjects(Source):
                 reported.add(object_id)
                 path = self._files.model(object_id)
                 if not path.is_file():
-                    where = path.relative_to(self.config.root.expanduser()).as_posix()
+                    where = path.relative_to(self._files.root).as_posix()
                     remedy = "extract the archive of the models too, and see `models` of the source block"
                     report(Finding("error", where, f"no model of object {object_id}", remedy))
 

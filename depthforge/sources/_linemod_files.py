@@ -35,7 +35,7 @@ from depthforge.sources._bop_annotations import (
     parse_objects,
     parse_view,
 )
-from depthforge.sources._bop_files import At, File, ObjectFiles, read_mask
+from depthforge.sources._bop_files import At, File, ObjectFiles, folder_or_inner, read_mask
 from depthforge.sources._images import decode_ids
 from depthforge.sources._tree import Listing, Tree, open_tree
 from depthforge.sources.base import Report
@@ -54,14 +54,18 @@ Own = tuple[Objects, np.ndarray]
 
 
 class PreprocessedFiles(ObjectFiles):
-    """The folder Linemod_preprocessed, or a .zip or .tar of it."""
+    """The folder Linemod_preprocessed, the one that holds it, or a .zip or .tar of it."""
 
     def __init__(self, root: Path, subset: str, objects: tuple[int, ...] | None) -> None:
-        self.root = root
+        self._given_root = root
         self._subset, self._only = subset, objects
-        self._tree = lru_cache(1)(lambda: _open(root))
+        self._tree = lru_cache(1)(lambda: _open(self.root))
         self._views = lru_cache(_OBJECTS_KEPT)(self._read_views)
         self._annotated = lru_cache(_OBJECTS_KEPT)(self._read_objects)
+
+    @property
+    def root(self) -> Path:
+        return folder_or_inner(self._given_root, "Linemod_preprocessed")
 
     def scenes(self, report: Report) -> list[str]:
         tree = self._tree()

@@ -11,6 +11,7 @@ heavily cluttered scenes", ACCV 2012; Wang et al., "DenseFusion", CVPR 2019.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -31,6 +32,7 @@ SYMMETRIC_OBJECTS = frozenset({3, 7, 10, 11})
 class LinemodConfig(ObjectsConfig):
     """The ``source`` block of a manifest that reads LineMOD."""
 
+    root: Path = Field(description="Linemod_preprocessed or lm, or the folder that holds it")
     layout: Literal["bop", "preprocessed"] = Field(
         default="preprocessed", description="BOP's `lm`, or the folder Linemod_preprocessed of DenseFusion"
     )
@@ -72,4 +74,4 @@ class Linemod(PosedObjects):
         config, root = self.config, self.config.root.expanduser()
         if config.layout == "preprocessed":
             return PreprocessedFiles(root, config.split, config.objects)
-        return BopFiles(root, "linemod", config.split, models=config.models, only=config.objects)
+        return BopFiles(root, "linemod", config.split, inner="lm", models=config.models, only=config.objects)

@@ -199,6 +199,7 @@ def test_a_zip_of_the_data_set_reads_as_well(root: Path, tmp_path_factory: pytes
         for path in root.rglob("*.*"):
             archive.write(path, path.relative_to(root))
     np.testing.assert_array_equal(read(packed).depth_m, read(root).depth_m)
+    assert "no model of object 2" in listed(packed, depth="rendered")[1], "models are loaded from files"
 
 
 def test_a_scene_without_poses_gives_depth_and_colour(root: Path) -> None:

@@ -248,6 +248,18 @@ def test_the_wrong_form_or_nothing_says_how_to_go_on(tmp_path: Path) -> None:
         listed(tmp_path / "pre", layout="bop")
 
 
+def test_the_folder_above_will_do(tmp_path: Path) -> None:
+    write_preprocessed(tmp_path / "Linemod_preprocessed")
+    write_bop_scene(tmp_path / "lm", depth_scale=1.0)
+    write_models(tmp_path / "lm", ids=(2,))
+    for fields in ({}, {"layout": "bop"}, {"depth": "rendered"}):
+        refs, text = listed(tmp_path, **fields)
+        assert refs
+        assert not text
+    text = listed(tmp_path, layout="bop", depth="rendered")[1]
+    assert text == "error models/obj_000005.ply: no model of object 5"
+
+
 def test_the_bop_form_is_read_as_bop(tmp_path: Path) -> None:
     write_bop_scene(tmp_path, scene=6, depth_scale=1.0)
     write_models(tmp_path)
