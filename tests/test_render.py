@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from depthforge.errors import FrameError, InputError, MissingDependencyError
+from depthforge.errors import DecodeError, FrameError, InputError, MissingDependencyError
 from depthforge.frame import Camera
 from depthforge.geometry import look_at, pixel_rays, rotation_from_quaternion
 from depthforge.raycast import Scene, box, cast, cone, cushion, cylinder, ellipsoid
@@ -231,6 +231,11 @@ def test_a_ply_keeps_every_bit(open3d: Any, tmp_path: Path) -> None:
     again = load_mesh(tmp_path / "mesh.ply")
     assert again.vertices.tobytes() == mesh.vertices.tobytes()
     assert again.triangles.tobytes() == mesh.triangles.tobytes()
+    for share in (0.3, 0.7, 0.99):
+        (tmp_path / "cut.ply").write_bytes(encode_ply(mesh)[: int(share * len(encode_ply(mesh)))])
+        with pytest.raises(DecodeError) as caught:
+            load_mesh(tmp_path / "cut.ply")
+        assert "cut.ply" in str(caught.value)
 
 
 def test_backs_are_seen_unless_only_fronts_count(open3d: Any) -> None:

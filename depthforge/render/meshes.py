@@ -48,6 +48,16 @@ def load_mesh(path: Path, *, metres_per_unit: float = 1.0) -> Mesh:
     vertices, triangles = np.asarray(read.vertices), np.asarray(read.triangles)
     if not len(triangles) or not np.isfinite(vertices).all():
         raise DecodeError("the mesh cannot be read or has no triangle", where=path, remedy="fetch the file again")
+    # Of a file that is cut short Open3D returns the triangles that it has; polygons become more of them, never fewer.
+    declared = _ply_counts(path) if path.suffix.lower() == ".ply" else {}
+    if len(vertices) < declared.get("vertex", 0) or len(triangles) < declared.get("face", 0):
+        raise DecodeError(
+            "the mesh is truncated",
+            where=path,
+            expected=f"{declared.get('vertex')} vertices and {declared.get('face')} faces",
+            found=f"{len(vertices)} and {len(triangles)}",
+            remedy="fetch the file again",
+        )
     return Mesh((vertices * metres_per_unit).astype(np.float32), triangles.astype(np.uint32))
 
 
@@ -144,6 +154,19 @@ def tessellate(shape: Shape, segments: int = 64) -> Mesh:
     T = shape.T_world_unit
     placed = vertices @ T[:3, :3].T + T[:3, 3]
     return Mesh(placed.astype(np.float32), np.concatenate(triangles).astype(np.uint32))
+
+
+def _ply_counts(path: Path) -> dict[str, int]:
+    """Return the number of each element that the header of a PLY file declares."""
+    counts = {}
+    with open(path, "rb") as file:
+        for _ in range(200):
+            words = file.readline(1024).split()
+            if not words or words[0] == b"end_header":
+                break
+            if words[0] == b"element" and len(words) == 3 and words[2].isdigit():
+                counts[words[1].decode(errors="replace")] = int(words[2])
+    return counts
 
 
 def import_open3d() -> Any:

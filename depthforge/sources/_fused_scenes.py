@@ -203,7 +203,16 @@ def near_edges(depth_m: DepthImage) -> BoolImage:
 
 def load_scene(folder: Path) -> MeshScene:
     """Return the fused mesh of a scene, ready to cast; MissingDataError or DecodeError names its file."""
-    return MeshScene([load_mesh(folder / MESH_FILE)])
+    mesh, record = load_mesh(folder / MESH_FILE), load_record(folder)
+    if record is None or len(mesh.triangles) != record.num_triangles:
+        raise DecodeError(
+            "the fused mesh is not the one that was recorded",
+            where=folder / MESH_FILE,
+            expected=f"{record.num_triangles} triangles" if record else f"{RECORD_FILE} beside it",
+            found=f"{len(mesh.triangles)} triangles",
+            remedy=f"remove {folder}; the next run fuses it again",
+        )
+    return MeshScene([mesh])
 
 
 def _chosen(refs: Sequence[FrameRef], fusion: Fusion) -> Sequence[FrameRef]:
