@@ -1,4 +1,4 @@
-"""The files of data sets that are objects at known poses: what a layout answers, and BOP's scenewise layout.
+"""The files of a BOP data set in its scenewise layout.
 
 ::
 
@@ -17,10 +17,8 @@ Source: thodan/bop_toolkit, `docs/bop_datasets_format.md`.
 from __future__ import annotations
 
 import json
-from abc import ABC, abstractmethod
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
 
 from depthforge.errors import DecodeError, MissingDataError, closest
 from depthforge.frame import BoolImage, Finding
@@ -34,11 +32,11 @@ from depthforge.sources._bop_annotations import (
     parse_pixels,
     parse_view,
 )
-from depthforge.sources._images import decode_ids, require_size
-from depthforge.sources._tree import Listing, Tree, open_tree
+from depthforge.sources._object_files import At, File, ObjectFiles, folder_or_inner, read_mask, scan
+from depthforge.sources._tree import Tree, open_tree
 from depthforge.sources.base import Report
 
-__all__ = ["At", "BopFiles", "File", "ObjectFiles", "folder_or_inner", "read_mask"]
+__all__ = ["BopFiles"]
 
 _SCENES_KEPT = 4
 _DEPTH_SUFFIXES = (".png", ".tif", ".tiff")
@@ -52,91 +50,6 @@ _COLOUR_FILES = (
 )
 _TARGETS = ("test_targets_bop19.json", "test_targets_bop24.json")
 _TRY_WITHOUT_DATA = "depthforge sample --layout bop DIR, and root: DIR"
-
-
-class At(NamedTuple):
-    """Where an image is: the scene's folder and the name of its files without suffix. Text: ``scene/stem``."""
-
-    scene: str
-    stem: str
-
-    @property
-    def image(self) -> int:
-        """The number under which annotations know the image."""
-        return int(self.stem)
-
-
-class File(NamedTuple):
-    """A file's bytes, and how an error names it."""
-
-    data: bytes
-    where: str
-
-
-class ObjectFiles(ABC):
-    """What a layout must answer; everything else is the same for all (``_bop_objects``)."""
-
-    @property
-    @abstractmethod
-    def root(self) -> Path:
-        """The folder of the data set."""
-
-    @abstractmethod
-    def scenes(self, report: Report) -> list[str]:
-        """Return the scenes in order; raise MissingDataError when there is none."""
-
-    @abstractmethod
-    def key(self, at: At) -> str:
-        """Return the key of an image, ``dataset/scene/frame``."""
-
-    @abstractmethod
-    def images(self, scene: str, report: Report, *, rendered: bool) -> list[At]:
-        """Return the images of a scene in key order: those with depth or, when ``rendered``, those with poses."""
-
-    @abstractmethod
-    def view(self, at: At) -> View:
-        """Return an image's camera."""
-
-    @abstractmethod
-    def objects(self, at: At) -> Objects | None:
-        """Return what stands where; None where the scene has no poses."""
-
-    @abstractmethod
-    def pixels(self, at: At) -> Pixels | None:
-        """Return the stored boxes and counts, row for row with ``objects``; None where there are none."""
-
-    @abstractmethod
-    def depth(self, at: At) -> File | None:
-        """Return the stored depth image, None where there is none."""
-
-    @abstractmethod
-    def colour(self, at: At) -> File | None:
-        """Return the colour or grey image, None where there is none."""
-
-    @abstractmethod
-    def masks(self, at: At, rows: int, size: tuple[int, int], *, visible: bool) -> list[BoolImage] | None:
-        """Return each object's silhouette, or its ``visible`` part only; None where the scene has no masks."""
-
-    @abstractmethod
-    def model(self, object_id: int) -> Path:
-        """Return where the model of an object lies."""
-
-    @abstractmethod
-    def close(self) -> None:
-        """Forget what is open and parsed."""
-
-
-def read_mask(file: File, size: tuple[int, int]) -> BoolImage:
-    """Return a mask (H, W): True where the stored image is not 0. Raises DecodeError."""
-    stored = decode_ids(file.data, where=file.where)
-    require_size(stored, size, where=file.where)
-    mask: BoolImage = stored != 0
-    return mask
-
-
-def folder_or_inner(root: Path, inner: str) -> Path:
-    """Return ``root/inner`` where there is such a folder, or else ``root``: users name either."""
-    return root / inner if inner and (root / inner).is_dir() else root
 
 
 class BopFiles(ObjectFiles):
@@ -173,7 +86,7 @@ class BopFiles(ObjectFiles):
 
     def scenes(self, report: Report) -> list[str]:
         tree = self._tree()
-        found = _scan(tree, self._split)
+        found = scan(tree, self._split)
         folders = sorted((name for name in found.folders if name.isdecimal()), key=int)
         if not folders:
             raise self._no_scenes(tree)
@@ -271,7 +184,7 @@ class BopFiles(ObjectFiles):
 
     def _no_scenes(self, tree: Tree) -> MissingDataError:
         top = tree.scan("")
-        splits = sorted(name for name in top.folders if any(n.isdecimal() for n in _scan(tree, name).folders))
+        splits = sorted(name for name in top.folders if any(n.isdecimal() for n in scan(tree, name).folders))
         packed = sorted(name for name in top.files if name.endswith((".zip", ".z01", ".tar", ".tar.gz")))
         remedy = _TRY_WITHOUT_DATA
         if packed:
@@ -291,7 +204,7 @@ class BopFiles(ObjectFiles):
     def _depth_stems(self, scene: str, report: Report) -> dict[int, str]:
         tree, folder = self._tree(), self._path(scene, f"depth{self._suffix}")
         stems: dict[int, str] = {}
-        for name in sorted(_scan(tree, folder).files):
+        for name in sorted(scan(tree, folder).files):
             stem, dot, suffix = name.rpartition(".")
             if f"{dot}{suffix}" not in _DEPTH_SUFFIXES or not stem.isdecimal():
                 report(Finding("warning", f"{folder}/{name}", "not an image of BOP; ignored"))
@@ -308,7 +221,7 @@ class BopFiles(ObjectFiles):
     ) -> None:
         """Say what a scene lacks; scans its folder once and opens nothing."""
         folder, tree = self._path(scene), self._tree()
-        there = _scan(tree, folder)
+        there = scan(tree, folder)
         for image in sorted(stems.keys() - set(views.images()))[:1]:
             count = len(stems.keys() - set(views.images()))
             report(Finding("error", folder, f"{count} images are not in scene_camera.json, such as {stems[image]}"))
@@ -380,10 +293,3 @@ class BopFiles(ObjectFiles):
 
     def _describe(self, scene: str) -> str:
         return self._tree().describe(self._path(scene))
-
-
-def _scan(tree: Tree, folder: str) -> Listing:
-    try:
-        return tree.scan(folder)
-    except FileNotFoundError:
-        return Listing()

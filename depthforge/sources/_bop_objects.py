@@ -2,7 +2,8 @@
 
 ``depth: raw`` reads what the sensor measured. ``depth: rendered`` makes the clean truth of the same image from the
 models at the annotated poses (``_bop_render``): depth, normals, instances, silhouettes, boxes and counts are then of
-the models, and the measured image rides along as ``depth_raw``, the exact pair. Behind the objects there is nothing
+the models, and the measured image rides along as ``depth_raw``, a pair wherever an annotated object or the plane is
+seen (what has no pose is in ``depth_raw`` alone). Behind the objects there is nothing
 (``background: none``) or the plane that they stand on, fitted to the measured image (``_bop_plane``).
 """
 
@@ -22,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, model_validator
 
-from depthforge.errors import DecodeError, FrameError, MissingDataError
+from depthforge.errors import DecodeError, MissingDataError
 from depthforge.frame import (
     BOX_2D,
     DEPTH_RAW,
@@ -36,7 +37,6 @@ from depthforge.frame import (
     OBJECT_SILHOUETTES,
     POSE,
     RGB,
-    BoolImage,
     Camera,
     DepthImage,
     Finding,
@@ -45,17 +45,22 @@ from depthforge.frame import (
     LabelSpec,
 )
 from depthforge.geometry import encode_normals
-from depthforge.seeding import frame_generator
 from depthforge.sources._bop_annotations import Objects, Pixels, View
-from depthforge.sources._bop_files import At, ObjectFiles
-from depthforge.sources._bop_plane import fit_support_plane, render_plane
-from depthforge.sources._bop_render import ModelRenderer, Rendered
+from depthforge.sources._bop_labels import (
+    SEMANTIC,
+    Labels,
+    before_plane,
+    labels_of_rows,
+    labels_of_silhouettes,
+    require_one_unit,
+)
+from depthforge.sources._bop_render import ModelRenderer
 from depthforge.sources._images import decode_depth, decode_rgb, require_size
+from depthforge.sources._object_files import At, ObjectFiles
 from depthforge.sources.base import Report, Source, SourceConfig, ignore_findings
 
 __all__ = ["ObjectsConfig", "PosedObjects"]
 
-SEMANTIC = LabelSpec("semantic", "uint16", "image", "id of the object that is seen, as in object_id; 0 is none")
 ROW_INSTANCE = replace(INSTANCE, description="row of object_id of the object that is seen, plus 1; 0 is none")
 _MEASURED = (
     RGB,
@@ -74,11 +79,8 @@ _NEEDS_OBJECTS = frozenset(spec.name for spec in _MEASURED) - {RGB.name, POSE.na
 _NEEDS_SILHOUETTES = frozenset({OBJECT_SILHOUETTES.name, OBJECT_PX_COUNT_VALID.name})
 _NEEDS_PIXELS = frozenset({OBJECT_PX_COUNT_ALL.name, OBJECT_PX_COUNT_VISIB.name, BOX_2D.name})
 _NEEDS_VISIBLE = frozenset({INSTANCE.name, SEMANTIC.name})
-_MOST_SILHOUETTES = 64
 # The size of images is that of most of the first five that can be read.
 _ASKED_FOR_SIZE, _TRIED_FOR_SIZE = 5, 16
-
-Labels = dict[str, npt.NDArray[np.generic]]
 
 
 class ObjectsConfig(SourceConfig):
@@ -169,7 +171,7 @@ class PosedObjects(Source):
             if measured is None:
                 raise DecodeError("the depth image has gone since it was listed", where=ref.locator)
             depth_m = measured
-            labels = {} if objects is None else self._stored(at, objects, depth_m > 0, wanted)
+            labels = {} if objects is None else self._stored(at, objects, depth_m, wanted)
         if objects is not None:
             given: Labels = {OBJECT_ID.name: objects.ids, OBJECT_POSE.name: objects.T_cam_object}
             labels.update({name: array.copy() for name, array in given.items() if name in wanted})
@@ -264,21 +266,22 @@ class PosedObjects(Source):
         require_size(rgb, camera.size, where=file.where)
         return rgb
 
-    def _stored(self, at: At, objects: Objects, valid: BoolImage, wanted: frozenset[str]) -> Labels:
+    def _stored(self, at: At, objects: Objects, depth_m: DepthImage, wanted: frozenset[str]) -> Labels:
         """Return the labels that the data set's own masks and counts give."""
         labels: Labels = {}
         rows, size = len(objects.ids), self.size
         if wanted & _NEEDS_SILHOUETTES:
             masks = self._files.masks(at, rows, size, visible=False)
             if masks is not None:
-                labels.update(_of_silhouettes(masks, valid, wanted, where=f"{at.scene}/{at.stem}"))
+                labels.update(labels_of_silhouettes(masks, depth_m > 0, wanted, where=f"{at.scene}/{at.stem}"))
         if wanted & _NEEDS_VISIBLE:
             visible = self._files.masks(at, rows, size, visible=True)
             if visible is not None:
                 row = np.full(size, -1, np.int32)
                 for number, mask in enumerate(visible):
                     row[mask] = number
-                labels.update(_of_rows(row, objects, wanted))
+                require_one_unit(depth_m, visible, objects, where=f"{at.scene}/{at.stem}")
+                labels.update(labels_of_rows(row, objects, wanted))
         if wanted & _NEEDS_PIXELS:
             pixels = self._files.pixels(at)
             if pixels is not None:
@@ -295,11 +298,13 @@ class PosedObjects(Source):
         needs_raw = self.config.background == "plane" or DEPTH_RAW.name in wanted
         measured = self._measured(at, view, camera) if needs_raw else None
         if self.config.background == "plane":
-            depth_m, normals = _before_plane(key, rendered, measured, camera, objects)
+            depth_m, normals = before_plane(key, rendered, measured, camera, objects)
         labels = self._of_pixels(rendered.pixels, wanted)
-        labels.update(_of_rows(rendered.row, objects, wanted))
+        labels.update(labels_of_rows(rendered.row, objects, wanted))
         if wanted & _NEEDS_SILHOUETTES:
-            labels.update(_of_silhouettes(rendered.silhouettes, depth_m > 0, wanted, where=f"{at.scene}/{at.stem}"))
+            labels.update(
+                labels_of_silhouettes(rendered.silhouettes, depth_m > 0, wanted, where=f"{at.scene}/{at.stem}")
+            )
         if NORMALS.name in wanted:
             labels[NORMALS.name] = encode_normals(normals)
         if DEPTH_RAW.name in wanted and measured is not None:
@@ -313,60 +318,3 @@ class PosedObjects(Source):
             BOX_2D.name: pixels.box_obj if self.config.boxes == "obj" else pixels.box_visib,
         }
         return {name: array.copy() for name, array in found.items() if name in wanted}
-
-
-def _of_rows(row: npt.NDArray[np.int32], objects: Objects, wanted: frozenset[str]) -> Labels:
-    """Return instance and semantic of an image (H, W) of rows, -1 where no object is."""
-    labels: Labels = {}
-    if INSTANCE.name in wanted:
-        labels[INSTANCE.name] = (row + 1).astype(np.uint16)
-    if SEMANTIC.name in wanted:
-        ids = np.append(objects.ids, 0)
-        if ids.max() > np.iinfo(np.uint16).max:
-            raise FrameError("an object id does not fit 16 bits", expected="at most 65535", found=ids.max())
-        labels[SEMANTIC.name] = ids.astype(np.uint16)[row]
-    return labels
-
-
-def _of_silhouettes(masks: list[BoolImage], valid: BoolImage, wanted: frozenset[str], *, where: str) -> Labels:
-    if len(masks) > _MOST_SILHOUETTES:
-        raise FrameError(
-            "too many objects for object_silhouettes, which has a bit for each",
-            where=where,
-            expected=f"at most {_MOST_SILHOUETTES}",
-            found=f"{len(masks)} objects",
-            remedy="set object_silhouettes and object_px_count_valid to off under labels",
-        )
-    labels: Labels = {}
-    if OBJECT_SILHOUETTES.name in wanted:
-        bits = np.zeros(valid.shape, np.uint64)
-        for row, mask in enumerate(masks):
-            bits[mask] |= np.uint64(1 << row)
-        labels[OBJECT_SILHOUETTES.name] = bits
-    if OBJECT_PX_COUNT_VALID.name in wanted:
-        labels[OBJECT_PX_COUNT_VALID.name] = np.array([np.count_nonzero(mask & valid) for mask in masks], np.uint32)
-    return labels
-
-
-def _before_plane(
-    key: str, rendered: Rendered, measured: DepthImage | None, camera: Camera, objects: Objects
-) -> tuple[DepthImage, npt.NDArray[np.float32]]:
-    """Return depth and normals with the support plane wherever no object is seen."""
-    if measured is None:
-        raise FrameError("there is no measured depth to fit a plane to", where=key, remedy="background: none")
-    centres = objects.T_cam_object[:, :3, 3]
-    usable = (measured > 0) & ~np.logical_or.reduce([np.zeros(camera.size, np.bool_), *rendered.silhouettes])
-    plane = fit_support_plane(measured, usable, camera, centres, frame_generator(0, key, "support plane"))
-    if plane is None:
-        raise FrameError(
-            "no plane that the objects stand on was found in the measured depth",
-            where=key,
-            expected="a fifth of the measurements within 0.5 m of an object on one plane",
-            remedy="background: none",
-        )
-    behind = render_plane(plane, camera, centres)
-    shown = (rendered.row < 0) & (behind > 0)
-    depth_m, normals = rendered.depth_m.copy(), rendered.normals.copy()
-    depth_m[shown] = behind[shown]
-    normals[shown] = plane[:3]
-    return depth_m, normals

@@ -35,9 +35,9 @@ from depthforge.sources._bop_annotations import (
     parse_objects,
     parse_view,
 )
-from depthforge.sources._bop_files import At, File, ObjectFiles, folder_or_inner, read_mask
 from depthforge.sources._images import decode_ids
-from depthforge.sources._tree import Listing, Tree, open_tree
+from depthforge.sources._object_files import At, File, ObjectFiles, folder_or_inner, read_mask, scan
+from depthforge.sources._tree import Tree, open_tree
 from depthforge.sources.base import Report
 
 __all__ = ["LINEMOD_VIEW", "PreprocessedFiles"]
@@ -69,9 +69,9 @@ class PreprocessedFiles(ObjectFiles):
 
     def scenes(self, report: Report) -> list[str]:
         tree = self._tree()
-        folders = sorted((name for name in _scan(tree, "data").folders if name.isdecimal()), key=int)
+        folders = sorted((name for name in scan(tree, "data").folders if name.isdecimal()), key=int)
         if not folders:
-            top = _scan(tree, "")
+            top = scan(tree, "")
             raise MissingDataError(
                 "no object of LineMOD",
                 where=tree.describe("data"),
@@ -90,9 +90,9 @@ class PreprocessedFiles(ObjectFiles):
 
     def images(self, scene: str, report: Report, *, rendered: bool) -> list[At]:
         tree, folder = self._tree(), f"data/{scene}"
-        names = _scan(tree, f"{folder}/depth").files
+        names = scan(tree, f"{folder}/depth").files
         stems = {int(name[:-4]): name[:-4] for name in names if name.endswith(".png") and name[:-4].isdecimal()}
-        there = _scan(tree, folder)
+        there = scan(tree, folder)
         if "gt.yml" not in there.files:
             report(_no_poses(folder))
             return []
@@ -219,10 +219,3 @@ def _open(root: Path) -> Tree:
             remedy="depthforge sample --layout linemod DIR, then export LINEMOD_ROOT=DIR",
         )
     return open_tree(root)
-
-
-def _scan(tree: Tree, folder: str) -> Listing:
-    try:
-        return tree.scan(folder)
-    except FileNotFoundError:
-        return Listing()

@@ -18,8 +18,9 @@ from pydantic import Field
 
 from depthforge.frame import Licence
 from depthforge.registry import sources
-from depthforge.sources._bop_files import BopFiles, ObjectFiles
+from depthforge.sources._bop_files import BopFiles
 from depthforge.sources._bop_objects import ObjectsConfig, PosedObjects
+from depthforge.sources._object_files import ObjectFiles
 from depthforge.sources._rgbd_config import LicenceBlock
 
 __all__ = ["Bop", "BopConfig"]

@@ -18,9 +18,10 @@ from pydantic import Field, model_validator
 
 from depthforge.frame import Licence
 from depthforge.registry import sources
-from depthforge.sources._bop_files import BopFiles, ObjectFiles
+from depthforge.sources._bop_files import BopFiles
 from depthforge.sources._bop_objects import ObjectsConfig, PosedObjects
 from depthforge.sources._linemod_files import PreprocessedFiles
+from depthforge.sources._object_files import ObjectFiles
 
 __all__ = ["NUM_OBJECTS", "SYMMETRIC_OBJECTS", "Linemod", "LinemodConfig"]
 

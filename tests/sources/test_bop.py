@@ -323,6 +323,9 @@ def test_poses_in_metres_are_refused(root: Path) -> None:
 def test_check_tells_a_wrong_depth_scale(root: Path) -> None:
     for image in (3, 12):
         edit_json(root / "test/000001/scene_camera.json", image, {"depth_scale": 0.001})
+    with pytest.raises(DecodeError, match=r"different units(.|\n)*0.01 times(.|\n)*depth_scale"):
+        read(root)
+    shutil.rmtree(root / "test/000001/mask_visib")
     report = check_source(source(root))
     assert not report.ok
     assert any("the unit of depth looks wrong" in issue.message for issue in report.issues)
