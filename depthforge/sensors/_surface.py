@@ -44,7 +44,8 @@ def surface_of(depth_m: DepthImage, valid: BoolImage, camera: Camera) -> Surface
     """Return the surface that planar z (H, W) in metres shows; what is not valid, positive and finite is a hole."""
     height, width = depth_m.shape
     inverse = np.zeros((height + 2, width + 2), np.float32)
-    _invert(depth_m, valid, inverse)
+    # Views are copied: every layout would be compiled anew, for seconds.
+    _invert(np.ascontiguousarray(depth_m), np.ascontiguousarray(valid), inverse)
     cosine, slope = np.empty((height, width), np.float32), np.empty((height, width), np.float32)
     x_px = (np.arange(width) - camera.cx).astype(np.float32)
     y_px = (np.arange(height) - camera.cy).astype(np.float32)
@@ -55,7 +56,7 @@ def surface_of(depth_m: DepthImage, valid: BoolImage, camera: Camera) -> Surface
 def luminance_of(rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     """Return the luma (H, W) uint8 of sRGB (H, W, 3) uint8: Rec. 601 weights in 1/256."""
     out = np.empty(rgb.shape[:2], np.uint8)
-    _luminance(rgb, out)
+    _luminance(np.ascontiguousarray(rgb), out)
     return out
 
 

@@ -254,7 +254,7 @@ class ActiveStereo(Sensor):
         if frame.rgb is not None:
             kernels.texture(
                 luminance_of(frame.rgb),
-                frame.rgb,
+                np.ascontiguousarray(frame.rgb),
                 surface.inverse,
                 surface.cosine,
                 self.window_px // 2,
