@@ -122,7 +122,7 @@ def require_kept(frame: Frame, valid: BoolImage, min_kept: float, *, what: str, 
         raise FrameError(
             f"{what} almost nothing of this frame",
             where=frame.key,
-            expected=f"at least {min_kept:.0%} of {before} valid pixels",
+            expected=f"at least {min_kept:.3%} of {before} valid pixels",
             found=after,
             remedy=remedy,
         )
