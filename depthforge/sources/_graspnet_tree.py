@@ -2,7 +2,7 @@
 
 A scene without its camera's folder, or without what rendering needs, is reported and left out; single images that
 lack a colour image, a pose or a label are reported and kept. Lists folders and opens nothing: 190 scenes with 48,640
-images take 0.6 s from a hot cache.
+images take 0.35 s from a hot cache.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class GraspNetTree:
             if problem is None:
                 yield files
             else:
-                report(Finding("error", f"scenes/{files.name}", f"skipped: {problem}", _EXTRACT))
+                report(Finding("error", f"scenes/{files.name}", f"skipped: {problem[0]}", problem[1]))
         for pattern in sorted(unmatched):
             report(Finding("error", "scenes", f"include: {pattern!r} matches no scene"))
 
@@ -87,8 +87,8 @@ class GraspNetTree:
         where = f"scenes/{files.name}/{self.camera}"
         expected = _num_expected(files)
         if len(frames) < expected:
-            what = "images have a pose file" if self.renders else "depth images are there"
-            report(Finding("error", where, f"{len(frames)} of {expected} {what}", _EXTRACT))
+            what = "images have no pose file" if self.renders else "depth images are missing"
+            report(Finding("error", where, f"{expected - len(frames)} of {expected} {what}", _EXTRACT))
         for kind, numbers in {**there, "meta or annotations": posed}.items():
             missing = len(set(frames) - numbers)
             if missing and kind not in _POSES:
@@ -105,22 +105,23 @@ class GraspNetTree:
             remedy=f"depthforge check MANIFEST says what is missing; {_TRY_WITHOUT_DATA}",
         )
 
-    def _problem(self, files: SceneFiles) -> str | None:
-        """Return what makes a scene unusable, None when nothing does."""
+    def _problem(self, files: SceneFiles) -> tuple[str, str] | None:
+        """Return what makes a scene unusable and what to do about it, None when nothing does."""
         if not files.folder.is_dir():
-            return f"no folder {self.camera}"
+            return f"no folder {self.camera}", _EXTRACT
         if not self.renders:
             return None
         for name in ("camera_poses.npy", "cam0_wrt_table.npy"):
             if not (files.folder / name).is_file():
-                return f"no {self.camera}/{name}, without which depth cannot be rendered"
+                return f"no {self.camera}/{name}, without which depth cannot be rendered", _EXTRACT
         try:
             object_ids = load_object_ids(files)
         except DepthforgeError as error:
-            return f"{error.message} in object_id_list.txt"
+            return f"{error.message} in object_id_list.txt", _EXTRACT
         missing = [str(number) for number in object_ids or () if not files.model(number).is_file()]
         if missing:
-            return f"no model of objects {', '.join(missing)} (models/{int(missing[0]):03d}/nontextured.ply)"
+            first = f"models/{int(missing[0]):03d}/nontextured.ply"
+            return f"no model of objects {', '.join(missing)} ({first})", "extract models.zip, or set `depth: raw`"
         return None
 
     def _nothing(self) -> MissingDataError:

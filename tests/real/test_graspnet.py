@@ -65,7 +65,7 @@ def test_unit_holes_and_size(source: GraspNet, frame: Frame) -> None:
     assert report.num_read == 1
     assert report.num_unreadable == 0
     assert [issue.message for issue in report.issues if issue.severity == "error"] == [
-        "1 of 256 depth images are there"
+        "255 of 256 depth images are missing"
     ]
 
 

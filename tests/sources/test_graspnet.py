@@ -266,7 +266,7 @@ def test_a_half_extracted_scene_is_reported(folder: Path, tmp_path: Path) -> Non
     keys, findings = listed(tmp_path)
     assert len(keys) == 2
     text = messages(findings)
-    assert "error scenes/scene_0000/realsense: 2 of 256 images have a pose file" in text
+    assert "error scenes/scene_0000/realsense: 254 of 256 images have no pose file" in text
     assert "1 of 2 images have no file in rgb" in text
     assert "2 of 2 images have no file in label" in text
 
