@@ -144,8 +144,8 @@ class LabelSpec:
     (N, *trailing) with N varying by frame. ``missing`` is the stored value that means "no label here". A stored
     value times ``scale`` is the quantity in ``units``. ``resize`` names the only correct way to resample:
     ``nearest`` for ids and depth, ``area`` for colour, ``normals`` re-normalises, ``flow`` scales the vectors too,
-    ``box_2d`` and ``rect_grasps`` scale pixel coordinates, ``count`` counts pixels anew, ``none`` is for what does not
-    depend on the pixel grid.
+    ``box_2d`` and ``rect_grasps`` scale pixel coordinates, ``count`` scales with the area, ``none`` is for what does
+    not depend on the pixel grid.
     ``changed_by_noise`` labels are computed again from the noisy depth (``depthforge.labels``); no other is.
     """
 
@@ -217,7 +217,7 @@ OBJECT_PX_COUNT_ALL = LabelSpec(
     "object_px_count_all",
     "uint32",
     "ragged",
-    "pixels of each object's silhouette, hidden ones too; row for row with object_id",
+    "pixels of each object's silhouette, hidden ones and those beyond the image too; row for row with object_id",
     resize="count",
     units="px",
 )

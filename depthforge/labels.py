@@ -19,7 +19,6 @@ import numpy.typing as npt
 from depthforge.errors import FrameError, InputError
 from depthforge.frame import (
     INTRINSICS,
-    OBJECT_PX_COUNT_ALL,
     OBJECT_PX_COUNT_VALID,
     OBJECT_SILHOUETTES,
     BoolImage,
@@ -40,22 +39,15 @@ def after_noise(frame: Frame, valid: BoolImage) -> Frame:
     ``object_px_count_valid`` counts, as in BOP, the measured pixels of each silhouette, hidden ones included; it needs
     ``object_silhouettes``, and without them it is left out rather than carried wrong.
     """
-    return _recounted(frame, {OBJECT_PX_COUNT_VALID.name: valid})
-
-
-def _recounted(frame: Frame, masks: Mapping[str, BoolImage]) -> Frame:
-    """Return ``frame`` with each count of ``masks`` taken anew: the pixels of each silhouette within its mask."""
-    masks = {name: mask for name, mask in masks.items() if name in frame.labels}
-    if not masks:
+    name = OBJECT_PX_COUNT_VALID.name
+    if name not in frame.labels:
         return frame
-    labels = {name: value for name, value in frame.labels.items() if name not in masks}
+    labels = {key: value for key, value in frame.labels.items() if key != name}
     silhouettes = frame.labels.get(OBJECT_SILHOUETTES.name)
     if silhouettes is not None:
-        bits = silhouettes.astype(np.uint64, copy=False)
-        for name, mask in masks.items():
-            inside = bits[mask]
-            counts = [np.count_nonzero(inside & np.uint64(1 << row)) for row in range(len(frame.labels[name]))]
-            labels[name] = np.array(counts, np.uint32)
+        measured = silhouettes[valid].astype(np.uint64, copy=False)
+        counts = [np.count_nonzero(measured & np.uint64(1 << row)) for row in range(len(frame.labels[name]))]
+        labels[name] = np.array(counts, np.dtype(OBJECT_PX_COUNT_VALID.dtype))
     return replace(frame, labels=labels)
 
 
@@ -86,8 +78,7 @@ def resize_frame(frame: Frame, specs: Mapping[str, LabelSpec], width: int, heigh
         rgb=None if frame.rgb is None else _area(frame.rgb, width, height),
         labels=labels,
     )
-    everywhere = np.ones((height, width), np.bool_)
-    return _recounted(resized, {OBJECT_PX_COUNT_ALL.name: everywhere, OBJECT_PX_COUNT_VALID.name: resized.valid})
+    return after_noise(resized, resized.valid)
 
 
 def resize_label(value: Array, spec: LabelSpec, camera: Camera, width: int, height: int) -> Array:

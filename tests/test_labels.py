@@ -168,7 +168,7 @@ def test_a_count_that_cannot_be_taken_anew_is_left_out() -> None:
     assert after_noise(plain, plain.valid) is plain
 
 
-def test_counts_of_a_resized_frame_are_of_its_own_pixels() -> None:
+def test_counts_scale_with_the_area_and_measured_pixels_are_counted() -> None:
     _, labels = silhouettes()
     half = resize_frame(frame_of(**labels), BY_NAME, 8, 6).labels
     assert (half["object_px_count_all"][0], half["object_px_count_valid"][0]) == (4, 3)  # (0, 0) is a hole

@@ -80,7 +80,7 @@ def parse_sensor(value: str | Mapping[str, Any]) -> Sensor:
         # Where a preset's file lies is of this machine: what remains of it is its name.
         name, fields = loaded.sensor, {**loaded.parameters, **fields, "preset": Path(preset).stem}
     if not isinstance(name, str) or name not in sensors.names():
-        raise UnknownNameError("sensor", str(name), [*preset_names(), *sensors.names()], where="sensor")
+        raise UnknownNameError("sensor", str(name), sorted({*preset_names(), *sensors.names()}), where="sensor")
     cls: type[Sensor] = sensors.get(name, where="sensor.name")
     try:
         return cls.model_validate(fields)

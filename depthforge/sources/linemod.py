@@ -68,7 +68,9 @@ class Linemod(PosedObjects):
     Config = LinemodConfig
     config: LinemodConfig
     licence: Licence = Licence(
-        "CC BY 4.0, as BOP lists LineMOD; its other copies state no terms", False, "https://bop.felk.cvut.cz/datasets/"
+        "LineMOD's copies differ in their terms, and some state none: research use",
+        True,
+        "https://bop.felk.cvut.cz/datasets/",
     )
 
     def _make_files(self) -> ObjectFiles:
