@@ -20,6 +20,7 @@ COMMANDS = {
     "synthesize": "Convert a clean data set into a verified noisy corpus: the main job.",
     "check": "Say whether a data set on disk is complete and readable.",
     "train": "Train a learned translator on clean depth and unpaired real scans.",
+    "fit": "Fit a simulated sensor to unpaired scans of the real one.",
     "translator": "Look at trained translators, and import published ones.",
     "convert": "Run the conversion stage alone.",
     "verify": "Say whether a corpus is whole, bit for bit.",

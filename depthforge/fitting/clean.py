@@ -66,7 +66,7 @@ def fill_holes(depth_m: DepthImage, valid: BoolImage) -> DepthImage:
 def _relative_noise(inverse: npt.NDArray[np.float32]) -> float:
     """Return a robust spread of white noise as a share of depth, from differences of neighbours."""
     difference = np.abs(np.diff(inverse, axis=1)) / inverse[:, 1:]
-    return float(np.median(difference)) / 0.6745 / np.sqrt(2.0)
+    return float(np.median(difference) / 0.6745 / np.sqrt(2.0))
 
 
 @_compiled

@@ -29,23 +29,45 @@ from depthforge.geometry import normals_from_depth, pixel_rays
 from depthforge.realism.noise import DEPTH_EDGES_M
 from depthforge.realism.windows import MAX_JUMP, Windows, fit_windows
 
-__all__ = ["CURVES", "Curves", "Measurement", "Places", "measure", "share_of", "summarise", "uncertainty"]
+__all__ = [
+    "CURVES",
+    "Curves",
+    "Measurement",
+    "Places",
+    "measure",
+    "measure_deviations",
+    "places_of",
+    "share_of",
+    "summarise",
+    "uncertainty",
+]
 
 Float64 = npt.NDArray[np.float64]
 
 ANGLE_EDGES_DEG: Final = np.array([0.0, 20.0, 35.0, 50.0, 60.0, 70.0, 80.0])
 # The distances from a silhouette that are counted together, pixels: 1, 2, 3, 4-5, 6-7, 8-10, 11-15, 16-24.
 DISTANCE_EDGES_PX: Final = np.array([1, 2, 3, 4, 6, 8, 11, 16, 25])
+# At these distances from a hole it is counted how often there is another, pixels.
+TOGETHER_PX: Final = (1, 2, 4)
 NUM_OCTAVES: Final = 20
 
 _NUM_DEPTHS = len(DEPTH_EDGES_M) - 1
 _NUM_ANGLES = len(ANGLE_EDGES_DEG) - 1
 _NUM_DISTANCES = len(DISTANCE_EDGES_PX) - 1
-_SMALL_IMAGE_PX = 240
+# The side of a window by the smaller side of the image, pixels.
+_WINDOWS_PX = ((400, 24), (200, 16), (0, 12))
 # Below this share of depth a residual is the rounding of float32.
 _ROUNDING = 1e-6
-_FEWEST_WINDOWS = 12
+# A bin of a scan speaks when this many windows lie in it; its simulation, which has holes elsewhere, with fewer.
+_FEWEST_WINDOWS = 24
+_FEWEST_SIMULATED = 4
 _FEWEST_PIXELS = 200
+# Of the windows in a bin the noise is this quantile: what is bent or creased without the guess knowing is louder. Its
+# standard error, in those of a mean, for a normal law.
+_QUIET = 0.3
+_QUIET_ERROR = 1.32
+# A window is flat when its guess is off its plane by less than this share of the scan's median noise.
+_FLAT = 0.4
 # A depth whose inverse lies this far between those of the two sides belongs to neither.
 _BETWEEN = 0.2
 
@@ -60,6 +82,7 @@ CURVES: Final[dict[str, str]] = {
     "holes left of silhouettes": "distance, px",
     "holes right of silhouettes": "distance, px",
     "holes inside silhouettes": "distance, px",
+    "holes beside holes": "distance, px",
     "hole sizes": "area, px",
     "flying pixels at silhouettes": "distance, px",
     "frayed silhouettes": "distance, px",
@@ -76,6 +99,7 @@ class Places:
     ``depth_bin`` and ``angle_bin`` (H, W) int16: of pixels away from silhouettes, -1 elsewhere; ``beside`` (H, W)
     int16: 0 for far pixels left of a near surface, 1 right of it, 2 for near pixels, times ``_NUM_DISTANCES``, plus the
     bin of their distance, -1 elsewhere; ``near`` and ``far`` (H, W) float32: 1/z of the two sides of that silhouette.
+    ``flat`` (rows, columns) bool: the windows in which the guess itself is as good as a plane.
     """
 
     camera: Camera
@@ -84,10 +108,11 @@ class Places:
     beside: npt.NDArray[np.int16]
     near: npt.NDArray[np.float32]
     far: npt.NDArray[np.float32]
+    flat: BoolImage
 
     @classmethod
-    def of(cls, guess_m: DepthImage, camera: Camera) -> Places:
-        """Find the places of a clean depth (H, W) without holes."""
+    def of(cls, guess_m: DepthImage, camera: Camera, scan_m: DepthImage, valid: BoolImage) -> Places:
+        """Find the places of a scan (H, W) whose clean guess, without holes, is ``guess_m``."""
         beside, near, far = _beside_silhouettes(guess_m)
         edges = np.zeros(guess_m.shape, np.uint8)
         for axis in (0, 1):
@@ -101,7 +126,7 @@ class Places:
         angle = _angles_deg(guess_m, camera)
         angle_bin = np.where(interior & (angle >= 0), np.digitize(angle, ANGLE_EDGES_DEG) - 1, -1).astype(np.int16)
         angle_bin[angle_bin >= _NUM_ANGLES] = -1
-        return cls(camera, depth_bin, angle_bin, beside, near, far)
+        return cls(camera, depth_bin, angle_bin, beside, near, far, _flat_windows(guess_m, scan_m, valid))
 
 
 @dataclass(frozen=True)
@@ -121,6 +146,7 @@ class Measurement:
     by_depth: Float64
     by_angle: Float64
     beside: Float64
+    together: Float64
     octaves: Float64
     num_pixels: int
 
@@ -131,9 +157,11 @@ def measure(depth_m: DepthImage, valid: BoolImage, places: Places, usable: BoolI
     ``usable`` (H, W) bool restricts the windows of noise: to what the scan measured, when a simulation is measured.
     """
     windows = fit_windows(depth_m, valid if usable is None else valid & usable, _window_px(depth_m.shape))
-    correlation, num_correlated = _correlation(windows)
+    windows = _restrict(windows, places.flat)
+    noisy = windows.residual[windows.sigma_m > _ROUNDING * windows.depth_m]
+    correlation, num_correlated = _correlation_of(noisy, windows.size // 3)
     holes = ~valid
-    by_depth = _count(places.depth_bin, holes, _NUM_DEPTHS)
+    by_depth, within = _holes_within_surfaces(depth_m, valid)
     by_angle = _count(places.angle_bin, holes, _NUM_ANGLES)
     beside = _count_beside(depth_m, valid, places.beside, places.near, places.far, 3 * _NUM_DISTANCES)
     _, _, components, _ = cv2.connectedComponentsWithStats(holes.view(np.uint8), connectivity=4)
@@ -148,29 +176,61 @@ def measure(depth_m: DepthImage, valid: BoolImage, places: Places, usable: BoolI
         by_depth,
         by_angle,
         beside,
-        octaves,
+        _count_together(within),
+        octaves.astype(np.float64),
         valid.size,
     )
 
 
-def summarise(frames: Sequence[Measurement]) -> Curves:
-    """Return the curves of a set of frames."""
-    depth_m = np.concatenate([f.window_depth_m for f in frames])
-    sigma = np.concatenate([f.window_sigma_per_m for f in frames])
-    angle = np.concatenate([f.window_angle_deg for f in frames])
-    log_sigma = np.log2(np.maximum(sigma, _ROUNDING / np.maximum(depth_m, 0.01)))
+def measure_deviations(
+    deviation: npt.NDArray[np.float32], mean: npt.NDArray[np.float32], always: BoolImage, places: Places
+) -> Measurement:
+    """Measure the noise of a static burst: deviations of 1/z (T, H, W) from the ``mean`` over time (H, W).
+
+    Windows are those that are ``always`` valid; there are no counts of holes.
+    """
+    size = _window_px(always.shape)
+    smooth = np.divide(1, mean, out=np.zeros_like(mean), where=always)
+    windows = _restrict(fit_windows(smooth, always, size), places.flat)
+    row, column = np.nonzero(windows.usable)
+    times = len(deviation)
+    cut = np.lib.stride_tricks.sliding_window_view(deviation, (size, size), axis=(1, 2))
+    residual = cut[:, row * size, column * size].astype(np.float64)  # (T, N, size, size)
+    sigma = np.sqrt(np.mean(residual**2, axis=(0, 2, 3)) * times / (times - 1))
+    correlation, num = _correlation_of(residual.swapaxes(0, 1).reshape(-1, size, size), size // 3)
+    nothing = np.zeros
+    return Measurement(
+        windows.depth_m,
+        sigma,
+        _window_angles_deg(windows, places.camera),
+        correlation,
+        num,
+        nothing((_NUM_DEPTHS, 2)),
+        nothing((_NUM_ANGLES, 2)),
+        nothing((3 * _NUM_DISTANCES, 4)),
+        nothing((len(TOGETHER_PX), 2)),
+        nothing(NUM_OCTAVES),
+        always.size,
+    )
+
+
+def summarise(frames: Sequence[Measurement], *, simulated: bool = False) -> Curves:
+    """Return the curves of a set of frames; bins of ``simulated`` ones need fewer windows."""
+    fewest = _FEWEST_SIMULATED if simulated else _FEWEST_WINDOWS
+    depth_m, angle, log_sigma = _windows(frames)
     num_correlated = sum(f.num_correlated for f in frames)
     correlation = np.sum([f.correlation for f in frames], axis=0)
-    correlation = correlation / num_correlated if num_correlated >= _FEWEST_WINDOWS else correlation * np.nan
+    correlation = correlation / num_correlated if num_correlated >= fewest else correlation * np.nan
     by_depth = np.sum([f.by_depth for f in frames], axis=0)
     by_angle = np.sum([f.by_angle for f in frames], axis=0)
     beside = np.sum([f.beside for f in frames], axis=0).reshape(3, _NUM_DISTANCES, 4)
+    together = np.sum([f.together for f in frames], axis=0)
     octaves = np.sum([f.octaves for f in frames], axis=0)
     at_silhouette = beside[:, :3].sum(axis=0)
     return {
         # Noise at 1 m were it that of a disparity: flat for a stereo or structured-light sensor.
-        "noise against depth": _median_by_bin(log_sigma, depth_m, DEPTH_EDGES_M),
-        "noise against angle": _median_by_bin(log_sigma, angle, ANGLE_EDGES_DEG),
+        "noise against depth": _quiet_by_bin(log_sigma, depth_m, DEPTH_EDGES_M, fewest),
+        "noise against angle": _quiet_by_bin(log_sigma, angle, ANGLE_EDGES_DEG, fewest),
         "noise correlation along x": correlation[0],
         "noise correlation along y": correlation[1],
         "holes against depth": _stretched_share(by_depth[:, 1], by_depth[:, 0]),
@@ -178,6 +238,7 @@ def summarise(frames: Sequence[Measurement]) -> Curves:
         "holes left of silhouettes": _stretched_share(beside[0, :, 1], beside[0, :, 0]),
         "holes right of silhouettes": _stretched_share(beside[1, :, 1], beside[1, :, 0]),
         "holes inside silhouettes": _stretched_share(beside[2, :5, 1], beside[2, :5, 0]),
+        "holes beside holes": _stretched_share(together[:, 1], together[:, 0]),
         # Cumulated, so that holes twice as large are half as far off as holes four times as large.
         "hole sizes": np.cumsum(octaves)[:-1] / octaves.sum()
         if octaves.sum() > 0
@@ -192,11 +253,18 @@ def summarise(frames: Sequence[Measurement]) -> Curves:
 def uncertainty(frames: Sequence[Measurement]) -> Curves:
     """Return the standard error of each curve's values, by leaving out a frame in turn (jackknife)."""
     count = len(frames)
-    without = [summarise([*frames[:i], *frames[i + 1 :]]) for i in range(count)]
-    errors = {}
+    without = [summarise([*frames[:i], *frames[i + 1 :]]) for i in range(count)] if count > 1 else [summarise(frames)]
+    errors: Curves = {}
     for name in CURVES:
         values = np.array([curves[name] for curves in without])
         errors[name] = np.sqrt((count - 1) * np.mean((values - values.mean(axis=0)) ** 2, axis=0))
+    # The jackknife of a quantile is rough: it is at least what the spread of its windows says.
+    depth_m, angle, log_sigma = _windows(frames)
+    for name, places, edges in (
+        ("noise against depth", depth_m, DEPTH_EDGES_M),
+        ("noise against angle", angle, ANGLE_EDGES_DEG),
+    ):
+        errors[name] = np.fmax(errors[name], _quiet_errors(log_sigma, places, edges))
     return errors
 
 
@@ -213,20 +281,39 @@ def places_of(curve: str, count: int) -> Float64:
         return np.asarray((ANGLE_EDGES_DEG[1:] + ANGLE_EDGES_DEG[:-1]) / 2)
     if curve.startswith("noise correlation"):
         return np.arange(1.0, count + 1)
+    if curve == "holes beside holes":
+        return np.array(TOGETHER_PX, np.float64)
     if curve == "hole sizes":
         return np.asarray(2.0 ** np.arange(1, count + 1))
     return np.asarray((DISTANCE_EDGES_PX[1 : count + 1] + DISTANCE_EDGES_PX[:count] - 1) / 2)
 
 
 def _window_px(shape: tuple[int, ...]) -> int:
-    return 24 if min(shape) >= _SMALL_IMAGE_PX else 12
+    return next(size for smallest, size in _WINDOWS_PX if min(shape) >= smallest)
 
 
-def _correlation(windows: Windows) -> tuple[Float64, int]:
-    lags = windows.size // 3
-    noisy = windows.residual[windows.sigma_m > _ROUNDING * windows.depth_m]
-    variance = np.mean(noisy**2, axis=(1, 2))
-    sums = np.zeros((2, lags))
+def _flat_windows(guess_m: DepthImage, scan_m: DepthImage, valid: BoolImage) -> BoolImage:
+    """Return the windows in which the guess bends, or steps, by much less than the scan is noisy."""
+    size = _window_px(guess_m.shape)
+    scan = fit_windows(scan_m, valid, size)
+    guess = fit_windows(guess_m, guess_m > 0, size)
+    flat = guess.usable.copy()
+    if scan.usable.any():
+        noise = float(np.median(scan.sigma_m / scan.depth_m**2))
+        flat[flat] = guess.sigma_m / guess.depth_m**2 < _FLAT * noise
+    return flat
+
+
+def _restrict(windows: Windows, flat: BoolImage) -> Windows:
+    keep = flat[windows.usable]
+    return Windows(windows.size, windows.usable & flat, windows.plane[keep], windows.residual[keep])
+
+
+def _correlation_of(residual: Float64, lags: int) -> tuple[Float64, int]:
+    """Return the autocorrelation of windows (N, size, size) at 1 to ``lags`` px, along x and y, summed; and N."""
+    variance = np.mean(residual**2, axis=(1, 2))
+    noisy, variance = residual[variance > 0], variance[variance > 0]
+    sums: Float64 = np.zeros((2, lags))
     for lag in range(1, lags + 1):
         sums[0, lag - 1] = np.sum(np.mean(noisy[:, :, lag:] * noisy[:, :, :-lag], axis=(1, 2)) / variance)
         sums[1, lag - 1] = np.sum(np.mean(noisy[:, lag:] * noisy[:, :-lag], axis=(1, 2)) / variance)
@@ -248,18 +335,37 @@ def _window_angles_deg(windows: Windows, camera: Camera) -> Float64:
 def _angles_deg(guess_m: DepthImage, camera: Camera) -> npt.NDArray[np.float32]:
     """Return the angle between ray and normal of each pixel (H, W), -1 where there is no normal."""
     normals = normals_from_depth(guess_m, guess_m > 0, camera)
-    x, y = pixel_rays(camera)
-    x, y = x.astype(np.float32)[None, :], y.astype(np.float32)[:, None]
+    columns, rows = pixel_rays(camera)
+    x, y = columns.astype(np.float32)[None, :], rows.astype(np.float32)[:, None]
     along = np.abs(normals[..., 0] * x + normals[..., 1] * y + normals[..., 2]) / np.sqrt(1 + x**2 + y**2)
     known = normals.any(axis=2)
     angles: npt.NDArray[np.float32] = np.where(known, np.degrees(np.arccos(np.minimum(along, 1))), -1)
     return angles
 
 
-def _median_by_bin(values: Float64, places: Float64, edges: Float64) -> Float64:
+def _windows(frames: Sequence[Measurement]) -> tuple[Float64, Float64, Float64]:
+    """Return depth (m), angle (deg) and log2 of the noise (1/m) of every window."""
+    depth_m = np.concatenate([f.window_depth_m for f in frames])
+    sigma = np.concatenate([f.window_sigma_per_m for f in frames])
+    angle = np.concatenate([f.window_angle_deg for f in frames])
+    return depth_m, angle, np.log2(np.maximum(sigma, _ROUNDING / np.maximum(depth_m, 0.01)))
+
+
+def _quiet_errors(values: Float64, places: Float64, edges: Float64) -> Float64:
+    bins = np.digitize(places, edges) - 1
+    errors = np.full(len(edges) - 1, np.nan)
+    for index in range(len(errors)):
+        inside = values[bins == index]
+        if inside.size >= _FEWEST_WINDOWS:
+            spread = 1.4826 * np.median(np.abs(inside - np.median(inside)))
+            errors[index] = _QUIET_ERROR * spread / np.sqrt(inside.size)
+    return errors
+
+
+def _quiet_by_bin(values: Float64, places: Float64, edges: Float64, fewest: int) -> Float64:
     bins = np.digitize(places, edges) - 1
     of_bins = [values[bins == index] for index in range(len(edges) - 1)]
-    return np.array([np.median(each) if each.size >= _FEWEST_WINDOWS else np.nan for each in of_bins])
+    return np.array([np.quantile(each, _QUIET) if each.size >= fewest else np.nan for each in of_bins])
 
 
 def _stretched_share(part: Float64, whole: Float64) -> Float64:
@@ -273,6 +379,27 @@ def _count(bins: npt.NDArray[np.int16], holes: BoolImage, num: int) -> Float64:
     return np.stack([code.sum(axis=1), code[:, 1]], axis=1).astype(np.float64)
 
 
+def _holes_within_surfaces(depth_m: DepthImage, valid: BoolImage) -> tuple[Float64, BoolImage]:
+    """Return (bins, 2): pixels at each depth and holes among them, and where those are, (H, W) bool.
+
+    A hole is at the depth of the measurements that end it along its row, where those agree; between two surfaces it
+    may be a shadow and is of none. The clean guess is not asked: it gives the whole of a hole to one surface.
+    """
+    counts = np.zeros((_NUM_DEPTHS, 2), np.float64)
+    within = np.zeros(valid.shape, np.bool_)
+    _walk_holes(depth_m, valid, np.float32(MAX_JUMP), DEPTH_EDGES_M.astype(np.float32), counts, within)
+    return counts, within
+
+
+def _count_together(holes: BoolImage) -> Float64:
+    """Return (distances, 2): holes with a pixel that far to the right or down, and holes there among them."""
+    counts = np.zeros((len(TOGETHER_PX), 2))
+    for index, lag in enumerate(TOGETHER_PX):
+        for first, second in ((holes[:, :-lag], holes[:, lag:]), (holes[:-lag], holes[lag:])):
+            counts[index] += np.count_nonzero(first), np.count_nonzero(first & second)
+    return counts
+
+
 def _beside_silhouettes(
     guess_m: DepthImage,
 ) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.float32], npt.NDArray[np.float32]]:
@@ -281,6 +408,28 @@ def _beside_silhouettes(
     near, far = np.zeros_like(guess_m), np.zeros_like(guess_m)
     _walk_rows(guess_m, np.float32(MAX_JUMP), bin_of_distance, np.int16(_NUM_DISTANCES), beside, near, far)
     return beside, near, far
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def _walk_holes(depth, valid, max_jump, edges, counts, within):  # type: ignore[no-untyped-def]
+    height, width = depth.shape
+    last_bin = edges.shape[0] - 2
+    # Bins are half octaves from edges[0].
+    per_octave, first = np.float32(2.0), np.log2(edges[0])
+    for y in range(height):
+        last = -1
+        for x in range(width):
+            if not valid[y, x]:
+                continue
+            z = depth[y, x]
+            place = int(np.floor(per_octave * (np.log2(z) - first)))
+            if 0 <= place <= last_bin:
+                counts[place, 0] += 1
+                if last >= 0 and x - last > 1 and abs(depth[y, last] - z) <= max_jump * min(depth[y, last], z):
+                    counts[place, 0] += x - last - 1
+                    counts[place, 1] += x - last - 1
+                    within[y, last + 1 : x] = True
+            last = x
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")

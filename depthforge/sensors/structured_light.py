@@ -175,12 +175,13 @@ def simulate(
     if sensor.disparity_sigma_px > 0:
         noise = correlated_normals(words, depth_m.shape, sensor.disparity_correlation_px, stream=_NOISE)
     lit = np.where(illuminated(depth_m, seen, words, sensor), depth_m, np.float32(0))
-    noisy_m = measure(lit, draws, sensor, dot_grid(*depth_m.shape, sensor), noise)
+    height, width = depth_m.shape
+    noisy_m = measure(lit, draws, sensor, dot_grid(height, width, sensor), noise)
     noisy_m *= seen
     if sensor.min_depth_m > 0 or sensor.max_depth_m is not None:
         noisy_m *= (noisy_m >= sensor.min_depth_m) & (noisy_m <= (sensor.max_depth_m or np.inf))
     noisy_m[:, : sensor.blind_left_px] = 0
-    noisy_m[:, max(depth_m.shape[1] - sensor.blind_right_px, 0) :] = 0
+    noisy_m[:, max(width - sensor.blind_right_px, 0) :] = 0
     return noisy_m, noisy_m > 0
 
 

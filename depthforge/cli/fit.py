@@ -1,0 +1,83 @@
+"""``depthforge fit``: the parameters of a simulated sensor from scans of the real one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from depthforge.cli.options import as_json, debug, echo_json
+from depthforge.cli.progress import frame_progress
+from depthforge.fitting.burst import MOST_FRAMES, read_burst
+from depthforge.fitting.fit import fit_sensor
+from depthforge.fitting.recipes import recipe_for
+from depthforge.fitting.report import lines, require_preset_path, to_json, write_fit
+from depthforge.fitting.scans import read_frames, read_scans
+from depthforge.fitting.steps import file_step_m
+from depthforge.manifest import load_manifest
+from depthforge.realism.views import DepthView
+from depthforge.sensors._presets import parse_sensor
+from depthforge.stages.prepare import make_source
+
+__all__ = ["command"]
+
+
+@click.command("fit")
+@click.argument("sensor", metavar="SENSOR")
+@click.option(
+    "--real",
+    metavar="MANIFEST",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="The manifest whose source reads the scans; its translator and corpus have no say.",
+)
+@click.option(
+    "--burst",
+    metavar="MANIFEST",
+    type=click.Path(path_type=Path),
+    help=f"Frames of one view by a camera that stands still (5 and more; {MOST_FRAMES} are used): their noise counts.",
+)
+@click.option("--out", metavar="FILE.yaml", type=click.Path(path_type=Path), help="Where the preset goes.")
+@click.option("--limit", metavar="N", type=click.IntRange(min=1), help="Only the first N scans.")
+@click.option(
+    "--frames",
+    metavar="N",
+    type=click.IntRange(2, 1000),
+    default=16,
+    show_default=True,
+    help="Scans that are fitted, evenly spaced over the first half, and as many of the second that are held out.",
+)
+@as_json
+@debug
+def command(
+    sensor: str,
+    real: Path,
+    burst: Path | None,
+    out: Path | None,
+    limit: int | None,
+    frames: int,
+    as_json: bool,
+    debug: bool,
+) -> int:
+    """Fit SENSOR, a sensor or a preset to start from, to unpaired real scans.
+
+    Writes a preset that a manifest can name (`translator: {name: simulation, sensor: my_camera.yaml}`) and a picture of
+    its curves beside it, and says how well it does on scans that it was not fitted to.
+    """
+    if out is not None:
+        require_preset_path(out)
+    start = parse_sensor(sensor)
+    recipe_for(start)
+    note = frame_progress("fitting").note
+    scans = read_scans(make_source(load_manifest(real).source), frames, limit=limit, wanted=start.uses)
+    still = None
+    if burst is not None:
+        seen = read_frames(make_source(load_manifest(burst).source), MOST_FRAMES)
+        unit_m = file_step_m([DepthView(frame.depth_m, frame.valid, frame.camera) for frame in seen]) if seen else 0.0
+        still = read_burst(seen, unit_m, str(burst))
+    fit = fit_sensor(start, scans, burst=still, note=note)
+    echo_json(to_json(fit)) if as_json else click.echo("\n".join(lines(fit)))
+    if out is not None:
+        preset, picture = write_fit(fit, out)
+        click.echo(f"wrote {preset} and {picture}", err=True)
+    return 0

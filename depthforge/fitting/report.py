@@ -1,0 +1,206 @@
+"""What a fit is handed over as: a preset file, a table, JSON, and a picture of its curves.
+
+Misfits are root mean squares in units of what is known of the scans: 1 is as good as these scans can tell.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import yaml
+
+from depthforge.durable import storage_errors, write_atomically
+from depthforge.errors import InputError
+from depthforge.fitting.fit import Fit, SetFit, changed_parameters
+from depthforge.fitting.statistics import CURVES, Curves, places_of, share_of
+
+__all__ = ["draw_curves", "lines", "preset_text", "to_json", "write_fit"]
+
+Float64 = npt.NDArray[np.float64]
+
+_DIGITS = 5
+
+
+def preset_text(fit: Fit) -> str:
+    """Return the preset file of a fit, YAML; the same fit gives the same text."""
+    scans = fit.scans.describe()
+    preset = {
+        "sensor": fit.sensor.name,
+        "description": f"{fit.sensor.name} as fitted to {scans['fitted_frames']} scans of {scans['data_set']}.",
+        "parameters": _plain(changed_parameters(fit)),
+        "fit": _provenance(fit),
+    }
+    return str(yaml.safe_dump(preset, sort_keys=False, width=110, allow_unicode=True))
+
+
+def to_json(fit: Fit) -> dict[str, Any]:
+    """Return plain data: the preset, and every curve in its own unit."""
+    return {
+        "sensor": fit.sensor.name,
+        "parameters": _plain(changed_parameters(fit)),
+        "fit": _provenance(fit),
+        "curves": {
+            where: {curve: _curve(part, curve) for curve in CURVES}
+            for where, part in (("fitted", fit.on_fitted), ("held_out", fit.on_held_out))
+        },
+    }
+
+
+def lines(fit: Fit) -> Iterator[str]:
+    """Yield a table of the parameters, then one of how well the curves match before and after."""
+    names = dict.fromkeys([*fit.read_off, *fit.matched, *fit.fixed])
+    how = {**dict.fromkeys(fit.fixed, "set"), **dict.fromkeys(fit.matched, "matched")}
+    how.update(dict.fromkeys(fit.read_off, "read off"))
+    yield f"{fit.sensor.name}, fitted to {len(fit.scans.fitted)} scans of {fit.scans.dataset}"
+    yield f"  {'parameter':<28}{'before':>12}{'fitted':>12}   how"
+    for name in names:
+        yield (f"  {name:<28}{_cell(getattr(fit.start, name)):>12}{_cell(getattr(fit.sensor, name)):>12}   {how[name]}")
+    for name, why in fit.skipped.items():
+        yield f"  {name:<28}{_cell(getattr(fit.start, name)):>12}{'-':>12}   left as it is: {why}"
+    yield ""
+    yield f"  {'misfit (1: as scans are known)':<32}{'fitted frames':>20}{'held-out frames':>20}"
+    yield f"  {'':<32}{'before':>10}{'fitted':>10}{'before':>10}{'fitted':>10}"
+    for curve in CURVES:
+        mark = "" if curve in fit.curves else " (not used)"
+        yield _misfit_line(curve + mark, fit, (curve,))
+    yield _misfit_line("all that were used", fit, fit.curves)
+    if fit.burst is not None:
+        yield f"  noise is that of a static burst of {fit.burst.num_frames} frames; its lines above are not used"
+
+
+def draw_curves(fit: Fit) -> bytes:
+    """Return a PNG: every curve of the held-out scans, of the fitted sensor and of the one it started from."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(15, 12), layout="constrained")
+    axes = figure.subplots(4, -(-len(CURVES) // 4)).ravel()
+    part = fit.on_held_out
+    for axis, curve in zip(axes, CURVES, strict=False):
+        real, error = part.real.curves[curve], part.real.errors[curve]
+        at = places_of(curve, len(real))
+        known = ~np.isnan(real)
+        if known.any():
+            low, high = (_in_unit(curve, real + sign * np.nan_to_num(error)) for sign in (-1, 1))
+            axis.fill_between(at[known], low[known], high[known], color="0.8")
+        for name, values, style in (
+            ("scans, held out", real, "k.-"),
+            ("fitted", part.fitted[curve], "C0.-"),
+            ("before", part.start[curve], "C1.--"),
+        ):
+            shown = known & ~np.isnan(values)
+            axis.plot(at[shown], _in_unit(curve, values)[shown], style, label=name, linewidth=1)
+        axis.set_title(f"{curve}, {_unit(curve)}", fontsize=9)
+        axis.set_xlabel(CURVES[curve], fontsize=8)
+        axis.tick_params(labelsize=7)
+        if curve == "hole sizes" or curve.endswith("depth"):
+            axis.set_xscale("log")
+    axes[0].legend(fontsize=8)
+    for axis in axes[len(CURVES) :]:
+        axis.set_axis_off()
+    figure.suptitle(f"{fit.sensor.name} fitted to {fit.scans.dataset}: frames that it has not seen", fontsize=11)
+    stored = io.BytesIO()
+    figure.savefig(stored, format="png", dpi=80, metadata={"Software": "depthforge"})
+    return stored.getvalue()
+
+
+def write_fit(fit: Fit, out: Path) -> tuple[Path, Path]:
+    """Write the preset to ``out`` (.yaml) and its curves beside it (.png); return both paths.
+
+    Raises InputError for a file that is not .yaml and StorageError when it cannot be written.
+    """
+    require_preset_path(out)
+    picture = out.with_suffix(".png")
+    with storage_errors(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(picture, draw_curves(fit))
+    write_atomically(out, preset_text(fit).encode())
+    return out, picture
+
+
+def require_preset_path(out: Path) -> None:
+    """Raise InputError unless a manifest could name ``out`` as a preset."""
+    if out.suffix != ".yaml":
+        raise InputError(
+            "a preset is a .yaml file", where="--out", expected="a path that ends in .yaml", found=out.name
+        )
+
+
+def _provenance(fit: Fit) -> dict[str, Any]:
+    on_fitted, on_held_out = (
+        {
+            curve: [round(value, 3) for value in part.misfits((curve,))]
+            for curve in CURVES
+            if not np.isnan(part.real.curves[curve]).all()
+        }
+        for part in (fit.on_fitted, fit.on_held_out)
+    )
+    found: dict[str, Any] = {
+        "scans": fit.scans.describe(),
+        "read_off": sorted(fit.read_off),
+        "matched": sorted(fit.matched),
+        "set": sorted(fit.fixed),
+        "skipped": dict(fit.skipped),
+        "misfit_before_and_after": {
+            "fitted_frames": {"all": [round(value, 3) for value in fit.on_fitted.misfits(fit.curves)], **on_fitted},
+            "held_out_frames": {
+                "all": [round(value, 3) for value in fit.on_held_out.misfits(fit.curves)],
+                **on_held_out,
+            },
+        },
+    }
+    if fit.burst is not None:
+        found["burst_frames"] = fit.burst.num_frames
+    return found
+
+
+def _misfit_line(title: str, fit: Fit, curves: tuple[str, ...]) -> str:
+    cells = []
+    for part in (fit.on_fitted, fit.on_held_out):
+        known = any(not np.isnan(part.real.curves[curve]).all() for curve in curves)
+        cells.extend(f"{value:.2f}" if known else "-" for value in part.misfits(curves))
+    return f"  {title:<32}" + "".join(f"{cell:>10}" for cell in cells)
+
+
+def _curve(part: SetFit, curve: str) -> dict[str, Any]:
+    def numbers(curves: Curves) -> list[float | None]:
+        values = _in_unit(curve, curves[curve])
+        return [None if np.isnan(value) else float(f"{value:.6g}") for value in values]
+
+    return {
+        "places": places_of(curve, len(part.real.curves[curve])).tolist(),
+        "places_are": CURVES[curve],
+        "unit": _unit(curve),
+        "scans": numbers(part.real.curves),
+        "before": numbers(part.start),
+        "fitted": numbers(part.fitted),
+    }
+
+
+def _unit(curve: str) -> str:
+    if curve.startswith("noise against"):
+        return "1/km of 1/z"
+    return "" if curve.startswith("noise correlation") else "%"
+
+
+def _in_unit(curve: str, values: Float64) -> Float64:
+    if curve.startswith("noise against"):
+        return np.asarray(1000.0 * 2.0**values)
+    if curve.startswith("noise correlation"):
+        return values
+    return 100.0 * (values if curve == "hole sizes" else share_of(values))
+
+
+def _plain(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    # Five digits: more say nothing, and differ between machines.
+    return {
+        name: float(f"{value:.{_DIGITS}g}") if isinstance(value, float) else value for name, value in parameters.items()
+    }
+
+
+def _cell(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
