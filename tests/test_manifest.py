@@ -126,6 +126,6 @@ def test_the_schema_covers_every_plugin() -> None:
 
 def test_every_shipped_manifest_loads(repository: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for path in sorted((repository / "manifests").glob("*.yaml")):
-        for variable in re.findall(r"\$\{(\w+)", path.read_text()):
+        for variable in re.findall(r"\$\{(\w+)\}", path.read_text()):
             monkeypatch.setenv(variable, str(tmp_path))
         assert load_manifest(path).name

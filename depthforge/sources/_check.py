@@ -225,8 +225,8 @@ class _Tally:
                     "error",
                     f"the unit of depth looks wrong: the median depth is {median_m:.4g} m",
                     self._source.name,
-                    f"typical depths of {self._source.name} lie between {low:g} and {high:g} m; check how the files were "
-                    "exported, and the scale of depth in the source block",
+                    f"typical depths of {self._source.name} lie between {low:g} and {high:g} m; check how the files "
+                    "were exported, and the scale of depth in the source block",
                 )
         if self._num_empty and self._num_empty == self._num_read:
             self._issues.add("error", "no frame that was read has any depth", self._source.name)
