@@ -2,7 +2,7 @@
 
 Little endian: version 4, sensor name, four 4x4 matrices, compressions, sizes, depth shift and the number of frames;
 then for each frame its pose, two time stamps, the sizes of the two blobs, and the blobs. Nothing says where a frame
-starts, so the file is walked once, from frame header to frame header: 96 bytes and one ``pread`` a frame, 4 ms for a
+starts, so the file is walked once, from frame header to frame header: 96 bytes and one ``pread`` a frame, 2 ms for a
 thousand, and 24 bytes a frame kept. Blobs are read when they are asked for, by ``pread`` as well: any number of
 threads may read one file. The published reader loads every frame into memory, 1 to 4 GB a scan.
 Source: ScanNet/ScanNet, SensReader/python/SensorData.py.

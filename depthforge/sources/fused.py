@@ -39,6 +39,12 @@ from depthforge.sources.base import Report, Source, SourceConfig, ignore_finding
 __all__ = ["Fused", "FusedConfig"]
 
 _SCENES_KEPT = 2
+_SOURCE_SCHEMA = {
+    "$comment": "source",
+    "type": "object",
+    "required": ["name"],
+    "properties": {"name": {"type": "string"}},
+}
 _LOCK = ".prepare.lock"
 
 
@@ -47,7 +53,7 @@ class FusedConfig(SourceConfig):
 
     local_fields: ClassVar[frozenset[str]] = frozenset({"prepared"})
 
-    of: Annotated[PluginBlock, WithJsonSchema({"$comment": "source", "type": "object"})] = Field(
+    of: Annotated[PluginBlock, WithJsonSchema(_SOURCE_SCHEMA)] = Field(
         description="the source of the real posed frames, as it would stand in `source`"
     )
     prepared: Path = Field(description="folder for the fused meshes; made by the first run, used by every later one")

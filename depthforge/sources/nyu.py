@@ -5,7 +5,7 @@ to the colour camera, with holes; ``depth: inpainted`` is that with its holes fi
 ``depth_raw`` carries the measurement: a free pair, though no truth where it was filled. Classes are the data set's own
 894 names. ``files: raw`` reads the dumps, 407 thousand frames with the intrinsics of the depth camera. See
 ``_nyu_labelled`` and ``_nyu_raw`` for the formats. There are no poses. It is *real* depth, the real side of a training.
-One core reads 1500 frames a second of either (uncompressed, in memory), 300 dumps with colour, and 170 labelled frames
+One core reads 500 frames a second of either (uncompressed, in memory), 150 dumps with colour, and 150 labelled frames
 with colour and labels.
 Paper: Silberman et al., "Indoor segmentation and support inference from RGBD images", ECCV 2012.
 """
