@@ -1,11 +1,12 @@
 """Clean depth of a GraspNet scene: the objects' models at their annotated poses on the table, ray-cast.
 
-GraspNet ships no clean depth. A scene is put together once, in the frame of its table, from the poses of its first
-image carried there by that image's camera, and seen from every other camera; the table is a board whose upper side is
-z = 0. The poses of each image are held against that scene: where they do not fit, depth would be of another place
-than the labels. The table is cast as an analytic shape and each object through a camera that is cropped to its box,
-from that camera's pose in the object's own frame: a model is loaded and indexed once whatever scene it stands in, and
-eight objects at 1280x720 take 70 ms on one core. All meshes in one scene, and every pixel of it, take 135 ms.
+GraspNet ships no clean depth. An image's objects stand at that image's own poses, so that depth fits its labels to
+the last digit, and the table is where its camera's pose says: a board whose upper side is z = 0. Objects lie still
+while the camera moves, so both are held against the first image of the scene; where they do not fit, the objects
+would float, and the camera's pose is wrong. The table is cast as an analytic shape and each object through a camera
+that is cropped to its box, from that camera's pose in the object's own frame: a model is loaded and indexed once
+whatever scene it stands in, and eight objects at 1280x720 take 70 ms on one core. All meshes in one scene, and every
+pixel of it, take 135 ms.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
@@ -75,18 +77,18 @@ class _Model:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CleanScene:
-    """A scene that can be cast: its table, and its objects with their poses in the table's frame."""
+    """A scene that can be cast: its table, its objects, and their poses in the table's frame in its first image."""
 
     table: Scene
     models: dict[int, _Model]
     T_table_object: dict[int, Float64]
 
-    def cast(self, T_table_cam: Float64, camera: Camera) -> CleanView:
-        """Return what the camera sees."""
+    def cast(self, objects: Objects, T_table_cam: Float64, camera: Camera) -> CleanView:
+        """Return what the camera of an image sees of its ``objects``, which :meth:`require_fits` let through."""
         hits = cast(self.table, T_table_cam, camera)
         instance = np.zeros(camera.size, np.uint16)
-        for object_id, model in self.models.items():
-            T_object_cam = invert_pose(self.T_table_object[object_id]) @ T_table_cam
+        for object_id, T_object_cam in zip(objects.ids.tolist(), invert_pose(objects.T_cam_object), strict=True):
+            model = self.models[object_id]
             rows, columns = _window(model.corners, T_object_cam, camera)
             height, width = rows.stop - rows.start, columns.stop - columns.start
             if height <= 0 or width <= 0:
@@ -101,7 +103,7 @@ class CleanScene:
         return CleanView(hits, instance)
 
     def require_fits(self, objects: Objects, T_table_cam: Float64, *, where: object) -> None:
-        """Raise DecodeError unless the objects' poses in an image are those of the scene, seen from its camera."""
+        """Raise DecodeError unless the objects' poses in an image are those of the first one, seen from its camera."""
         ids = objects.ids.tolist()
         if sorted(ids) != sorted(self.T_table_object):
             raise DecodeError(
@@ -150,7 +152,7 @@ class CleanScenes:
     def _build(self, files: SceneFiles) -> CleanScene:
         objects, T_table_cam = self._first(files)
         ids = objects.ids.tolist()
-        models = {number: self._models.get(number, lambda number=number: _load_model(files, number)) for number in ids}
+        models = {number: self._models.get(number, partial(_load_model, files, number)) for number in ids}
         return CleanScene(self._table, models, dict(zip(ids, T_table_cam @ objects.T_cam_object, strict=True)))
 
     def _first(self, files: SceneFiles) -> tuple[Objects, Float64]:

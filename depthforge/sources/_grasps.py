@@ -3,8 +3,9 @@
 A grasp's gripper frame has the approach as its first column and the closing direction (binormal) as its second. The
 choice is best score first; scores come in steps of 0.1, so nearly all are ties, and ties go by a seeded permutation
 of the labels: any first K are spread over the object. Non-maximum suppression, greedy in that order, hashes kept
-grasps by their place, so that each candidate meets its neighbours only. Measured on one core: 220 ns for a row of 17, 15 ms to choose 4096 of a million, 20 ms to suppress among 100,000 until 4096 are kept, 0.4 ms to move these
-into a camera.
+grasps by their place, so that each candidate meets its neighbours only. Measured on one core: 220 ns for a row of 17,
+15 ms to choose 4096 of a million, 20 ms to suppress among 100,000 until 4096 are kept, 0.4 ms to move these into a
+camera.
 Source: graspnet.net, grasp format; Fang et al., "GraspNet-1Billion", CVPR 2020.
 """
 

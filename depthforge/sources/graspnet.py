@@ -230,7 +230,7 @@ class GraspNet(Source):
             raise DecodeError(f"the image has no {what}, so its depth cannot be rendered", where=files.folder)
         scene = self._clean.scene(files)
         scene.require_fits(objects, T_table_cam, where=f"{files.folder}, image {number:04d}")
-        view = scene.cast(T_table_cam, camera)
+        view = scene.cast(objects, T_table_cam, camera)
         if "normals" in wanted:
             labels["normals"] = encode_normals(view.hits.normals)
         if "instance" in wanted:

@@ -439,6 +439,17 @@ def test_poses_that_do_not_fit_the_camera_are_an_error_of_their_image(folder: Pa
 
 
 @needs_open3d
+def test_objects_are_where_their_own_image_says(folder: Path, tmp_path: Path) -> None:
+    path = folder / "meta/0001.mat"
+    poses = T_cam_object(1)
+    poses[0, 2, 3] += 0.004
+    savemat(path, {"cls_indexes": [6, 42], "poses": np.moveaxis(poses[:, :3], 0, 2)})
+    frame = read(tmp_path, 1)
+    assert frame.depth_m[17, 8] == pytest.approx(0.404, abs=1e-6)
+    assert frame.depth_m[30, 40] == pytest.approx(0.5, abs=1e-6), "the table is where its camera says"
+
+
+@needs_open3d
 def test_an_image_without_a_camera_pose_cannot_be_rendered(folder: Path, tmp_path: Path) -> None:
     save(folder / "camera_poses.npy", np.eye(4)[None])
     with pytest.raises(DecodeError, match="no pose of its camera"):
