@@ -42,7 +42,7 @@ def manifests_by_layout() -> dict[str, list[Path]]:
 
 def manifest_of(path: Path, sample: Path, out: Path) -> Manifest:
     """Read a shipped manifest with every root at the sample, the default translator of learned ones replaced."""
-    for variable in re.findall(r"\$\{([A-Z_]+)", path.read_text()):
+    for variable in re.findall(r"\$\{([A-Z0-9_]+)\}", path.read_text()):
         os.environ[variable] = str(sample)
     manifest = load_manifest(path)
     learned = manifest.translator.is_learned
