@@ -22,10 +22,10 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-from depthforge.durable import storage_errors, write_atomically
+from depthforge.durable import remove_temporaries, write_atomically
 from depthforge.errors import DecodeError, DepthforgeError, InputError
 from depthforge.frame import BoolImage, DepthImage, Frame, FrameRef
-from depthforge.render import MeshScene, TsdfVolume, encode_ply, load_mesh
+from depthforge.render import Mesh, MeshScene, TsdfVolume, encode_ply, load_mesh
 from depthforge.sources.base import Source
 
 __all__ = [
@@ -72,11 +72,14 @@ class Fusion:
 class SceneRecord:
     """What became of a scene: ``frames`` holds those with a pose that could be read, by key.
 
-    ``digest`` is of all references of the scene, ``unreadable`` maps the keys of the rest to what is wrong.
+    ``digest`` is of all references of the scene, ``unreadable`` maps the keys of the rest to what is wrong. A scene
+    that cannot be fused has a ``failure`` in words and no frames.
     """
 
     version: int
     digest: str
+    failure: str | None
+    max_blocks: int
     num_fused: int
     num_blocks: int
     num_triangles: int
@@ -126,54 +129,68 @@ def load_record(folder: Path) -> SceneRecord | None:
 
 
 def fuse_scene(source: Source, refs: Sequence[FrameRef], fusion: Fusion, folder: Path) -> SceneRecord:
-    """Fuse a scene, render it at every pose, and write mesh and record into ``folder``.
+    """Fuse a scene, render it at every pose, and write mesh and record into ``folder``, which exists and is locked.
 
     Reads what is fused once and every frame once more, holding one frame for each core. A frame that cannot be read
-    is recorded and left out. Raises InputError when nothing can be fused or the scene outgrows ``max_blocks``, and
-    StorageError.
+    is recorded and left out, and so is a scene that has no surface or outgrows ``max_blocks``: neither ends a run over
+    many. Raises StorageError.
     """
-    with storage_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+    remove_temporaries(folder)
+    failure, mesh, num_fused, num_blocks = None, None, 0, 0
+    try:
+        mesh, num_fused, num_blocks = _fused_mesh(source, refs, fusion)
+    except InputError as error:
+        failure = "; ".join(
+            part for part in (error.message, error.found and f"found {error.found}", error.remedy) if part
+        )
+    by_key: dict[str, Agreement | str | None] = {}
+    if mesh is not None:
+        write_atomically(folder / MESH_FILE, encode_ply(mesh))
+        scene = MeshScene([mesh])
+        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+            compared = pool.map(lambda ref: _compare(source, ref, scene), refs)
+            by_key = dict(zip((ref.key for ref in refs), compared, strict=True))
+    record = SceneRecord(
+        version=RECORD_VERSION,
+        digest=digest_of(refs),
+        failure=failure,
+        max_blocks=fusion.max_blocks,
+        num_fused=num_fused,
+        num_blocks=num_blocks,
+        num_triangles=0 if mesh is None else len(mesh.triangles),
+        without_pose=sum(found is None for found in by_key.values()),
+        frames={key: found for key, found in by_key.items() if isinstance(found, Agreement)},
+        unreadable={key: found for key, found in by_key.items() if isinstance(found, str)},
+    )
+    write_atomically(folder / RECORD_FILE, _encoded(record))
+    return record
+
+
+def _fused_mesh(source: Source, refs: Sequence[FrameRef], fusion: Fusion) -> tuple[Mesh, int, int]:
+    """Return the mesh of a scene, the number of frames in it and the number of blocks that it took."""
     volume = TsdfVolume(
         fusion.voxel_m,
         truncation_voxels=fusion.truncation_voxels,
         max_depth_m=fusion.max_depth_m,
         max_blocks=fusion.max_blocks,
     )
-    num_fused = 0
-    for ref in _chosen(refs, fusion):
+    num_fused, chosen = 0, _chosen(refs, fusion)
+    for ref in chosen:
         frame = _read_posed(source, ref)
         if isinstance(frame, Frame):
             assert frame.T_world_cam is not None
             volume.integrate(frame.depth_m, frame.camera, frame.T_world_cam)
             num_fused += 1
-    mesh, num_blocks = volume.mesh(fusion.min_weight), volume.num_blocks
-    del volume
+    mesh = volume.mesh(fusion.min_weight)
     if not len(mesh.triangles):
         raise InputError(
             "the fused scene has no surface",
             where=refs[0].scene,
-            expected=f"points within {fusion.max_depth_m:g} m that {fusion.min_weight:g} of the fused frames saw",
-            found=f"{num_fused} of {len(refs)} frames were fused, those with a pose among {len(_chosen(refs, fusion))}",
+            found=f"no point within {fusion.max_depth_m:g} m that {fusion.min_weight:g} frames saw, of {num_fused} fused "
+            f"({len(chosen)} were to be; the rest has no pose)",
             remedy="lower min_weight or every, raise max_depth_m, or leave the scene out; are the poses right?",
         )
-    write_atomically(folder / MESH_FILE, encode_ply(mesh))
-    scene = MeshScene([mesh])
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        compared = list(pool.map(lambda ref: _compare(source, ref, scene), refs))
-    by_key = {ref.key: found for ref, found in zip(refs, compared, strict=True)}
-    record = SceneRecord(
-        version=RECORD_VERSION,
-        digest=digest_of(refs),
-        num_fused=num_fused,
-        num_blocks=num_blocks,
-        num_triangles=len(mesh.triangles),
-        without_pose=sum(found is None for found in compared),
-        frames={key: found for key, found in by_key.items() if isinstance(found, Agreement)},
-        unreadable={key: found for key, found in by_key.items() if isinstance(found, str)},
-    )
-    write_atomically(folder / RECORD_FILE, _encoded(record))
-    return record
+    return mesh, num_fused, volume.num_blocks
 
 
 def agreement(frame: Frame, rendered_m: DepthImage, hit: BoolImage) -> Agreement:

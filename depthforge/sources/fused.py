@@ -45,7 +45,7 @@ _SOURCE_SCHEMA = {
     "required": ["name"],
     "properties": {"name": {"type": "string"}},
 }
-_LOCK = ".prepare.lock"
+_LOCK = ".lock"
 
 
 class FusedConfig(SourceConfig):
@@ -164,7 +164,11 @@ class Fused(Source):
                     fuse_scene(self._of, refs, self.config.fusion, folder)
 
     def frames(self, report: Report = ignore_findings) -> Iterator[FrameRef]:
-        """Yield the frames that agree with the truth of their scene; raises MissingDataError before ``prepare``."""
+        """Yield the frames that agree with the truth of their scene.
+
+        Raises MissingDataError before ``prepare``, and when no scene could be fused.
+        """
+        failures, num_fused = [], 0
         for refs in self._by_world(report):
             record = self._record(refs)
             if record is None:
@@ -173,9 +177,18 @@ class Fused(Source):
                     where=self._folder(self._of.world_of(refs[0])),
                     remedy="depthforge check MANIFEST, or synthesize, fuses it; in Python: source.prepare()",
                 )
+            if record.failure is not None:
+                failures.append(record.failure)
+                report(Finding("error", self._of.world_of(refs[0]), f"skipped: {record.failure}"))
+                continue
+            num_fused += 1
             kept = [ref for ref in refs if self._fits(record, ref)]
             report(self._finding(refs, record, len(kept)))
             yield from kept
+        if not num_fused:
+            raise MissingDataError(
+                "no scene could be fused", where="source.of", found=failures[0] if failures else "no frame"
+            )
 
     def read(self, ref: FrameRef, wanted: frozenset[str]) -> Frame:
         """Return the rendered frame; see ``Source.read``."""
@@ -225,8 +238,11 @@ class Fused(Source):
         return self.config.prepared.expanduser() / f"fused-{fingerprint_of(made_from)[:16]}" / world
 
     def _record(self, refs: list[FrameRef]) -> SceneRecord | None:
+        """Return what is known of a scene, None when it has to be fused (again, when there is more memory now)."""
         record = load_record(self._folder(self._of.world_of(refs[0])))
-        return record if record is not None and record.digest == digest_of(refs) else None
+        if record is None or record.digest != digest_of(refs):
+            return None
+        return record if record.failure is None or record.max_blocks == self.config.fusion.max_blocks else None
 
     def _fits(self, record: SceneRecord, ref: FrameRef) -> bool:
         found = record.frames.get(ref.key)

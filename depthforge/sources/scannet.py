@@ -213,10 +213,11 @@ class ScanNet(Source):
             scan.cameras()
             if report is not ignore_findings:
                 self._look_at(scan, frames, report)
-        except (DepthforgeError, OSError) as error:
-            message = error.message if isinstance(error, DepthforgeError) else error.strerror
-            remedy = error.remedy if isinstance(error, DepthforgeError) else None
-            report(Finding("error", folder, f"skipped: {message}", remedy))
+        except DepthforgeError as error:
+            report(Finding("error", self._relative(error.where, folder), f"skipped: {error.message}", error.remedy))
+            return []
+        except OSError as error:
+            report(Finding("error", folder, f"skipped: {error.strerror}"))
             return []
         match = _SCAN.fullmatch(scan.name)
         assert match is not None
@@ -232,6 +233,11 @@ class ScanNet(Source):
         scan.report_labels((self._kind("semantic"), self._kind("instance")), [item for _, item in frames], report)
         scan.report_view(report)
 
+    def _relative(self, where: str | None, folder: str) -> str:
+        """Return the path below the root that an error names; ``folder`` when it names none."""
+        prefix = f"{self._root}/"
+        return where.removeprefix(prefix) if where is not None and where.startswith(prefix) else folder
+
     def _nothing(self, num_scans: int) -> MissingDataError:
         try:
             names = sorted(path.name for path in self._root.iterdir())
@@ -246,7 +252,9 @@ class ScanNet(Source):
             where=self._root,
             expected="scans/sceneXXXX_YY/ with depth/<i>.png or sceneXXXX_YY.sens, or sceneXXXX_YY/ itself",
             found=found,
-            remedy=_TRY_WITHOUT_DATA,
+            remedy=f"root is a scan: name the folder above, and the scan in `include: [{self._root.name}]`"
+            if _SCAN.fullmatch(self._root.name)
+            else _TRY_WITHOUT_DATA,
         )
 
 

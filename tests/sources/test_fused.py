@@ -268,15 +268,34 @@ def test_sources_without_poses_and_wrong_blocks(scan: Path) -> None:
         PluginBlock.parse(sources, block(scan, voxel_m=0))
 
 
-def test_a_scene_without_a_surface_says_what_to_do(tmp_path: Path) -> None:
+def test_a_scene_that_cannot_be_fused_is_left_out(tmp_path: Path) -> None:
+    root = write_scan(tmp_path, num_frames=5, faults=False)
+    for path in [root / "room/0.png", root / "room/0.txt"]:
+        write(root / "attic" / path.name, path.read_bytes())
+    source = make(root)
+    source.prepare()
+    keys, findings = listed(source)
+    assert len(keys) == 5
+    (attic,) = [finding for finding in findings if finding.path == "analytic/attic"]
+    assert attic.severity == "error"
+    assert "no surface; found no point within 4 m that 2 frames saw, of 1 fused" in attic.message
+    assert "min_weight" in attic.message
+
+
+def test_nothing_that_can_be_fused_says_why_and_more_memory_helps(tmp_path: Path) -> None:
     root = write_scan(tmp_path, num_frames=3, faults=False)
-    with pytest.raises(InputError, match="no surface") as caught:
-        make(root, min_weight=9).prepare()
-    assert "min_weight" in str(caught.value)
-    assert "3 of 3 frames were fused" in str(caught.value)
-    with pytest.raises(InputError, match="memory"):
-        make(root, max_memory_gb=1e-4).prepare()
-    assert not list(root.rglob("frames.json"))
+    small = make(root, max_memory_gb=1e-4)
+    small.prepare()
+    with pytest.raises(MissingDataError, match="no scene could be fused") as caught:
+        list(small.frames())
+    assert "more memory" in str(caught.value)
+    (record,) = root.rglob("frames.json")
+    stamp = record.stat().st_mtime_ns
+    small.prepare()
+    assert record.stat().st_mtime_ns == stamp, "the same would come out"
+    large = make(root)
+    large.prepare()
+    assert len(list(large.frames())) == 3
 
 
 def test_a_damaged_record_names_itself(tmp_path: Path) -> None:

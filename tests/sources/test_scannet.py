@@ -308,6 +308,16 @@ def test_nothing_to_read(tmp_path: Path) -> None:
     assert "--layout scannet" in str(caught.value)
 
 
+def test_a_scan_for_a_root_and_a_file_that_spoils_a_scan(root: Path) -> None:
+    with pytest.raises(MissingDataError) as caught:
+        list(make(root / "scans/scene0000_00").frames())
+    assert "include: [scene0000_00]" in str(caught.value)
+    write(root / "scans/scene0000_01/intrinsic/intrinsic_depth.txt", "1 2")
+    (finding,) = [finding for finding in findings_of(make(root)) if finding.severity == "error"]
+    assert finding.path == "scans/scene0000_01/intrinsic/intrinsic_depth.txt"
+    assert finding.message == "skipped: not a matrix"
+
+
 def test_images_of_another_size_say_so(root: Path) -> None:
     source = ScanNet(ScanNetConfig(root=root))
     with pytest.raises(DecodeError, match="wrong size") as caught:
