@@ -186,8 +186,8 @@ def _fused_mesh(source: Source, refs: Sequence[FrameRef], fusion: Fusion) -> tup
         raise InputError(
             "the fused scene has no surface",
             where=refs[0].scene,
-            found=f"no point within {fusion.max_depth_m:g} m that {fusion.min_weight:g} frames saw, of {num_fused} fused "
-            f"({len(chosen)} were to be; the rest has no pose)",
+            found=f"no point within {fusion.max_depth_m:g} m that {fusion.min_weight:g} frames saw, of {num_fused} "
+            f"fused ({len(chosen)} were to be; the rest has no pose)",
             remedy="lower min_weight or every, raise max_depth_m, or leave the scene out; are the poses right?",
         )
     return mesh, num_fused, volume.num_blocks
