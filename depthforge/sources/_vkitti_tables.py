@@ -36,6 +36,7 @@ Float64 = npt.NDArray[np.float64]
 Ids = npt.NDArray[np.uint16]
 
 _CLASSES = {name.lower(): number for number, name in enumerate(class_names("vkitti"))}
+_VEHICLES = frozenset(_CLASSES[name] for name in ("truck", "car", "van"))
 _ROTATION_TOLERANCE = 1e-3
 _FETCH_AGAIN = "unpack the archive of this table again"
 
@@ -102,7 +103,8 @@ class _Table:
                 remedy=_FETCH_AGAIN,
             )
         for number, words in lines[1:]:
-            if len(words) != len(self.columns):
+            # The last column is a model or a colour, which may be of several words.
+            if len(words) < len(self.columns):
                 raise DecodeError(
                     "a row of the table is not whole",
                     where=f"{where}:{number}",
@@ -209,7 +211,8 @@ class ColourTable:
 def parse_colours(text: str, *, where: str) -> ColourTable:
     """Return the table of ``Category(:id) r g b`` rows (1.3.1) or ``Category r g b`` rows (2.0.3); raise DecodeError.
 
-    An instance id is stored plus 1, as in the images of 2.0.3, so that 0 is none.
+    A vehicle's instance is its track plus 1, as in the images of 2.0.3, so that 0 is none; ids of other classes, which
+    are counted apart, are left out.
     """
     table = _Table(text, ("r", "g", "b"), where)
     if not table.rows:
@@ -217,7 +220,10 @@ def parse_colours(text: str, *, where: str) -> ColourTable:
     rgb = table.numbers("r", "g", "b").astype(np.uint32)
     names = [row[0].partition(":") for row in table.rows]
     classes = [_class(category, where) for category, _, _ in names]
-    instances = [int(number) + 1 if number.isdecimal() else 0 for _, _, number in names]
+    instances = [
+        int(number) + 1 if number.isdecimal() and kind in _VEHICLES else 0
+        for kind, (_, _, number) in zip(classes, names, strict=True)
+    ]
     codes = rgb @ np.array([1 << 16, 1 << 8, 1], np.uint32)
     return ColourTable(codes.astype(np.uint32), np.array(classes, np.uint16), np.array(instances, np.uint16))
 

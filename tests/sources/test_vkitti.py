@@ -16,8 +16,9 @@ import pytest
 from depthforge.errors import DecodeError, FrameError, InputError, MissingDataError
 from depthforge.frame import Finding, Frame
 from depthforge.sources._palette import decode_palette_indices
+from depthforge.sources._vkitti_config import VARIATIONS
 from depthforge.sources.base import ImageSize
-from depthforge.sources.vkitti import VARIATIONS, Vkitti, VkittiConfig
+from depthforge.sources.vkitti import Vkitti, VkittiConfig
 from depthforge.testing.sources import SourceTests
 from depthforge.vocabularies import class_names
 
@@ -335,6 +336,16 @@ def test_boxes_of_version_2(tmp_path: Path) -> None:
     np.testing.assert_allclose(pose[:3, 3], [1.0, 0.1, 20.0], atol=1e-9)
     np.testing.assert_allclose(pose[:3, 0], [0, 0, -1], atol=1e-9)
     assert read(tmp_path, index=1).labels["box_2d"].shape == (0, 4)
+
+
+def test_a_model_of_two_words_and_ids_of_other_classes(tmp_path: Path) -> None:
+    write_v1(tmp_path)
+    write(tmp_path / "vkitti_1.3.1_motgt/0001_clone.txt", MOT_HEADER + MOT_ROW.replace("Fiat", "Fiat Punto"))
+    path = tmp_path / "vkitti_1.3.1_scenegt/0001_clone_scenegt_rgb_encoding.txt"
+    write(path, SCENEGT.replace("Terrain", "Terrain:12"))
+    labels = read(tmp_path).labels
+    assert labels["box_instance"].tolist() == [13]
+    assert labels["instance"][9, 9] == 0, "not track 12"
 
 
 def test_boxes_of_version_1_keep_what_dont_care_is(tmp_path: Path) -> None:
