@@ -226,15 +226,18 @@ class Kitti(Source):
 
     def _nothing(self, found: str | None) -> MissingDataError:
         root = self._layout.root
+        remedy = f"is `layout` right, and root its top folder? Without data: {_TRY_WITHOUT_DATA}"
         if found is None:
             names = sorted(path.name for path in root.iterdir()) if root.is_dir() else []
             found = f"{', '.join(names[:8])}{' ...' if len(names) > 8 else ''}" if names else "an empty folder"
+            if any(name.endswith(".zip") for name in names):
+                remedy = f"unpack the .zip archives here; {remedy}"
         return MissingDataError(
             f"no KITTI frames in the layout {self.config.layout}",
             where=root,
             expected=self._layout.expected,
             found=found,
-            remedy=f"is `layout` right, and root its top folder? Without data: {_TRY_WITHOUT_DATA}",
+            remedy=remedy,
         )
 
     # -- depth ----------------------------------------------------------------------------------------------------

@@ -469,6 +469,11 @@ def test_nothing_there(tmp_path: Path, layout: str) -> None:
     with pytest.raises(MissingDataError) as caught:
         listed(tmp_path, layout)
     assert caught.value.found == "Scene01"
+    (tmp_path / "2011_09_26_drive_0001_sync.zip").write_bytes(b"")
+    with pytest.raises(MissingDataError) as caught:
+        listed(tmp_path, layout)
+    assert caught.value.remedy is not None
+    assert caught.value.remedy.startswith("unpack the .zip archives here")
 
 
 def test_one_day_is_not_the_root(tmp_path: Path) -> None:
