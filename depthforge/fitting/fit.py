@@ -115,7 +115,7 @@ def _match(
         def judge(candidate: Sensor, stage: Stage) -> Float64:
             if burst is not None and stage.from_burst:
                 return residuals(burst.simulated(candidate), burst.target, stage.curves)
-            return residuals(simulated_curves(candidate, scenes, unit_m), wanted, stage.curves)
+            return residuals(simulated_curves(candidate, scenes, unit_m, None, stage.curves), wanted, stage.curves)
 
         return judge
 

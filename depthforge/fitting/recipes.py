@@ -30,8 +30,8 @@ _NOISE: Final = (
     "noise correlation along x",
     "noise correlation along y",
 )
-_SILHOUETTES: Final = ("holes left of silhouettes", "holes right of silhouettes")
-_PATCHES: Final = ("holes against depth", "holes beside holes")
+_SILHOUETTES: Final = ("holes left of silhouettes", "holes right of silhouettes", "holes inside silhouettes")
+_PATCHES: Final = ("holes in all", "holes against depth", "holes beside holes")
 
 
 @dataclass(frozen=True)
@@ -274,7 +274,7 @@ _GAUSSIAN_DROPOUT: Final = Recipe(
             from_burst=True,
         ),
         Stage(
-            ("holes against depth", "holes beside holes"),
+            _PATCHES,
             numbers=(
                 Number("pixel_dropout", 1e-5, 0.5, "log", start=0.005, off=2e-5),
                 Number("blob_dropout", 1e-4, 0.6, "log", start=0.03, off=2e-4),

@@ -159,7 +159,7 @@ def _provenance(fit: Fit) -> dict[str, Any]:
 
 
 def _misfit_line(title: str, fit: Fit, curves: tuple[str, ...]) -> str:
-    cells = []
+    cells: list[str] = []
     for part in (fit.on_fitted, fit.on_held_out):
         known = any(not np.isnan(part.real.curves[curve]).all() for curve in curves)
         cells.extend(f"{value:.2f}" if known else "-" for value in part.misfits(curves))

@@ -63,7 +63,7 @@ _MISSING: Final = 5.0
 _LARGEST: Final = 8.0
 _WHISKER: Final = 0.02
 # Half widths of the regions of a sweep, as shares of the bounds, when nothing is known, and near the answer.
-FROM_AFAR: Final = ((0.5, 0.2, 0.08), (0.15, 0.06))
+FROM_AFAR: Final = ((0.5, 0.2, 0.08),)
 NEARBY: Final = ((0.12, 0.05),)
 
 
@@ -122,15 +122,19 @@ def stored(depth_m: DepthImage, unit_m: float) -> DepthImage:
 
 
 def simulated_curves(
-    sensor: Sensor, scenes: Sequence[Scene], unit_m: float, draws: Sequence[int] | None = None
+    sensor: Sensor,
+    scenes: Sequence[Scene],
+    unit_m: float,
+    draws: Sequence[int] | None = None,
+    curves: Sequence[str] = tuple(CURVES),
 ) -> Curves:
-    """Simulate and measure every scene; noise is measured where the scan measured too.
+    """Simulate and measure every scene; noise is measured where the scan measured too, other ``curves`` are NaN.
 
     Small sets are simulated several times (``draws``), so that chance is the scans' and not the simulation's.
     """
     draws = range(_num_draws(scenes)) if draws is None else draws
     measured = [
-        measure(*simulate(sensor, scene, unit_m, draw), scene.places, scene.measured)
+        measure(*simulate(sensor, scene, unit_m, draw), scene.places, scene.measured, curves)
         for draw in draws
         for scene in scenes
     ]
