@@ -60,7 +60,7 @@ class LabelledSet:
                     remedy=_FETCH_AGAIN,
                 )
             return np.ascontiguousarray(np.asarray(stored[index]).T)
-        except (KeyError, OSError, ValueError) as error:
+        except (KeyError, IndexError, OSError, ValueError, RuntimeError) as error:
             if isinstance(error, DecodeError):
                 raise
             raise self._broken(name, error) from None

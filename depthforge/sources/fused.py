@@ -4,9 +4,12 @@ For scans that come with poses and without clean depth (7-Scenes, ScanNet, your 
 rendering, ``depth_raw`` what the sensor measured in the same view, pixel for pixel, so a real scan becomes paired
 data: for training what completes depth, for fitting a sensor, for judging one. What is fused is what most frames
 agree on; noise that all share, and what the sensor never sees (glass, black cloth), is missing from the truth too.
-A frame whose pose does not fit shows as a residual, median |measured - rendered|, and is left out. ``prepare`` fuses
-once, 60 frames of 640x480 a second on two cores and 20 a second for the residuals, into ``prepared``; a frame is then
-read in 0.1 s on one core. Memory while fusing: ``max_memory_gb`` at most (a kitchen at 1 cm takes 0.2 GB).
+A frame whose pose does not fit shows as a residual, median |measured - rendered|, and is left out. Of simulated Kinect
+frames, whose truth is known, measured depth is 9.7 mm from it (median, 120 views of a room at 1 cm) and fused depth 1.9
+mm; of exact frames 0.1 mm. RedKitchen's residuals are 5.5 / 6.2 / 7.1 / 8.7 / 11.1 mm (5/25/50/75/95 % of 400 frames).
+``prepare`` fuses once, 60 frames of 640x480 a second on two cores and then 12 a second for the residuals, into
+``prepared``; a frame is read in 0.1 to 0.2 s on one core. Memory while fusing: ``max_memory_gb`` at most, where that
+kitchen takes 0.2 GB, and 0.4 GB for Open3D and the mesh.
 Used so in Jeon and Lee, "Reconstruction-based pairwise depth dataset for depth image enhancement", ECCV 2018.
 """
 

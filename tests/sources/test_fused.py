@@ -119,6 +119,27 @@ def test_the_rendering_lies_on_the_room(scan: Path) -> None:
     np.testing.assert_allclose(frame.T_world_cam, pose(0))
 
 
+def test_fusing_takes_noise_away_and_adds_no_bias(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    root = write_scan(tmp_path, num_frames=24, faults=False)
+    for number in range(24):
+        stored = look_at((0.03 * number - 0.4, 0.0, 1.0), (0.0, 2.0, 0.6))
+        noisy_mm = 1000 * cast(ROOM, stored, CAMERA).depth_m + rng.normal(0, 12, (48, 64))
+        (root / f"room/{number}.png").write_bytes(
+            cv2.imencode(".png", np.rint(noisy_mm).astype(np.uint16))[1].tobytes()
+        )
+        (root / f"room/{number}.txt").write_text(" ".join(map(repr, stored.ravel().tolist())))
+    source = make(root, max_residual_m=0.05, min_weight=4)
+    source.prepare()
+    frame = frame_of(source, 12)
+    truth = cast(ROOM, np.asarray(frame.T_world_cam), CAMERA)
+    both = frame.valid & truth.valid & ~near_edges(truth.depth_m)
+    measured_m = (frame.labels["depth_raw"] - truth.depth_m)[both]
+    fused_m = (frame.depth_m - truth.depth_m)[both]
+    assert np.median(np.abs(fused_m)) < 0.5 * np.nanmedian(np.abs(measured_m))
+    assert abs(np.median(fused_m)) < 0.002
+
+
 def test_what_was_measured_rides_along(scan: Path) -> None:
     frame = frame_of(make(scan))
     raw = frame.labels["depth_raw"]
