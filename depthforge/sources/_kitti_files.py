@@ -1,13 +1,14 @@
 """The other files of KITTI: laser scans, GPS/IMU packets, label rows and odometry poses; and scans as depth images.
 
 A scan is float32 (N, 4) x, y, z, reflectance, metres, x forward, y left, z up; of its 120,000 points 19,000 fall into
-an image, which then has a value at 4 to 5 % of its pixels. Reading and projecting one takes 10 ms.
+an image, which then has a value at 4 to 5 % of its pixels. Reading and projecting one takes 2 ms.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numba
 import numpy as np
 import numpy.typing as npt
 
@@ -66,20 +67,28 @@ def project_scan(points: Float32, T_cam_velo: Float64, camera: Camera) -> DepthI
     and sees over what hides the background from it: a few such points lie within the outlines of near objects, as in
     KITTI's own ``velodyne_raw``.
     """
-    # What is behind the camera goes first, in float32: that halves the time.
-    R, t = T_cam_velo[:3, :3], T_cam_velo[:3, 3]
-    ahead = points[:, 0] * R[2, 0] + points[:, 1] * R[2, 1] + points[:, 2] * R[2, 2] + t[2] > _NEAREST_M
-    xyz = points[ahead, :3].astype(np.float64) @ R.T + t
-    z = xyz[:, 2]
-    # Clipped to just outside of the image: a point beside the camera projects beyond what an integer holds.
-    u = np.clip(np.floor(camera.fx * xyz[:, 0] / z + (camera.cx + 0.5)), -1, camera.width).astype(np.int64)
-    v = np.clip(np.floor(camera.fy * xyz[:, 1] / z + (camera.cy + 0.5)), -1, camera.height).astype(np.int64)
-    inside = (u >= 0) & (u < camera.width) & (v >= 0) & (v < camera.height)
-    pixel, z = v[inside] * camera.width + u[inside], z[inside]
-    order = np.argsort(-z, kind="stable")
-    depth_m = np.zeros(camera.height * camera.width, np.float32)
-    depth_m[pixel[order]] = z[order]
-    return depth_m.reshape(camera.size)
+    intrinsics = (float(camera.fx), float(camera.fy), float(camera.cx), float(camera.cy))
+    nearest = _splat(points, np.ascontiguousarray(T_cam_velo, np.float64), intrinsics, camera.height, camera.width)
+    return np.where(np.isfinite(nearest), nearest, np.float32(0))
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _splat(points, T, intrinsics, height, width):  # type: ignore[no-untyped-def]
+    fx, fy, cx, cy = intrinsics
+    nearest = np.full((height, width), np.inf, np.float32)
+    for n in range(points.shape[0]):
+        px, py, pz = float(points[n, 0]), float(points[n, 1]), float(points[n, 2])
+        z = T[2, 0] * px + T[2, 1] * py + T[2, 2] * pz + T[2, 3]
+        if z <= _NEAREST_M:
+            continue
+        x = T[0, 0] * px + T[0, 1] * py + T[0, 2] * pz + T[0, 3]
+        y = T[1, 0] * px + T[1, 1] * py + T[1, 2] * pz + T[1, 3]
+        u, v = fx * x / z + (cx + 0.5), fy * y / z + (cy + 0.5)
+        if u >= 0.0 and v >= 0.0 and u < width and v < height:
+            row, column = int(v), int(u)
+            if z < nearest[row, column]:
+                nearest[row, column] = z
+    return nearest
 
 
 def parse_oxts(text: str, *, where: str) -> Float64:

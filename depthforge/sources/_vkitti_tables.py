@@ -1,8 +1,8 @@
 """The text tables of Virtual KITTI: poses, intrinsics, colour codes and boxes of one video.
 
 Every table has a header line that names its columns; columns are found by name, since 1.3.1 and 2.0.3 order them
-differently (2.0.3's boxes are left, *right*, top, bottom). Poses are stored world-to-camera. The boxes of a video, at 30
-a view 50,000 rows, are parsed once a process, in 0.7 s.
+differently (2.0.3's boxes are left, *right*, top, bottom). Poses are stored world-to-camera. The boxes of a video,
+50,000 rows at 30 a view, are parsed once a process, in 0.7 s.
 Source: the README of Virtual KITTI 1.3.1 and of 2.0.3.
 """
 

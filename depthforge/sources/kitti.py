@@ -5,7 +5,7 @@ nearest point of a pixel. Depth completion ships depth images in 1/256 m, one sc
 (``groundtruth``). Image sizes differ from drive to drive (1242x375, 1226x370, 1224x370, 1241x376, 1238x374), so every
 frame is cropped to one size at its bottom centre, by default the 1216x352 of the depth completion benchmark; K and
 boxes follow. A real set: use it as ``training.real``, in ``evaluate --real`` or, with ``identity``, as it is.
-One core reads 90 scans or 110 depth images a second, 40 of either with colour. See ``_kitti_layouts`` for the files.
+One core reads 480 scans or 220 depth images a second, 70 (real) to 110 (made-up) with colour. See ``_kitti_layouts``.
 Papers: Geiger et al., "Vision meets robotics: the KITTI dataset", IJRR 2013; Uhrig et al., "Sparsity invariant CNNs",
 3DV 2017.
 """

@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from depthforge.errors import DecodeError, FrameError, ManifestError, MissingDataError
@@ -367,6 +367,7 @@ def test_box_corners_are_the_development_kits(
         max_size=40,
     )
 )
+@settings(deadline=None)
 def test_a_projected_scan_keeps_the_nearest_point_of_each_pixel(points: list[tuple[float, float, float]]) -> None:
     camera = Camera(FOCAL, FOCAL, CX, CY, WIDTH, HEIGHT)
     T = np.eye(4)
