@@ -13,7 +13,16 @@ from depthforge.errors import DecodeError
 from depthforge.frame import Finding
 from depthforge.sources._kitti_calibration import Calibration, of_object, of_odometry
 from depthforge.sources._kitti_files import parse_poses
-from depthforge.sources._kitti_parts import UNPACK_AGAIN, KittiLayout, Listed, Parts, num_lines, report_gaps, stems
+from depthforge.sources._kitti_parts import (
+    UNPACK_AGAIN,
+    KittiLayout,
+    LayoutName,
+    Listed,
+    Parts,
+    num_lines,
+    report_gaps,
+    stems,
+)
 from depthforge.sources.base import Report
 
 __all__ = ["Objects", "Odometry"]
@@ -22,6 +31,7 @@ _CACHED = 64
 
 
 class Objects(KittiLayout):
+    name: LayoutName = "object"
     expected = "{training,testing}/{velodyne,calib,image_2,label_2}/"
 
     def __init__(self, root: Path, camera: int, split: str) -> None:
@@ -69,6 +79,7 @@ class Objects(KittiLayout):
 
 
 class Odometry(KittiLayout):
+    name: LayoutName = "odometry"
     expected = "sequences/<number>/{image_0..3,velodyne,calib.txt} and poses/<number>.txt"
 
     def __init__(self, root: Path, camera: int) -> None:

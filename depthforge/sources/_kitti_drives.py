@@ -20,6 +20,7 @@ from depthforge.sources._kitti_parts import (
     UNPACK_AGAIN,
     DepthKind,
     KittiLayout,
+    LayoutName,
     Listed,
     Parts,
     num_lines,
@@ -78,6 +79,7 @@ class _Days:
 
 
 class Raw(KittiLayout):
+    name: LayoutName = "raw"
     expected = "<date>/<date>_drive_<number>_sync/velodyne_points/data/*.bin and <date>/calib_cam_to_cam.txt"
 
     def __init__(self, root: Path, camera: int) -> None:
@@ -143,6 +145,7 @@ class Raw(KittiLayout):
 
 
 class DepthCompletion(KittiLayout):
+    name: LayoutName = "depth_completion"
     expected = "{train,val}/<drive>/proj_depth/{groundtruth,velodyne_raw}/image_02/*.png"
 
     def __init__(self, root: Path, camera: int, split: str, depth: DepthKind, raw_root: Path | None) -> None:
@@ -202,6 +205,7 @@ class DepthCompletion(KittiLayout):
 class Selection(KittiLayout):
     """The 1000 validation images that the benchmark crops to 1216 x 352 itself."""
 
+    name: LayoutName = "depth_completion"
     expected = "val_selection_cropped/{groundtruth_depth,velodyne_raw,image,intrinsics}/"
 
     def __init__(self, root: Path, camera: int, depth: DepthKind) -> None:

@@ -66,6 +66,7 @@ class Parts:
 class KittiLayout(ABC):
     """One of the published trees under ``root``; ``camera`` is the number of the camera that frames are of."""
 
+    name: LayoutName
     expected: str
     """What lies under root, for errors."""
 

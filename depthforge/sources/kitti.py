@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal
@@ -45,8 +46,8 @@ from depthforge.registry import sources
 from depthforge.sources._file import File
 from depthforge.sources._images import decode_depth, decode_rgb, require_size
 from depthforge.sources._kitti_files import parse_labels, parse_scan, project_scan
-from depthforge.sources._kitti_layouts import layout_of
-from depthforge.sources._kitti_parts import DepthKind, LayoutName, Parts, Split
+from depthforge.sources._kitti_layouts import detect_layout, layout_of, misfit
+from depthforge.sources._kitti_parts import DepthKind, KittiLayout, LayoutName, Parts, Split
 from depthforge.sources.base import ImageSize, Report, Source, SourceConfig, ignore_findings
 
 __all__ = ["Kitti", "KittiConfig"]
@@ -58,10 +59,6 @@ _PNG_HEADER = b"\x89PNG\r\n\x1a\n"
 _BOX_SPECS = (replace(BOX_CLASS, vocabulary="kitti_object"), BOX_2D, BOX_POSE, BOX_SIZE)
 _BOX_NAMES = frozenset(spec.name for spec in _BOX_SPECS)
 _STEREO = (RGB_RIGHT, BASELINE)
-_SPLITS: dict[str, tuple[Split, ...]] = {
-    "object": ("training", "testing"),
-    "depth_completion": ("train", "val", "val_selection_cropped"),
-}
 _TRY_WITHOUT_DATA = "depthforge sample --layout kitti DIR, then export KITTI_ROOT=DIR"
 
 
@@ -71,7 +68,9 @@ class KittiConfig(SourceConfig):
     local_fields: ClassVar[frozenset[str]] = frozenset({"root", "raw_root"})
 
     root: Path = Field(description="folder of the layout: of the days (raw), of train and val, training, or sequences")
-    layout: LayoutName = Field(description="which of KITTI's trees lies under root")
+    layout: LayoutName | Literal["auto"] = Field(
+        default="auto", description="which of KITTI's trees lies under root; auto: by the names of its folders"
+    )
     camera: Literal[0, 1, 2, 3] = Field(
         default=2, description="0 and 1 are the grey pair, 2 and 3 the colour pair, left and right"
     )
@@ -99,17 +98,10 @@ class KittiConfig(SourceConfig):
 
     @model_validator(mode="after")
     def _fits_the_layout(self) -> KittiConfig:
-        splits = _SPLITS.get(self.layout, ())
-        if self.split is not None and self.split not in splits:
-            raise ValueError(f"split is one of {', '.join(splits)}" if splits else f"{self.layout} has no splits")
-        if self.layout in ("object", "depth_completion") and self.camera not in (2, 3):
-            raise ValueError(f"{self.layout} is of the colour cameras: camera is 2 or 3")
+        problem = None if self.layout == "auto" else misfit(self.layout, self.split, self.camera)
+        if problem is not None:
+            raise ValueError(problem)
         return self
-
-    @property
-    def chosen_split(self) -> Split:
-        """The split, the layout's first one by default."""
-        return self.split or _SPLITS.get(self.layout, ("train",))[0]
 
 
 @sources.register("kitti")
@@ -127,15 +119,7 @@ class Kitti(Source):
     def __init__(self, config: SourceConfig) -> None:
         assert isinstance(config, KittiConfig)
         self.config = config
-        raw_root = None if config.raw_root is None else config.raw_root.expanduser()
-        self._layout = layout_of(
-            config.layout,
-            config.root.expanduser(),
-            config.camera,
-            split=config.chosen_split,
-            depth=config.depth,
-            raw_root=raw_root,
-        )
+        self._layout = lru_cache(1)(self._find_layout)
 
     def __reduce__(self) -> tuple[object, ...]:
         # What is open in this process stays here.
@@ -148,16 +132,16 @@ class Kitti(Source):
     @property
     def labels(self) -> Mapping[str, LabelSpec]:
         specs: tuple[LabelSpec, ...] = (RGB,) if self.config.layout == "object" else (RGB, POSE)
-        if self._layout.partner is not None:
+        if self.config.camera in (0, 2):
             specs += _STEREO
-        if self.config.layout == "object":
+        if self.config.layout in ("object", "auto"):
             specs += _BOX_SPECS
         return MappingProxyType({spec.name: spec for spec in specs})
 
     def frames(self, report: Report = ignore_findings) -> Iterator[FrameRef]:
         found = skipped = 0
         try:
-            for scene, name, locator in self._layout.frames(report):
+            for scene, name, locator in self._layout().frames(report):
                 if self._is_chosen(scene):
                     found += 1
                     yield FrameRef(f"{self.name}/{scene}/{name}-camera{self.config.camera}", locator)
@@ -171,7 +155,7 @@ class Kitti(Source):
             raise self._nothing(f"{skipped} frames, none let through by include and exclude" if skipped else None)
 
     def read(self, ref: FrameRef, wanted: frozenset[str]) -> Frame:
-        parts = self._layout.parts(ref.locator, with_pose=POSE.name in wanted)
+        parts = self._layout().parts(ref.locator, with_pose=POSE.name in wanted)
         number, where = self.config.camera, parts.where
         stored = self._depth_image(parts.depth) if parts.depth is not None else None
         size = self._image_size(parts, stored)
@@ -216,7 +200,16 @@ class Kitti(Source):
         )
 
     def close(self) -> None:
-        self._layout.close()
+        if self._layout.cache_info().currsize:
+            self._layout().close()
+        self._layout.cache_clear()
+
+    def _find_layout(self) -> KittiLayout:
+        config = self.config
+        root = config.root.expanduser()
+        name = detect_layout(root, remedy=_TRY_WITHOUT_DATA) if config.layout == "auto" else config.layout
+        raw_root = None if config.raw_root is None else config.raw_root.expanduser()
+        return layout_of(name, root, config.camera, split=config.split, depth=config.depth, raw_root=raw_root)
 
     def _is_chosen(self, scene: str) -> bool:
         def matches(patterns: tuple[str, ...]) -> bool:
@@ -225,7 +218,7 @@ class Kitti(Source):
         return matches(self.config.include) and not matches(self.config.exclude)
 
     def _nothing(self, found: str | None) -> MissingDataError:
-        root = self._layout.root
+        root = self._layout().root
         remedy = f"is `layout` right, and root its top folder? Without data: {_TRY_WITHOUT_DATA}"
         if found is None:
             names = sorted(path.name for path in root.iterdir()) if root.is_dir() else []
@@ -233,9 +226,9 @@ class Kitti(Source):
             if any(name.endswith(".zip") for name in names):
                 remedy = f"unpack the .zip archives here; {remedy}"
         return MissingDataError(
-            f"no KITTI frames in the layout {self.config.layout}",
+            f"no KITTI frames in the layout {self._layout().name}",
             where=root,
-            expected=self._layout.expected,
+            expected=self._layout().expected,
             found=found,
             remedy=remedy,
         )
@@ -272,7 +265,7 @@ class Kitti(Source):
         """Return a scan's depth image, or one without any depth where no scan was published."""
         data = None if parts.scan is None else parts.scan.read_if_there()
         if parts.scan is None or data is None:
-            if self.config.layout == "odometry":
+            if self._layout().name == "odometry":
                 return np.zeros(camera.size, np.float32)
             raise DecodeError("the laser scan has gone since it was listed", where=parts.scan and parts.scan.where)
         if parts.calibration.T_cam0_velo is None:
@@ -317,7 +310,7 @@ class Kitti(Source):
         return (size[1] - width) // 2, size[0] - height
 
     def _baseline(self, parts: Parts) -> float | None:
-        partner = self._layout.partner
+        partner = self._layout().partner
         if partner is None or partner not in parts.calibration.projections or parts.right is None:
             return None
         return parts.calibration.baseline_m(self.config.camera, partner, where=parts.where)

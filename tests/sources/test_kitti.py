@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from depthforge.errors import DecodeError, FrameError, ManifestError, MissingDataError
+from depthforge.errors import DecodeError, FrameError, InputError, ManifestError, MissingDataError
 from depthforge.frame import Camera, Finding, Frame
 from depthforge.manifest import PluginBlock
 from depthforge.registry import sources
@@ -345,6 +345,7 @@ def test_without_a_label_file_there_are_no_boxes(tmp_path: Path) -> None:
     size=st.tuples(*[st.floats(0.5, 8)] * 3),
     place=st.tuples(st.floats(-20, 20), st.floats(-2, 2), st.floats(2, 60)),
 )
+@settings(deadline=None)
 def test_box_corners_are_the_development_kits(
     angle: float, size: tuple[float, float, float], place: tuple[float, float, float]
 ) -> None:
@@ -475,6 +476,31 @@ def test_nothing_there(tmp_path: Path, layout: str) -> None:
         listed(tmp_path, layout)
     assert caught.value.remedy is not None
     assert caught.value.remedy.startswith("unpack the .zip archives here")
+
+
+@pytest.mark.parametrize("layout", WRITERS)
+def test_the_layout_is_found_by_its_folders(tmp_path: Path, layout: str) -> None:
+    WRITERS[layout](tmp_path)
+    found = read(tmp_path, "auto")
+    expected = read(tmp_path, layout)
+    assert found.key == expected.key
+    np.testing.assert_array_equal(found.depth_m, expected.depth_m)
+    assert found.labels.keys() == expected.labels.keys()
+
+
+def test_a_layout_that_cannot_be_found_or_does_not_fit(tmp_path: Path) -> None:
+    with pytest.raises(MissingDataError, match="no KITTI data") as caught:
+        listed(tmp_path / "nowhere", "auto")
+    assert caught.value.found == "no such folder"
+    write_odometry(tmp_path / "odometry")
+    with pytest.raises(MissingDataError, match="no KITTI data") as caught:
+        listed(tmp_path, "auto")
+    assert caught.value.remedy == f"root: {tmp_path / 'odometry'}"
+    with pytest.raises(InputError, match="odometry has no splits"):
+        listed(tmp_path / "odometry", "auto", split="val")
+    write_completion(tmp_path / "completion")
+    write_raw(tmp_path / "raw")
+    assert len(listed(tmp_path / "completion", "auto", raw_root=tmp_path / "raw")[0]) == 2
 
 
 def test_one_day_is_not_the_root(tmp_path: Path) -> None:
