@@ -7,9 +7,10 @@ import numpy.typing as npt
 
 from depthforge.frame import Camera, Frame
 from depthforge.geometry import Float64
-from depthforge.raycast import cast
+from depthforge.raycast import Shape, cast
+from depthforge.render import Mesh, tessellate
 from depthforge.seeding import frame_words
-from depthforge.sensors.base import AnySensor, Measured
+from depthforge.sensors.base import Measured, Sensor
 from depthforge.sources.procedural import Procedural, ProceduralConfig
 
 __all__ = ["RoomViews", "colour_of"]
@@ -50,7 +51,16 @@ class RoomViews:
             labels=room.labels(hits, pose, _LABELS),
         )
 
-    def measure(self, frame: Frame, sensor: AnySensor) -> Measured:
+    def mesh(self, scene: int, segments: int = 16) -> Mesh:
+        """Return a room as one mesh; see ``render.tessellate`` for how round things come out."""
+        analytic = self._rooms.room(scene)[0].scene
+        shapes = zip(analytic.T_world_unit, analytic.profile.tolist(), strict=True)
+        meshes = [tessellate(Shape(T, (a, b, c)), segments) for T, (a, b, c) in shapes]
+        first = np.cumsum([0, *(len(mesh.vertices) for mesh in meshes[:-1])])
+        triangles = [mesh.triangles + np.uint32(start) for mesh, start in zip(meshes, first, strict=True)]
+        return Mesh(np.concatenate([mesh.vertices for mesh in meshes]), np.concatenate(triangles))
+
+    def measure(self, frame: Frame, sensor: Sensor) -> Measured:
         """Return what ``sensor`` measures of a frame: the same in every run."""
         return sensor.measure(frame, frame_words(self._seed, frame.key, "sensor"))
 

@@ -3,7 +3,8 @@
 Scans go in turn to folders as SensReader exports them and to a ``.sens`` stream with archives of labels. Depth is what
 a structured-light sensor measures, in uint16 millimetres; colour and labels are 1296x968 and come from a camera of
 another focal length, as ScanNet's do. File numbers are not padded, one pose of a scan is -infinity, and label ids are
-ScanNet's own, with the table to NYU40. Meshes, segments and IMU data are left out. About 0.5 s and 0.6 MB a frame.
+ScanNet's own, with the table to NYU40. The mesh is the room itself; segments and IMU data are left out. About 0.5 s
+and 0.4 MB a frame.
 Source: ScanNet/ScanNet, README and SensReader; the numbers of the cameras are those of scene0000_00.
 """
 
@@ -22,6 +23,7 @@ import numpy.typing as npt
 from depthforge.frame import Camera
 from depthforge.geometry import Float64
 from depthforge.registry import layouts
+from depthforge.render import encode_ply
 from depthforge.samples._files import png, require_empty, rgb_jpeg, write_file
 from depthforge.samples._room_views import RoomViews, colour_of
 from depthforge.samples.base import Layout
@@ -70,6 +72,7 @@ class ScanNetLayout(Layout):
                 views[frames_per_scene // 2].pose[...] = -np.inf
             folder = root / "scans" / f"scene{scene:04d}_00"
             write_file(folder / f"{folder.name}.txt", self._meta(frames_per_scene))
+            write_file(folder / f"{folder.name}_vh_clean_2.ply", encode_ply(rooms.mesh(scene)))
             if scene % 3 == _STREAMED:
                 self._write_stream(folder, views)
             else:

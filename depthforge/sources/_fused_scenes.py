@@ -45,6 +45,7 @@ RECORD_VERSION = 1
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 _MAX_JUMP = 0.05
 _EDGE_PX = 2
+_FRAMES_LOOKED_AT = 5
 _POSED = frozenset({"T_world_cam"})
 
 
@@ -66,6 +67,7 @@ class Fusion:
     every: int
     max_frames: int | None
     max_blocks: int
+    is_shipped: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,11 +140,12 @@ def fuse_scene(source: Source, refs: Sequence[FrameRef], fusion: Fusion, folder:
     remove_temporaries(folder)
     failure, mesh, num_fused, num_blocks = None, None, 0, 0
     try:
-        mesh, num_fused, num_blocks = _fused_mesh(source, refs, fusion)
+        if fusion.is_shipped:
+            mesh = _shipped_mesh(source, refs)
+        else:
+            mesh, num_fused, num_blocks = _fused_mesh(source, refs, fusion)
     except InputError as error:
-        failure = "; ".join(
-            part for part in (error.message, error.found and f"found {error.found}", error.remedy) if part
-        )
+        failure = _in_words(error)
     by_key: dict[str, Agreement | str | None] = {}
     if mesh is not None:
         write_atomically(folder / MESH_FILE, encode_ply(mesh))
@@ -164,6 +167,31 @@ def fuse_scene(source: Source, refs: Sequence[FrameRef], fusion: Fusion, folder:
     )
     write_atomically(folder / RECORD_FILE, _encoded(record))
     return record
+
+
+def _in_words(error: InputError) -> str:
+    file = f" ({Path(error.where).name})" if error.where and isinstance(error, DecodeError) else ""
+    found = f"found {error.found}" if error.found else None
+    return "; ".join(part for part in (f"{error.message}{file}", found, error.remedy) if part)
+
+
+def _shipped_mesh(source: Source, refs: Sequence[FrameRef]) -> Mesh:
+    """Return the mesh that the data set ships for a scene, turned so that its fronts are what its cameras saw."""
+    path = source.mesh_of(refs[0])
+    if path is None:
+        raise InputError(
+            "the data set ships no mesh of this scene", where=refs[0].scene, remedy="fetch it, or set `mesh: fused`"
+        )
+    mesh = load_mesh(path)
+    fronts = hits = 0
+    scene = MeshScene([mesh])
+    for ref in refs[:: max(1, len(refs) // _FRAMES_LOOKED_AT)]:
+        frame = _read_posed(source, ref)
+        if isinstance(frame, Frame):
+            assert frame.T_world_cam is not None
+            hits += int(np.count_nonzero(scene.cast(frame.T_world_cam, frame.camera).valid))
+            fronts += int(np.count_nonzero(scene.cast(frame.T_world_cam, frame.camera, fronts_only=True).valid))
+    return mesh if 2 * fronts >= hits else Mesh(mesh.vertices, np.ascontiguousarray(mesh.triangles[:, ::-1]))
 
 
 def _fused_mesh(source: Source, refs: Sequence[FrameRef], fusion: Fusion) -> tuple[Mesh, int, int]:

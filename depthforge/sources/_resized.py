@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import cast
 
 from depthforge.frame import Frame, FrameRef, LabelSpec
@@ -50,6 +51,9 @@ class Resized(Source):
 
     def world_of(self, ref: FrameRef) -> str:
         return self._source.world_of(ref)
+
+    def mesh_of(self, ref: FrameRef) -> Path | None:
+        return self._source.mesh_of(ref)
 
     def prepare(self) -> None:
         self._source.prepare()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -96,6 +97,10 @@ class Source(ABC):
         a scene holds recordings with worlds of their own. Frames of one world follow each other and can be fused.
         """
         return ref.scene
+
+    def mesh_of(self, ref: FrameRef) -> Path | None:
+        """Return the file of the mesh of a frame's world, in its axes and metres; None when the data set ships none."""
+        return None
 
     def prepare(self) -> None:  # noqa: B027 (most need nothing)
         """Make once, on disk, what reading needs and the data set does not ship: fused meshes, compacted grasps.

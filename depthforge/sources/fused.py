@@ -2,7 +2,8 @@
 
 For scans that come with poses and without clean depth (7-Scenes, ScanNet, your own with SLAM): ``depth_m`` is the
 rendering, ``depth_raw`` what the sensor measured in the same view, pixel for pixel, so a real scan becomes paired
-data: for training what completes depth, for fitting a sensor, for judging one. What is fused is what most frames
+data: for training what completes depth, for fitting a sensor, for judging one. With ``mesh: shipped`` the rendering is
+of the data set's own mesh, as in DCL's evaluation on ScanNet. What is fused is what most frames
 agree on; noise that all share, and what the sensor never sees (glass, black cloth), is missing from the truth too.
 A frame whose pose does not fit shows as a residual, median |measured - rendered|, and is left out. Of simulated Kinect
 frames, whose truth is known, measured depth is 9.7 mm from it (median, 120 views of a room at 1 cm) and fused depth 1.9
@@ -21,7 +22,7 @@ from collections.abc import Iterator, Mapping
 from itertools import groupby
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field, WithJsonSchema, field_validator
@@ -60,6 +61,10 @@ class FusedConfig(SourceConfig):
         description="the source of the real posed frames, as it would stand in `source`"
     )
     prepared: Path = Field(description="folder for the fused meshes; made by the first run, used by every later one")
+    mesh: Literal["fused", "shipped"] = Field(
+        default="fused",
+        description="fuse the frames, or take the mesh that the data set ships (ScanNet: <id>_vh_clean_2.ply)",
+    )
     voxel_m: float = Field(default=0.01, gt=0, le=0.2, description="side of a voxel: detail against memory and noise")
     truncation_voxels: float = Field(default=4.0, ge=1, le=32, description="how far from a surface frames are fused")
     max_depth_m: float = Field(default=4.0, gt=0, description="farther measurements are too noisy to be fused")
@@ -97,6 +102,7 @@ class FusedConfig(SourceConfig):
             every=self.every,
             max_frames=self.max_frames,
             max_blocks=max(1, int(self.max_memory_gb * 1e9) // BYTES_PER_BLOCK),
+            is_shipped=self.mesh == "shipped",
         )
 
 
@@ -156,14 +162,14 @@ class Fused(Source):
         """Fuse every scene that is not fused yet, or whose frames have changed; see the module."""
         self._of.prepare()
         for refs in self._by_world(ignore_findings):
-            if self._record(refs) is not None:
+            if self._is_done(self._record(refs)):
                 continue
             folder = self._folder(self._of.world_of(refs[0]))
             with storage_errors(folder):
                 folder.mkdir(parents=True, exist_ok=True)
             # Another run may fuse the same: who comes second finds it done.
             with locked(folder / _LOCK):
-                if self._record(refs) is None:
+                if not self._is_done(self._record(refs)):
                     fuse_scene(self._of, refs, self.config.fusion, folder)
 
     def frames(self, report: Report = ignore_findings) -> Iterator[FrameRef]:
@@ -235,17 +241,21 @@ class Fused(Source):
             "adapter_version": self.adapter_version,
             "fusion": {
                 name: getattr(self.config, name)
-                for name in ("voxel_m", "truncation_voxels", "max_depth_m", "min_weight", "every", "max_frames")
+                for name in ("voxel_m", "truncation_voxels", "max_depth_m", "min_weight", "every", "max_frames", "mesh")
             },
         }
         return self.config.prepared.expanduser() / f"fused-{fingerprint_of(made_from)[:16]}" / world
 
     def _record(self, refs: list[FrameRef]) -> SceneRecord | None:
-        """Return what is known of a scene, None when it has to be fused (again, when there is more memory now)."""
+        """Return what is known of a scene, None when these frames were never fused."""
         record = load_record(self._folder(self._of.world_of(refs[0])))
-        if record is None or record.digest != digest_of(refs):
-            return None
-        return record if record.failure is None or record.max_blocks == self.config.fusion.max_blocks else None
+        return record if record is not None and record.digest == digest_of(refs) else None
+
+    def _is_done(self, record: SceneRecord | None) -> bool:
+        """Say whether nothing else would come out: with more memory, or a mesh that was fetched, it might."""
+        if record is None or record.failure is None:
+            return record is not None
+        return self.config.mesh == "fused" and record.max_blocks == self.config.fusion.max_blocks
 
     def _fits(self, record: SceneRecord, ref: FrameRef) -> bool:
         found = record.frames.get(ref.key)
@@ -270,11 +280,12 @@ class Fused(Source):
             )
             if count
         ]
+        made = "from the shipped mesh" if config.mesh == "shipped" else f"fused from {record.num_fused} frames"
         quantiles = "/".join(f"{1000 * value:.1f}" for value in record.quantiles_m()) or "none"
         return Finding(
             "warning" if num_kept else "error",
             self._of.world_of(refs[0]),
-            f"truth fused from {record.num_fused} frames, median |measured - truth| {quantiles} mm "
+            f"truth {made}, median |measured - truth| {quantiles} mm "
             f"(5/25/50/75/95 % of frames); {num_kept} of {len(refs)} frames kept"
             + (f", left out: {', '.join(left_out)}" if left_out else ""),
             None if num_kept else "are the poses camera-to-world and in metres? See max_residual_m and min_covered",

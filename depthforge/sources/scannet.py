@@ -127,9 +127,15 @@ class ScanNet(Source):
         """Return ``scannet/scene0000/01``: every scan of a room has a world of its own."""
         return ref.key.partition("-")[0]
 
+    def mesh_of(self, ref: FrameRef) -> Path | None:
+        """Return the scan's ``<id>_vh_clean_2.ply``, if it is there."""
+        scan = self._root / _folder_of(ref)
+        path = scan / f"{scan.name}_vh_clean_2.ply"
+        return path if path.is_file() else None
+
     def read(self, ref: FrameRef, wanted: frozenset[str]) -> Frame:
         """Return one frame; see ``Source.read``."""
-        scan = self._scan(ref.locator.rpartition("/depth/")[0] or ref.locator.rpartition("/")[0])
+        scan = self._scan(_folder_of(ref))
         depth_camera, colour_camera = scan.cameras()
         camera = fit_to_size(depth_camera, self.size)
         stored = scan.depth(ref.locator)
@@ -259,6 +265,11 @@ class ScanNet(Source):
             if _SCAN.fullmatch(self._root.name)
             else _TRY_WITHOUT_DATA,
         )
+
+
+def _folder_of(ref: FrameRef) -> str:
+    """Return the folder of the scan: above depth/ of an exported frame, that of the stream of a streamed one."""
+    return ref.locator.rpartition("/depth/")[0] or ref.locator.rpartition("/")[0]
 
 
 def _camera_for(shape: tuple[int, ...], colour: Camera | None, depth: Camera) -> Camera:

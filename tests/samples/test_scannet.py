@@ -14,6 +14,7 @@ from depthforge.errors import InputError
 from depthforge.frame import Camera, Finding
 from depthforge.geometry import back_project
 from depthforge.registry import layouts, sources
+from depthforge.render import MeshScene, load_mesh
 from depthforge.samples._room_views import RoomViews
 from depthforge.samples.scannet import COLOUR_CAMERA, DEPTH_CAMERA, ScanNetLayout
 from depthforge.sources._sens import SensFile
@@ -45,6 +46,7 @@ def test_the_tree_is_scannets(root: Path) -> None:
     scan = root / "scans/scene0000_00"
     assert {path.relative_to(scan).as_posix() for path in scan.rglob("*.*")} == {
         "scene0000_00.txt",
+        "scene0000_00_vh_clean_2.ply",
         "intrinsic/intrinsic_depth.txt",
         "intrinsic/intrinsic_color.txt",
         "intrinsic/extrinsic_depth.txt",
@@ -66,6 +68,7 @@ def test_the_tree_is_scannets(root: Path) -> None:
     assert {path.name for path in streamed.iterdir()} == {
         "scene0001_00.sens",
         "scene0001_00.txt",
+        "scene0001_00_vh_clean_2.ply",
         "scene0001_00_2d-label-filt.zip",
         "scene0001_00_2d-instance-filt.zip",
     }
@@ -114,6 +117,18 @@ def test_floors_are_level_by_the_stored_poses(source: ScanNet) -> None:
     floor = points[frame.valid & (frame.labels["semantic"] == 2)]
     assert len(floor) > 20
     assert np.median(np.abs(floor[:, 2])) < 0.05
+
+
+def test_the_shipped_mesh_is_the_room(root: Path, source: ScanNet) -> None:
+    pytest.importorskip("open3d")
+    ref = next(iter(source.frames()))
+    path = source.mesh_of(ref)
+    assert path is not None
+    frame = RoomViews(num_scenes=SCENES, frames_per_scene=FRAMES, seed=SEED).see(0, 0, DEPTH)
+    hits = MeshScene([load_mesh(path)]).cast(np.asarray(frame.T_world_cam), DEPTH, fronts_only=True)
+    both = hits.valid & frame.valid
+    assert both.sum() > 0.98 * frame.valid.sum()
+    assert np.quantile(np.abs(hits.depth_m - frame.depth_m)[both], 0.95) < 0.01
 
 
 def test_one_pose_of_each_scan_is_lost(source: ScanNet) -> None:

@@ -22,6 +22,7 @@ from depthforge.geometry import decode_normals, look_at
 from depthforge.manifest import PluginBlock, parse_manifest
 from depthforge.raycast import Hits, Scene, box, cast, ellipsoid
 from depthforge.registry import sources
+from depthforge.render import Mesh, encode_ply
 from depthforge.sources import _fused_scenes, check_source
 from depthforge.sources import fused as module
 from depthforge.sources._fused_scenes import SceneRecord, agreement, near_edges
@@ -247,6 +248,43 @@ def test_recordings_of_one_room_have_worlds_of_their_own(tmp_path: Path) -> None
     frame = source.read(next(iter(source.frames())), frozenset(source.labels))
     assert set(np.unique(frame.labels["semantic"])) <= {0, 5, 40}
     assert source.licence.name.startswith("ScanNet")
+
+
+@pytest.mark.parametrize("is_turned", [False, True])
+def test_the_mesh_that_the_data_set_ships(tmp_path: Path, is_turned: bool) -> None:
+    """A wall 1.5 m ahead of POSE, which looks along the world's x from x = 0.5, its fronts on either side."""
+    scan = write_export(tmp_path / "scene0000_00", numbers=(0, 1, 2), lost=(2,))
+    for path in scan.glob("depth/*.png"):
+        path.write_bytes(png(np.full((12, 16), 1510, np.uint16)))
+    of = {"name": "scannet", "root": str(tmp_path), "width": 16, "height": 12, "semantic": "raw"}
+    parsed = PluginBlock.parse(
+        sources, {"name": "fused", "of": of, "prepared": str(tmp_path / "made"), "mesh": "shipped"}
+    )
+    source: Fused = sources.get("fused")(parsed.config)
+    source.prepare()
+    with pytest.raises(MissingDataError, match="no scene") as caught:
+        list(source.frames())
+    assert "ships no mesh" in str(caught.value)
+
+    corners = np.array([[2, -8, -8], [2, 8, -8], [2, 8, 8], [2, -8, 8]], np.float32)
+    triangles = np.array([[0, 1, 2], [0, 2, 3]], np.uint32)
+    content = encode_ply(Mesh(corners, triangles[:, ::-1] if is_turned else triangles))
+    path = scan / "scene0000_00_vh_clean_2.ply"
+    path.write_bytes(content[:-5])
+    source.prepare()
+    with pytest.raises(MissingDataError) as damaged:
+        list(source.frames())
+    assert path.name in str(damaged.value)
+
+    path.write_bytes(content)
+    source.prepare()
+    keys, findings = listed(source)
+    assert len(keys) == 2
+    assert "truth from the shipped mesh, median |measured - truth| 10.0/10.0" in findings[-1].message
+    frame = frame_of(source)
+    np.testing.assert_allclose(frame.depth_m, 1.5, rtol=1e-6)
+    np.testing.assert_allclose(frame.labels["depth_raw"], 1.51, rtol=1e-6)
+    assert (decode_normals(np.asarray(frame.labels["normals"], np.int16))[..., 2] < -0.999).all()
 
 
 def test_nothing_of_this_machine_is_portable(scan: Path) -> None:
