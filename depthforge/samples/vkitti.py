@@ -4,7 +4,7 @@ Worlds are named as Virtual KITTI's five, in turn. The frames of a scene are sha
 camera (clone, 15 and 30 degrees to either side); the five weathers repeat clone's depth, labels and poses bit for bit
 under another light, as they do in the real set, and are not counted. Both cameras of the stereo pair are written.
 Depth is uint16 centimetres of planar z; poses are world-to-camera; classes are colours, instances indices of a palette,
-flow 16-bit RGB. About 0.8 s and 1.5 MB for a frame of each direction, with its share of weathers.
+flow 16-bit RGB. About 0.4 s and 1.4 MB a frame, its right camera and its share of the weathers included.
 Source: the README of Virtual KITTI 2.0.3.
 """
 

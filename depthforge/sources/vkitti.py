@@ -261,12 +261,11 @@ class Vkitti(Source):
 
     def _depth(self, at: Locator) -> tuple[DepthImage, BoolImage]:
         file = self._files.image(at, "depth", self.config.camera)
-        if file is None:
-            raise DecodeError("the depth folder has gone since it was listed", where=self._files.root)
-        try:
-            stored = decode_depth(file.read(), where=file.where)
-        except FileNotFoundError:
-            raise DecodeError("the depth image has gone since it was listed", where=file.where) from None
+        data = None if file is None else file.read_if_there()
+        if file is None or data is None:
+            where = self._files.root if file is None else file.where
+            raise DecodeError("the depth image has gone since it was listed", where=where)
+        stored = decode_depth(data, where=file.where)
         require_size(stored, self.size, where=file.where)
         if stored.dtype != np.uint16:
             raise DecodeError("not Virtual KITTI depth", where=file.where, expected="uint16", found=stored.dtype)

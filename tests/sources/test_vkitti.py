@@ -539,6 +539,21 @@ def test_a_truncated_image_is_an_error_of_its_frame(tmp_path: Path) -> None:
     assert read(tmp_path, index=1).valid.any()
 
 
+def test_depth_that_has_gone_since_it_was_listed(tmp_path: Path) -> None:
+    write_v2(tmp_path)
+    reader = source(tmp_path)
+    ref = next(iter(reader.frames()))
+    path = tmp_path / "Scene01/clone/frames/depth/Camera_0/depth_00000.png"
+    path.unlink()
+    with pytest.raises(DecodeError, match="has gone") as caught:
+        reader.read(ref, frozenset())
+    assert caught.value.where == str(path)
+    shutil.rmtree(tmp_path / "Scene01/clone/frames/depth")
+    reader.close()
+    with pytest.raises(DecodeError, match="has gone"):
+        reader.read(ref, frozenset())
+
+
 def test_an_unknown_colour_is_named(tmp_path: Path) -> None:
     write_v1(tmp_path)
     image = np.empty((H, W, 3), np.uint8)
