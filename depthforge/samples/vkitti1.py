@@ -1,7 +1,7 @@
 """Procedural streets in the layout of Virtual KITTI 1.3.1: one camera, instances in the colours of each video's table.
 
 The scenes, the shares of the variations and the weathers are those of the layout ``vkitti`` (2.0.3). A vehicle of which
-hardly a pixel is seen is DontCare, with its class under ``orig_label``. About 0.4 s and 1.5 MB a frame.
+hardly a pixel is seen is DontCare, with its class under ``orig_label``. About 0.4 s and 1 MB a frame.
 Source: the README of Virtual KITTI 1.3.1.
 """
 
