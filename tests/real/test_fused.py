@@ -17,7 +17,7 @@ from depthforge.manifest import PluginBlock
 from depthforge.registry import sources
 from depthforge.sources.fused import Fused
 
-pytest.importorskip("open3d")
+pytest.importorskip("open3d", exc_type=ImportError)
 
 REDKITCHEN = {
     "name": "rgbd_folder",

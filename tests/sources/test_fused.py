@@ -30,7 +30,7 @@ from depthforge.sources.fused import Fused
 from depthforge.testing.sources import SourceTests, assert_frames_equal
 from tests.sources.scannet_trees import TABLE, png, write, write_export
 
-pytest.importorskip("open3d")
+pytest.importorskip("open3d", exc_type=ImportError)
 
 CAMERA = Camera(60.0, 60.0, 31.5, 23.5, 64, 48)
 ROOM = Scene(
