@@ -63,7 +63,7 @@ class FusedConfig(SourceConfig):
     prepared: Path = Field(description="folder for the fused meshes; made by the first run, used by every later one")
     mesh: Literal["fused", "shipped"] = Field(
         default="fused",
-        description="fuse the frames, or take the mesh that the data set ships (ScanNet: <id>_vh_clean_2.ply)",
+        description="fuse the frames, or take the mesh that the data set ships (ScanNet: sceneXXXX_YY_vh_clean_2.ply)",
     )
     voxel_m: float = Field(default=0.01, gt=0, le=0.2, description="side of a voxel: detail against memory and noise")
     truncation_voxels: float = Field(default=4.0, ge=1, le=32, description="how far from a surface frames are fused")
