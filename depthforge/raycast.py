@@ -26,7 +26,7 @@ from depthforge.errors import InputError
 from depthforge.frame import BoolImage, Camera, DepthImage
 from depthforge.geometry import Float32, Float64, pixel_rays
 
-__all__ = ["Hits", "Scene", "Shape", "box", "cast", "cone", "cushion", "cylinder", "ellipsoid"]
+__all__ = ["Hits", "Scene", "Shape", "box", "cast", "cone", "cushion", "cylinder", "ellipsoid", "enter"]
 
 _TILE = 16
 _NEAR = 1e-3
@@ -215,7 +215,7 @@ def _tile_depths(m, n, x0, x1, y0, y1):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def _enter(m, profiles, n, x, y, nearest):  # type: ignore[no-untyped-def]
+def enter(m, profiles, n, x, y, nearest):  # type: ignore[no-untyped-def]
     """Return (t, face) where the ray (x, y, 1) enters a shape nearer than ``nearest``; face -1: it does not.
 
     Faces 0, 1, 2 are the cube's along that axis, 3 is the curved one.
@@ -289,7 +289,7 @@ def _cast(unit_cam, bounds, profiles, x, y):  # type: ignore[no-untyped-def]
                 for v in range(rows):
                     for u in range(columns):
                         if bound < nearest[v, u]:
-                            t, face = _enter(unit_cam, profiles, n, x[left + u], y[top + v], nearest[v, u])
+                            t, face = enter(unit_cam, profiles, n, x[left + u], y[top + v], nearest[v, u])
                             if face >= 0:
                                 nearest[v, u], hit_face[v, u], ids[top + v, left + u] = t, face, n
             for v in range(rows):

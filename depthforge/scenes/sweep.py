@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from depthforge.geometry import Float64
-from depthforge.raycast import Scene, _enter
+from depthforge.raycast import Scene, enter
 
 __all__ = ["Sweep", "sweep"]
 
@@ -91,7 +91,7 @@ def _sweep(unit_views, profiles, centres, radii, azimuths, elevations, max_range
             nearest = max_range / stretch
             for k in range(count):
                 n = near[k]
-                depth, face = _enter(view, profiles, n, right, down, nearest)
+                depth, face = enter(view, profiles, n, right, down, nearest)
                 if face >= 0:
                     nearest, shapes[a, b] = depth, n
             if shapes[a, b] >= 0:
