@@ -6,9 +6,10 @@ the mean over time, on which candidates draw as many frames with random numbers 
 still (a warped lens, steps that never flicker) is not in it, and a sensor whose noise does not change between frames
 cannot be fitted this way.
 
-A camera that moves would make noise of every slope, so it is refused: over a block of 16x16 pixels noise averages out
-to a fraction of a pixel's, while motion moves the whole block. In a burst of a still camera the mean of a block varies
-by 0.06 (white) to 0.4 (correlated over 4 px) of what its pixels do, in one that drifts as much as they.
+A camera that moves would make noise of every slope, so it is refused, by two signs. Over a block of 16x16 pixels noise
+averages out to a fraction of a pixel's (0.06 when white, 0.4 when correlated over 4 px), while motion moves the whole
+block. And noise forgets: from frame to frame it changes as much as over the burst, while a camera that walks, or hangs
+from a hand, goes on where it was (von Neumann's ratio, 1 for noise).
 
 640x480 on one core: 2 ms a frame, and 9 ms for each that a candidate draws; 16 frames are enough.
 """
@@ -38,6 +39,7 @@ MOST_FRAMES = 16
 
 _BLOCK_PX = 16
 _STILL = 0.6
+_FORGETS = 0.75
 _FEWEST_BLOCKS = 6
 _FIRST_DRAW = 300
 
@@ -124,11 +126,22 @@ def _require_still(inverse: Float32, valid: npt.NDArray[np.bool_], where: str) -
         )
     moving = of_pixels > 1e-7
     ratio = float(np.median(of_blocks[moving] / of_pixels[moving]))
-    if ratio > _STILL:
+    forgets = _von_neumann_ratio(inverse[:, always])
+    if ratio > _STILL or forgets < _FORGETS:
         raise InputError(
             "the burst moves: its camera, or what it sees, did not stand still",
             where=where,
-            expected=f"blocks of 16x16 px that vary by less than {_STILL:g} of what their pixels do",
-            found=f"{ratio:.2f}",
-            remedy="put the camera on a stand, or leave --burst out",
+            expected=f"blocks of 16x16 px that vary by less than {_STILL:g} of what their pixels do, "
+            f"and pixels that change from frame to frame by more than {_FORGETS:g} of what they do over the burst",
+            found=f"{ratio:.2f} and {forgets:.2f}",
+            remedy="put the camera on a stand and turn temporal filters off, or leave --burst out",
         )
+
+
+def _von_neumann_ratio(series: Float32) -> float:
+    """Return half the mean square of successive differences over the variance, of pixels (T, N)."""
+    variance = series.var(axis=0, ddof=1, dtype=np.float64)
+    successive = np.mean(np.diff(series.astype(np.float64), axis=0) ** 2, axis=0) / 2
+    # The mean of both over pixels whose noise is alike; the loudest are edges.
+    usual = (variance > 0) & (variance <= np.quantile(variance, 0.8))
+    return float(np.mean(successive[usual]) / np.mean(variance[usual])) if usual.any() else 1.0

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from depthforge.errors import InputError
 from depthforge.fitting.burst import Burst
 from depthforge.fitting.recipes import Recipe, Stage, recipe_for
 from depthforge.fitting.scans import Scans
@@ -75,7 +76,7 @@ def fit_sensor(
     """Return ``start`` with the parameters that its recipe finds in ``scans``; the same scans give the same answer.
 
     With a ``burst`` the noise is that of the burst, and what flat surfaces of the scans show has no say. Raises
-    InputError for a sensor without a recipe.
+    InputError for a sensor without a recipe, and when the scans show nothing that it could use.
     """
     recipe = recipe_for(start)
     read_off = recipe.read_off(scans, start)
@@ -84,6 +85,14 @@ def fit_sensor(
     scenes = scenes_of(scans.fitted)
     target = target_of(measure_scans(scans.fitted, scenes))
     stages, skipped = _stages(recipe, scans, target, burst)
+    if not stages:
+        raise InputError(
+            "the scans show too little to fit anything",
+            where=scans.dataset,
+            expected="flat surfaces at several distances, and holes",
+            found="; ".join(sorted(set(skipped.values()))),
+            remedy="raise --frames, or record more",
+        )
     sensor = _match(sensor, stages, scenes, target, scans.unit_m, burst, note)
     matched = {name: getattr(sensor, name) for stage in stages for name in stage.names}
     curves = tuple(dict.fromkeys(curve for stage in recipe.stages for curve in stage.curves))

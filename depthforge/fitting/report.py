@@ -143,7 +143,7 @@ def _provenance(fit: Fit) -> dict[str, Any]:
         "scans": fit.scans.describe(),
         "read_off": sorted(fit.read_off),
         "matched": sorted(fit.matched),
-        "set": sorted(fit.fixed),
+        "set": sorted(set(fit.fixed) - set(fit.matched) - set(fit.read_off)),
         "skipped": dict(fit.skipped),
         "misfit_before_and_after": {
             "fitted_frames": {"all": [round(value, 3) for value in fit.on_fitted.misfits(fit.curves)], **on_fitted},

@@ -27,7 +27,9 @@ _FILE_STEPS_M = (1e-2, 5e-3, 2e-3, 1e-3, 5e-4, 2.5e-4, 2e-4, 1.25e-4, 1e-4, 5e-5
 _FEWEST_VALUES = 12
 _FEWEST_UNITS = 3.0
 _SHARPEST_LOST = 0.5
-_MOST_VALUES = 20000
+# More distinct values, or trials, than any comb of a few metres needs: depth is continuous.
+_MOST_VALUES = 6000
+_MOST_TRIALS = 40000
 
 
 def file_step_m(views: Sequence[DepthView]) -> float:
@@ -56,6 +58,8 @@ def disparity_steps_m(views: Sequence[DepthView], unit_m: float) -> float | None
     inverse = 1.0 / usable
     # The peak is about 1 / (largest less smallest 1/z) wide: twenty samples across it.
     width = 1.0 / float(np.ptp(inverse))
+    if 0.45 * rough > _MOST_TRIALS * width / 20:
+        return None
     trial = np.arange(0.8 * rough, 1.25 * rough, width / 20)
     best, peak = _strongest(trial, inverse)
     for finer in (200, 2000):

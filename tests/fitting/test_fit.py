@@ -1,0 +1,86 @@
+"""The whole of a fit: what it matches, what it leaves alone and says so, and that it is the same every time."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+
+from depthforge.errors import InputError
+from depthforge.fitting.fit import Fit, fit_sensor
+from depthforge.fitting.recipes import RECIPES, recipe_for
+from depthforge.fitting.report import lines, preset_text
+from depthforge.registry import sensors
+from depthforge.sensors._presets import Preset
+from depthforge.sensors.gaussian_dropout import GaussianDropout
+from depthforge.sensors.structured_light import StructuredLight
+from tests.fitting.rooms import CAMERA, scans
+
+TRUE = GaussianDropout(sigma_constant_m=0.005, sigma_quadratic_per_m=0.001, correlation_px=1.5)
+
+
+@pytest.fixture(scope="module")
+def quiet() -> Fit:
+    """A fit to scans without holes."""
+    return fit_sensor(GaussianDropout(), scans(TRUE, 8, unit_m=0.001))
+
+
+def test_noise_is_matched_and_better_on_frames_that_were_held_out(quiet: Fit) -> None:
+    assert isinstance(quiet.sensor, GaussianDropout)
+    assert quiet.sensor.sigma_constant_m == pytest.approx(TRUE.sigma_constant_m, rel=0.1)
+    assert quiet.sensor.correlation_px == pytest.approx(TRUE.correlation_px, rel=0.1)
+    before, after = quiet.on_held_out.misfits(("noise against depth", "noise correlation along x"))
+    assert after < 0.3 * before
+
+
+def test_without_holes_nothing_is_said_of_holes(quiet: Fit) -> None:
+    assert set(quiet.skipped) == {"pixel_dropout", "blob_dropout", "blob_px", "edge_dropout"}
+    assert "no holes" in quiet.skipped["blob_dropout"]
+    assert isinstance(quiet.sensor, GaussianDropout)
+    assert quiet.sensor.blob_dropout == 0.0
+    table = "\n".join(lines(quiet))
+    for words in ("left as it is: the scans have no holes", "matched", "held-out frames", "noise against depth"):
+        assert words in table, words
+
+
+def test_a_preset_holds_the_parameters_and_where_they_come_from(quiet: Fit) -> None:
+    preset = Preset.model_validate(yaml.safe_load(preset_text(quiet)))
+    assert sensors.get(preset.sensor).model_validate(preset.parameters)
+    assert preset.fit is not None
+    assert preset.fit["scans"]["data_set"] == "test"
+    assert preset.fit["matched"] == ["correlation_px", "sigma_constant_m", "sigma_quadratic_per_m"]
+
+
+def test_steps_range_and_blank_columns_are_read_off() -> None:
+    true = StructuredLight(
+        focal_length_px=CAMERA.fx, baseline_m=0.25, raw_scale_m=300.0, disparity_sigma_px=0.1,
+        max_depth_m=2.5, blind_right_px=4, interpolate_px=1.0, noise_sigma_steps=0.0,
+    )  # fmt: skip
+    found = RECIPES["structured_light"].read_off(scans(true, 8, unit_m=0.001), StructuredLight())
+    assert found["blind_left_px"] == 0
+    assert found["blind_right_px"] == 4
+    assert found["raw_scale_m"] == pytest.approx(300.0, rel=2e-3)
+    assert found["baseline_m"] == pytest.approx(0.25, rel=2e-3)
+    assert found["max_depth_m"] == pytest.approx(2.5, abs=0.05)
+
+
+def test_a_room_that_ends_is_no_limit_of_the_sensor() -> None:
+    found = RECIPES["gaussian_dropout"].read_off(scans(TRUE, 8), GaussianDropout())
+    assert "max_depth_m" not in found
+
+
+@pytest.mark.parametrize("name", sorted(RECIPES))
+def test_every_recipe_names_parameters_that_its_sensor_has(name: str) -> None:
+    fields = sensors.get(name).model_fields
+    recipe = recipe_for(sensors.get(name)())
+    assert {*recipe.names, *recipe.fixed} <= set(fields)
+    for stage in recipe.stages:
+        for number in stage.numbers:
+            for value in (number.low, number.high):
+                sensors.get(name).model_validate({number.name: value})
+            assert number.from_unit(number.to_unit(number.high)) == pytest.approx(number.high)
+
+
+def test_a_sensor_without_a_recipe_says_which_have_one() -> None:
+    with pytest.raises(InputError, match="no parameters that are fitted") as caught:
+        recipe_for(sensors.get("lidar")())
+    assert "structured_light" in str(caught.value.expected)

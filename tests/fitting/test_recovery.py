@@ -1,0 +1,71 @@
+"""Known parameters come back within 10 %: a stage at a time, on a few small rooms. The whole is in bench_fit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from depthforge.fitting.recipes import RECIPES, Stage
+from depthforge.fitting.scans import Scans
+from depthforge.fitting.search import (
+    match_stages,
+    measure_scans,
+    residuals,
+    scenes_of,
+    simulated_curves,
+    target_of,
+    with_values,
+)
+from depthforge.registry import sensors
+from depthforge.sensors.base import Sensor
+from tests.fitting.rooms import CAMERA, scans
+
+NOISE, HOLES = 0, 1
+STEREO = {"baseline_m": 0.3, "blank_band": False, "steps_per_px": 16.0}
+LIGHT = {"focal_length_px": CAMERA.fx, "baseline_m": 0.3, "raw_scale_m": 360.0, "interpolate_px": 1.0}
+
+
+def matched(start: Sensor, stage: Stage, scans: Scans, radii: tuple[float, ...]) -> Sensor:
+    """Match one stage, from where the recipe begins."""
+    scenes = scenes_of(scans.fitted)
+    target = target_of(measure_scans(scans.fitted, scenes))
+
+    def judge(candidate: Sensor, stage: Stage) -> Any:
+        return residuals(simulated_curves(candidate, scenes, 0.0, [0], stage.curves), target, stage.curves)
+
+    return match_stages(start, [stage], judge, radii=(radii,))
+
+
+@pytest.mark.parametrize(
+    ("name", "count", "known", "true"),
+    [
+        ("structured_light", 16, {**LIGHT, "noise_sigma_steps": 0.0, "shift_sigma_px": 0.1},
+         {"disparity_sigma_px": 0.15, "disparity_sigma_power": 0.5, "disparity_correlation_px": 2.5}),
+        ("active_stereo", 6, STEREO, {"noise_sigma_px": 0.2, "noise_correlation_px": 2.0}),
+        ("time_of_flight", 6, {}, {"base_noise_m": 0.004, "range_noise_m": 0.0008, "noise_correlation_px": 1.5}),
+        ("gaussian_dropout", 6, {},
+         {"sigma_constant_m": 0.003, "sigma_quadratic_per_m": 0.002, "correlation_px": 1.6}),
+    ],
+)  # fmt: skip
+def test_noise(name: str, count: int, known: dict[str, Any], true: dict[str, float]) -> None:
+    sensor: Sensor = sensors.get(name)(**known)
+    found = matched(sensor, RECIPES[name].stages[NOISE], scans(with_values(sensor, true), count), (0.4, 0.15, 0.06))
+    assert {key: getattr(found, key) for key in true} == pytest.approx(true, rel=0.1)
+
+
+def test_drop_out() -> None:
+    sensor: Sensor = sensors.get("gaussian_dropout")(sigma_constant_m=0.003)
+    true = {"pixel_dropout": 0.03, "blob_dropout": 0.15, "blob_px": 8.0}
+    found = matched(
+        sensor, RECIPES["gaussian_dropout"].stages[HOLES], scans(with_values(sensor, true), 12), (0.4, 0.15, 0.06)
+    )
+    assert {key: getattr(found, key) for key in true} == pytest.approx(true, rel=0.1)
+
+
+def test_the_same_scans_give_the_same_sensor() -> None:
+    sensor: Sensor = sensors.get("gaussian_dropout")(sigma_constant_m=0.003)
+    once, again = (
+        matched(sensor, RECIPES["gaussian_dropout"].stages[NOISE], scans(sensor, 4), (0.1,)) for _ in range(2)
+    )
+    assert once == again
