@@ -28,8 +28,8 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.timing import machine, print_json, print_table
-from depthforge.sources._graspnet_files import SceneFiles
-from depthforge.sources._graspnet_labels import GraspSettings, GraspStore
+from depthforge.sources.graspnet.files import SceneFiles
+from depthforge.sources.graspnet.labels import GraspSettings, GraspStore
 
 PER_POINT = (300, 12, 4)
 SLAB = 64

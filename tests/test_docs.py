@@ -15,7 +15,8 @@ import pytest
 
 from depthforge.cli.main import COMMANDS
 from depthforge.manifest import manifest_schema
-from depthforge.registry import layouts, sources, translators
+from depthforge.registry import layouts, sensors, sources, translators
+from depthforge.sensors._presets import preset_names
 
 
 @pytest.fixture
@@ -28,7 +29,14 @@ def generate(repository: Path) -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize(("page", "function"), [("cli.md", "cli_reference"), ("manifest.md", "manifest_reference")])
+@pytest.mark.parametrize(
+    ("page", "function"),
+    [
+        ("cli.md", "cli_reference"),
+        ("manifest.md", "manifest_reference"),
+        ("datasets.md", "datasets_reference"),
+    ],
+)
 def test_references_are_what_the_code_says(repository: Path, generate: ModuleType, page: str, function: str) -> None:
     assert (repository / "docs" / page).read_text() == getattr(generate, function)(), "run: make docs"
 
@@ -37,8 +45,8 @@ def test_every_command_and_plugin_is_named_in_the_readme(repository: Path) -> No
     text = (repository / "README.md").read_text()
     for name in COMMANDS:
         assert f"depthforge {name}" in text, name
-    for registry in (sources, translators, layouts):
-        for name in registry.names():
+    for names in (*(known.names() for known in (sources, translators, sensors, layouts)), preset_names()):
+        for name in names:
             assert f"`{name}`" in text, name
 
 
@@ -46,6 +54,13 @@ def test_every_manifest_is_named_in_the_readme(repository: Path) -> None:
     text = (repository / "README.md").read_text()
     for path in (repository / "manifests").glob("*.yaml"):
         assert f"manifests/{path.name}" in text
+
+
+def test_every_preset_has_its_picture(repository: Path) -> None:
+    page = (repository / "docs" / "sensors.md").read_text()
+    for name in preset_names():
+        assert f"](gallery/{name}.jpg)" in page, name
+        assert (repository / "docs" / "gallery" / f"{name}.jpg").stat().st_size > 20_000
 
 
 def _blocks(text: str, language: str) -> list[str]:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from depthforge.geometry import Float64
 from depthforge.raycast import Shape
 from depthforge.render import Mesh
-from depthforge.sources._grasps import NUM_ANGLES, NUM_DEPTHS, NUM_VIEWS, grasp_rotations, view_directions
+from depthforge.sources.graspnet.grasps import NUM_ANGLES, NUM_DEPTHS, NUM_VIEWS, grasp_rotations, view_directions
 
 __all__ = ["GraspLabels", "collides", "label_grasps", "surface_points"]
 

@@ -32,8 +32,8 @@ from depthforge.samples.base import Layout
 from depthforge.scenes.tabletop import Tabletop, build_tabletop, object_mesh, object_model
 from depthforge.seeding import frame_generator, frame_words
 from depthforge.sensors.structured_light import StructuredLight
-from depthforge.sources._graspnet_files import NOMINAL_K, CameraName, SceneFiles
-from depthforge.sources._grasps import grasp_rows, to_camera
+from depthforge.sources.graspnet.files import NOMINAL_K, CameraName, SceneFiles
+from depthforge.sources.graspnet.grasps import grasp_rows, to_camera
 
 __all__ = ["GraspNetLayout"]
 

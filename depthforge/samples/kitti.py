@@ -25,7 +25,7 @@ from depthforge.samples._streets import Moment, Seen, Sighting, numbers, png, re
 from depthforge.samples.base import Layout
 from depthforge.scenes.street import FRAME_S, build_street
 from depthforge.seeding import frame_generator
-from depthforge.sources._kitti_files import project_scan
+from depthforge.sources.kitti.files import project_scan
 from depthforge.vocabularies import class_names
 
 __all__ = ["KittiLayout"]

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from depthforge.frame import BoolImage
-from depthforge.sources._bop_annotations import Objects, Pixels, View
 from depthforge.sources._images import decode_ids, require_size
 from depthforge.sources._tree import Listing, Tree
 from depthforge.sources.base import Report
+from depthforge.sources.bop.annotations import Objects, Pixels, View
 
 __all__ = ["At", "File", "ObjectFiles", "folder_or_inner", "read_mask", "scan"]
 
@@ -35,7 +35,7 @@ class File(NamedTuple):
 
 
 class ObjectFiles(ABC):
-    """What a layout must answer; everything else is the same for all (``_bop_objects``)."""
+    """What a layout must answer; everything else is the same for all (``objects``)."""
 
     @property
     @abstractmethod

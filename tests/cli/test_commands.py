@@ -110,7 +110,7 @@ def test_a_flipped_bit_ends_with_6(depthforge: Call, manifest: Path, tmp_path: P
         (["inspect", "nowhere"], 3, "not a corpus"),
         (["check", "nowhere", "--source", "interiornet"], 3, "nowhere"),
         (["check", "nowhere", "--source", "interiornt"], 3, "did you mean 'interiornet'?"),
-        (["sample", "out", "--layout", "nyu"], 3, "unknown layout 'nyu'"),
+        (["sample", "out", "--layout", "nyuv2"], 3, "unknown layout 'nyuv2'"),
         (["synthesize", "--limit", "0", "x"], 2, "--limit"),
     ],
 )
@@ -195,7 +195,9 @@ def test_list_names_every_plugin(depthforge: Call) -> None:
 
 def test_list_prints_a_line_for_each(depthforge: Call) -> None:
     lines = depthforge("list").out.splitlines()
-    assert [line for line in lines if not line.startswith(" ")] == [f"{kind}:" for kind in ("sources", "translators", "sensors", "presets", "layouts")]
+    assert [line for line in lines if not line.startswith(" ")] == [
+        f"{kind}:" for kind in ("sources", "translators", "sensors", "presets", "layouts")
+    ]
     assert any(line.split()[0] == "simulation" and "Kinect" in line for line in lines if line.startswith("  "))
 
 

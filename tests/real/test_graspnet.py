@@ -14,8 +14,8 @@ import pytest
 
 from depthforge.frame import Camera, Frame
 from depthforge.sources import check_source
-from depthforge.sources._graspnet_files import NOMINAL_K
 from depthforge.sources.graspnet import GraspNet, GraspNetConfig
+from depthforge.sources.graspnet.files import NOMINAL_K
 
 FILES = {"depth.png": "depth/0000.png", "color.png": "rgb/0000.png", "meta.mat": "meta/0000.mat"}
 # What lies on the table, by id: the colour of the object, as far as it has one.

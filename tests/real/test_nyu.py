@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from depthforge.sources import _nyu_raw
-from depthforge.sources._nyu_raw import DEPTH_CAMERA, RGB_CAMERA, colour_over_depth, decode_disparity, metres_of_codes
+from depthforge.sources.nyu import raw as nyu_raw
+from depthforge.sources.nyu.raw import DEPTH_CAMERA, RGB_CAMERA, colour_over_depth, decode_disparity, metres_of_codes
 
 
 @pytest.fixture
@@ -56,5 +56,5 @@ def test_a_real_dump(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         return float(over[..., 0][near].mean())
 
     here = contrast()
-    monkeypatch.setattr(_nyu_raw, "T_RGB_DEPTH_M", tuple(-part for part in _nyu_raw.T_RGB_DEPTH_M))
+    monkeypatch.setattr(nyu_raw, "T_RGB_DEPTH_M", tuple(-part for part in nyu_raw.T_RGB_DEPTH_M))
     assert here > 1.15 * contrast(), "colour steps where depth jumps"

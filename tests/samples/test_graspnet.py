@@ -19,8 +19,8 @@ from depthforge.samples._grasp_labels import label_grasps, surface_points
 from depthforge.samples.graspnet import GraspNetLayout
 from depthforge.scenes.tabletop import object_mesh, object_model
 from depthforge.sources import check_source
-from depthforge.sources._grasps import grasp_rotations, view_directions
 from depthforge.sources.graspnet import GraspNet, GraspNetConfig
+from depthforge.sources.graspnet.grasps import grasp_rotations, view_directions
 
 SHRINK = 8
 SIZE = {"width": 160, "height": 90}

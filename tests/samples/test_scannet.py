@@ -17,8 +17,8 @@ from depthforge.registry import layouts, sources
 from depthforge.render import MeshScene, load_mesh
 from depthforge.samples._room_views import RoomViews
 from depthforge.samples.scannet import COLOUR_CAMERA, DEPTH_CAMERA, ScanNetLayout
-from depthforge.sources._sens import SensFile
 from depthforge.sources.scannet import ScanNet, ScanNetConfig
+from depthforge.sources.scannet.sens import SensFile
 
 DEPTH = Camera(71.45, 71.45, 39.5, 29.5, 80, 60)
 COLOUR = Camera(146.27, 146.27, 80.4, 60.1, 162, 121)

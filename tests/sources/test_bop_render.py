@@ -13,9 +13,9 @@ from depthforge.frame import Camera
 from depthforge.geometry import invert_pose, rotation_from_quaternion
 from depthforge.raycast import box, cone
 from depthforge.render import Mesh, MeshScene, encode_ply, tessellate
-from depthforge.sources._bop_annotations import Objects
-from depthforge.sources._bop_plane import fit_support_plane, render_plane
-from depthforge.sources._bop_render import ModelRenderer
+from depthforge.sources.bop.annotations import Objects
+from depthforge.sources.bop.plane import fit_support_plane, render_plane
+from depthforge.sources.bop.render import ModelRenderer
 
 CAMERA = Camera(60.0, 62.0, 30.5, 20.25, 64, 48)
 MESHES = {1: tessellate(box((0.1, 0.06, 0.2)), 8), 2: tessellate(cone(0.08, 0.02, 0.15), 16)}

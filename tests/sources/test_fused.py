@@ -23,10 +23,11 @@ from depthforge.manifest import PluginBlock, parse_manifest
 from depthforge.raycast import Hits, Scene, box, cast, ellipsoid
 from depthforge.registry import sources
 from depthforge.render import Mesh, encode_ply
-from depthforge.sources import _fused_scenes, check_source
-from depthforge.sources import fused as module
-from depthforge.sources._fused_scenes import SceneRecord, agreement, near_edges
+from depthforge.sources import check_source
 from depthforge.sources.fused import Fused
+from depthforge.sources.fused import scenes as fused_scenes
+from depthforge.sources.fused import source as module
+from depthforge.sources.fused.scenes import SceneRecord, agreement, near_edges
 from depthforge.testing.sources import SourceTests, assert_frames_equal
 from tests.sources.scannet_trees import TABLE, png, write, write_export
 
@@ -209,7 +210,7 @@ def test_what_shapes_the_mesh_names_its_folder(scan: Path) -> None:
 def test_two_runs_fuse_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = write_scan(tmp_path, num_frames=3, faults=False)
     calls: list[str] = []
-    real = _fused_scenes.fuse_scene
+    real = fused_scenes.fuse_scene
 
     def counting(*arguments: Any) -> SceneRecord:
         calls.append("fused")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from depthforge.sources._grasps import (
+from depthforge.sources.graspnet.grasps import (
     first_of,
     grasp_rotations,
     grasp_rows,

@@ -22,8 +22,8 @@ from depthforge.frame import Finding, Frame, FrameRef
 from depthforge.geometry import decode_normals
 from depthforge.manifest import PluginBlock
 from depthforge.registry import sources
-from depthforge.sources._interiornet_poses import DEFAULT_CAMERA, count_poses, parse_poses, parse_timestamps
 from depthforge.sources.interiornet import InteriorNet, InteriorNetConfig
+from depthforge.sources.interiornet.poses import DEFAULT_CAMERA, count_poses, parse_poses, parse_timestamps
 from depthforge.testing.sources import SourceTests, assert_frames_equal
 
 EVERYTHING = frozenset({"rgb", "T_world_cam", "semantic", "instance", "normals"})

@@ -15,10 +15,10 @@ from depthforge.errors import DecodeError, FrameError, InputError, ManifestError
 from depthforge.frame import Camera, Finding, Frame
 from depthforge.manifest import PluginBlock
 from depthforge.registry import sources
-from depthforge.sources._kitti_boxes import box_pose
-from depthforge.sources._kitti_files import imu_pose, parse_labels, parse_oxts, parse_poses, parse_scan, project_scan
 from depthforge.sources.base import ImageSize
 from depthforge.sources.kitti import Kitti, KittiConfig
+from depthforge.sources.kitti.boxes import box_pose
+from depthforge.sources.kitti.files import imu_pose, parse_labels, parse_oxts, parse_poses, parse_scan, project_scan
 from depthforge.testing.sources import SourceTests
 from depthforge.vocabularies import class_names
 

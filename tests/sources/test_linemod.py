@@ -15,9 +15,9 @@ from depthforge.errors import DecodeError, FrameError, ManifestError, MissingDat
 from depthforge.frame import Finding, Frame, FrameRef
 from depthforge.manifest import PluginBlock
 from depthforge.registry import sources
-from depthforge.sources import _linemod_files
 from depthforge.sources.bop import Bop, BopConfig
 from depthforge.sources.linemod import SYMMETRIC_OBJECTS, Linemod, LinemodConfig
+from depthforge.sources.linemod import files as linemod_files
 from depthforge.testing.sources import SourceTests, arrays_of
 from tests.sources.posed_trees import (
     plate_mask,
@@ -154,7 +154,7 @@ def test_rendered_depth_is_of_the_model(root: Path) -> None:
 
 def test_yaml_is_read_without_libyaml_too(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = arrays_of(read(root))
-    monkeypatch.setattr(_linemod_files, "_LOADER", yaml.SafeLoader)
+    monkeypatch.setattr(linemod_files, "_LOADER", yaml.SafeLoader)
     for name, array in arrays_of(read(root)).items():
         np.testing.assert_array_equal(array, expected[name])
 

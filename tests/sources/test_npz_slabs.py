@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from depthforge.errors import DecodeError, MissingDataError
-from depthforge.sources._npz_slabs import open_npz
+from depthforge.sources.graspnet.npz_slabs import open_npz
 
 VALUES = np.arange(7 * 5 * 3, dtype=np.float32).reshape(7, 5, 3)
 

@@ -17,8 +17,9 @@ from scipy.io import savemat
 from depthforge.errors import DecodeError, FrameError, MissingDataError
 from depthforge.frame import Camera, Finding, Frame
 from depthforge.sources import check_source
-from depthforge.sources._nyu_raw import Dump, colour_over_depth, decode_disparity, metres_of_codes
-from depthforge.sources.nyu import Nyu, NyuConfig, _instances
+from depthforge.sources.nyu import Nyu, NyuConfig
+from depthforge.sources.nyu.raw import Dump, colour_over_depth, decode_disparity, metres_of_codes
+from depthforge.sources.nyu.source import _instances
 from depthforge.testing.sources import SourceTests
 
 W, H, NUM = 16, 12, 4

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from depthforge.errors import DecodeError
-from depthforge.sources._sens import SensFile
+from depthforge.sources.scannet.sens import SensFile
 from tests.sources.scannet_trees import (
     COLOUR_K,
     DEPTH_K,

@@ -15,10 +15,10 @@ import pytest
 
 from depthforge.errors import DecodeError, FrameError, InputError, MissingDataError
 from depthforge.frame import Finding, Frame
-from depthforge.sources._palette import decode_palette_indices
-from depthforge.sources._vkitti_config import VARIATIONS
 from depthforge.sources.base import ImageSize
 from depthforge.sources.vkitti import Vkitti, VkittiConfig
+from depthforge.sources.vkitti.config import VARIATIONS
+from depthforge.sources.vkitti.palette import decode_palette_indices
 from depthforge.testing.sources import SourceTests
 from depthforge.vocabularies import class_names
 

@@ -35,6 +35,7 @@ ROOMS: dict[str, Any] = {
     "height": 48,
     "focal_px": 60.0,
 }
+BLIND = {"name": "structured_light", "raw_scale_m": 1e-3}
 SCANS = {**ROOMS, "seed": 1, "sensor": {"name": "structured_light", "focal_length_px": 60.0}}
 
 
@@ -176,7 +177,12 @@ def test_a_trained_translator_of_other_options_is_refused_at_conversion(tmp_path
         ({"real": {**SCANS, "num_scenes": 1, "frames_per_scene": 1}}, {}, InputError, "one frame cannot be both"),
         ({"crop_px": 64}, {}, InputError, "smaller than the crops"),
         ({"crop_px": None, "real": {**SCANS, "width": 72}}, {}, InputError, "different sizes"),
-        ({"real": {**SCANS, "sensor": {"name": "structured_light", "raw_scale_m": 1e-3}}}, {}, InputError, "no frame of the real side"),
+        (
+            {"real": {**SCANS, "sensor": BLIND}},
+            {},
+            InputError,
+            "no frame of the real side",
+        ),
         ({}, {"translator": {"name": "simulation"}}, InputError, "needs no training"),
         ({}, {"training": None}, InputError, "does not say how to train"),
     ],

@@ -1,0 +1,93 @@
+"""The four trees that KITTI is published in: where each keeps the scan, the images, the calibration and the poses.
+
+::
+
+    raw               <date>/{calib_cam_to_cam,calib_velo_to_cam,calib_imu_to_velo}.txt
+                      <date>/<drive>_sync/{image_00..03,velodyne_points,oxts}/data/%010d.{png,bin,txt}
+    depth_completion  {train,val}/<drive>_sync/proj_depth/{groundtruth,velodyne_raw}/image_{02,03}/%010d.png
+                      val_selection_cropped/{groundtruth_depth,velodyne_raw,image,intrinsics}/...
+    object            {training,testing}/{image_2,image_3,velodyne,calib,label_2}/%06d.*
+    odometry          sequences/%02d/{image_0..3/%06d.png, velodyne/%06d.bin, calib.txt}, poses/%02d.txt
+
+Each layout lists its frames without opening an image or a scan, and says for one frame what it is made of.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from depthforge.errors import InputError, MissingDataError
+from depthforge.sources._tree import open_tree
+from depthforge.sources.kitti.benchmarks import Objects, Odometry
+from depthforge.sources.kitti.drives import DepthCompletion, Raw, Selection
+from depthforge.sources.kitti.parts import DepthKind, KittiLayout, LayoutName, Split
+
+__all__ = ["detect_layout", "layout_of", "misfit"]
+
+_SPLITS: dict[LayoutName, tuple[Split, ...]] = {
+    "object": ("training", "testing"),
+    "depth_completion": ("train", "val", "val_selection_cropped"),
+}
+_DATE = re.compile(r"\d{4}_\d{2}_\d{2}")
+_EXPECTED = "days (raw), train and val (depth_completion), training and testing (object), or sequences (odometry)"
+
+
+def misfit(name: LayoutName, split: Split | None, camera: int) -> str | None:
+    """Return what contradicts the layout ``name``, None when nothing does."""
+    splits = _SPLITS.get(name, ())
+    if split is not None and split not in splits:
+        return f"split is one of {', '.join(splits)}" if splits else f"{name} has no splits"
+    if name in _SPLITS and camera not in (2, 3):
+        return f"{name} is of the colour cameras: camera is 2 or 3"
+    return None
+
+
+def detect_layout(root: Path, *, remedy: str) -> LayoutName:
+    """Return which layout lies under ``root``, by the names of its folders; raise MissingDataError when none does."""
+    try:
+        listing = open_tree(root).scan("")
+    except FileNotFoundError:
+        raise MissingDataError(
+            "no KITTI data", where=root, expected=_EXPECTED, found="no such folder", remedy=remedy
+        ) from None
+    names = set(listing.folders)
+    if "sequences" in names:
+        return "odometry"
+    for name, splits in _SPLITS.items():
+        if names & set(splits):
+            return name
+    if any(_DATE.fullmatch(name) for name in names) or "calib_cam_to_cam.txt" in listing.files:
+        return "raw"
+    found = sorted([*listing.files, *names])
+    nested = sorted(name for name in names if name in ("raw", "depth_completion", "object", "odometry"))
+    if nested:
+        remedy = f"root: {root / nested[0]}"
+    elif any(name.endswith(".zip") for name in found):
+        remedy = f"unpack the .zip archives here; {remedy}"
+    raise MissingDataError(
+        "no KITTI data",
+        where=root,
+        expected=f"a folder of {_EXPECTED}",
+        found=f"{', '.join(found[:8])}{' ...' if len(found) > 8 else ''}" if found else "an empty folder",
+        remedy=remedy,
+    )
+
+
+def layout_of(
+    name: LayoutName, root: Path, camera: int, *, split: Split | None, depth: DepthKind, raw_root: Path | None
+) -> KittiLayout:
+    """Return the layout of a configuration, its first split by default; raise InputError when it contradicts it."""
+    problem = misfit(name, split, camera)
+    if problem is not None:
+        raise InputError(f"the source block does not fit the layout {name}: {problem}", where=root)
+    if name == "raw":
+        return Raw(root, camera)
+    if name == "odometry":
+        return Odometry(root, camera)
+    chosen = split or _SPLITS[name][0]
+    if name == "object":
+        return Objects(root, camera, chosen)
+    if chosen == "val_selection_cropped":
+        return Selection(root, camera, depth)
+    return DepthCompletion(root, camera, chosen, depth, raw_root)
