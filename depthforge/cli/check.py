@@ -32,6 +32,6 @@ def command(target: Path, source: str | None, frames: int | None, as_json: bool,
     else:
         block = PluginBlock.parse(sources, {"name": source, "root": str(target)})
     progress = frame_progress("checking")
-    report = check_source(make_source(block), max_frames=frames, progress=progress)
+    report = check_source(make_source(block), max_frames=frames, progress=progress, note=progress.note)
     echo_json(report.to_json()) if as_json else click.echo("\n".join(report.lines()))
     return 0 if report.ok else 3

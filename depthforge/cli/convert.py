@@ -33,7 +33,7 @@ def run(path: Path, options: RunOptions) -> ConversionReport | None:
     """Prepare and convert, or print the plan and return None for a dry run."""
     manifest = options.read_manifest(path)
     progress = frame_progress("converting")
-    with prepare(manifest) as prepared:
+    with prepare(manifest, progress.note) as prepared:
         for line in finding_lines(prepared.findings):
             progress.warn(line)
         if options.dry_run:

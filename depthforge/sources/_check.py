@@ -18,7 +18,7 @@ import numpy as np
 from depthforge.errors import DepthforgeError
 from depthforge.frame import Finding, Frame, FrameRef
 from depthforge.geometry import decode_normals, pixel_rays
-from depthforge.sources.base import Source
+from depthforge.sources.base import Note, Source, say_nothing
 
 __all__ = ["CheckReport", "Issue", "Range", "check_source"]
 
@@ -94,14 +94,19 @@ class CheckReport:
 
 
 def check_source(
-    source: Source, *, max_frames: int | None = None, progress: Callable[[int], None] | None = None
+    source: Source,
+    *,
+    max_frames: int | None = None,
+    progress: Callable[[int], None] | None = None,
+    note: Note = say_nothing,
 ) -> CheckReport:
     """Check a source: list all of it, read all frames or ``max_frames`` evenly spaced ones, and count.
 
-    ``progress`` is called with 1 after each frame that was read. Raises MissingDataError, from the source, when
-    there is nothing to read at all; whatever is wrong with a single frame becomes an issue.
+    ``progress`` is called with 1 after each frame that was read, ``note`` with what had to be made before. Raises
+    MissingDataError, from the source, when there is nothing to read at all; whatever is wrong with a single frame
+    becomes an issue.
     """
-    source.prepare()
+    source.prepare(note)
     issues = _Issues()
     num_scenes, num_frames = _count(source, issues)
     tally = _Tally(source, issues)

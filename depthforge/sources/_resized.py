@@ -9,7 +9,7 @@ from typing import cast
 from depthforge.frame import Frame, FrameRef, LabelSpec
 from depthforge.labels import resize_frame
 from depthforge.registry import sources
-from depthforge.sources.base import ImageSize, Report, Source, SourceConfig, ignore_findings
+from depthforge.sources.base import ImageSize, Note, Report, Source, SourceConfig, ignore_findings, say_nothing
 
 __all__ = ["Resized", "build_source"]
 
@@ -55,8 +55,8 @@ class Resized(Source):
     def mesh_of(self, ref: FrameRef) -> Path | None:
         return self._source.mesh_of(ref)
 
-    def prepare(self) -> None:
-        self._source.prepare()
+    def prepare(self, note: Note = say_nothing) -> None:
+        self._source.prepare(note)
 
     def frames(self, report: Report = ignore_findings) -> Iterator[FrameRef]:
         yield from self._source.frames(report)

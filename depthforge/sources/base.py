@@ -15,9 +15,14 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from depthforge.frame import Finding, Frame, FrameRef, LabelSpec, Licence
 
-__all__ = ["ImageSize", "Report", "Source", "SourceConfig", "ignore_findings"]
+__all__ = ["ImageSize", "Note", "Report", "Source", "SourceConfig", "ignore_findings", "say_nothing"]
 
 Report = Callable[[Finding], None]
+Note = Callable[[str], None]
+
+
+def say_nothing(line: str) -> None:
+    """The note of a caller who does not want to be told."""
 
 
 def ignore_findings(finding: Finding) -> None:
@@ -102,11 +107,12 @@ class Source(ABC):
         """Return the file of the mesh of a frame's world, in its axes and metres; None when the data set ships none."""
         return None
 
-    def prepare(self) -> None:  # noqa: B027 (most need nothing)
+    def prepare(self, note: Note = say_nothing) -> None:  # noqa: B027 (most need nothing)
         """Make once, on disk, what reading needs and the data set does not ship: fused meshes, compacted grasps.
 
         Called before ``frames`` in every run; what is there already and still fits is left alone, so a second call
-        costs next to nothing. A run that is killed in it leaves nothing half made.
+        costs next to nothing. A run that is killed in it leaves nothing half made. ``note`` is told what was made, a
+        line each.
         """
 
     def close(self) -> None:  # noqa: B027

@@ -24,7 +24,7 @@ from depthforge.manifest import CHANGES_NO_BYTE, Labels, Manifest, PluginBlock
 from depthforge.plan import plan_shards
 from depthforge.seeding import fingerprint_of
 from depthforge.sources._resized import build_source
-from depthforge.sources.base import Source, SourceConfig
+from depthforge.sources.base import Note, Source, SourceConfig, say_nothing
 from depthforge.translators.base import Translator
 
 __all__ = [
@@ -54,8 +54,10 @@ class Prepared:
 
 
 @contextmanager
-def prepare(manifest: Manifest) -> Iterator[Prepared]:
+def prepare(manifest: Manifest, note: Note = say_nothing) -> Iterator[Prepared]:
     """Check ``manifest`` against its plug-ins and its data, and plan the run.
+
+    What the source has to make once (``Source.prepare``) is made here, and told to ``note``.
 
     Raises UnknownNameError for a label that the source does not have, MissingDataError when there is nothing to
     read, InputError when the listing is unsound, StorageError when the temporary folder has no room for the plan.
@@ -64,7 +66,7 @@ def prepare(manifest: Manifest) -> Iterator[Prepared]:
     source = make_source(manifest.source)
     translator = make_translator(manifest.translator)
     schema = _schema(manifest, source, translator)
-    source.prepare()
+    source.prepare(note)
     findings: list[Finding] = []
     with tempfile.TemporaryDirectory(prefix="depthforge-plan-") as folder:
         plan_file = Path(folder) / "frames.parquet"

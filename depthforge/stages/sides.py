@@ -93,7 +93,7 @@ def decode_sides(manifest: Manifest, out: Path, inline: bool, progress: Training
 def _decoded(
     source: Source, folder: Path, most: int, with_rgb: bool, name: str, progress: TrainingProgress
 ) -> DecodedFrames:
-    source.prepare()
+    source.prepare(progress.note)
     references = list(source.frames())
     chosen = [references[place] for place in evenly_spaced(len(references), most)]
     if not chosen:

@@ -181,12 +181,15 @@ def test_thresholds_choose_without_fusing_again(scan: Path, monkeypatch: pytest.
 
 def test_preparing_is_done_once_and_again_after_a_kill_or_a_change(tmp_path: Path) -> None:
     root = write_scan(tmp_path, num_frames=4, faults=False)
-    make(root).prepare()
+    told: list[str] = []
+    make(root).prepare(told.append)
+    assert told[0] == "fusing analytic/room: 4 frames, once"
     (record,) = root.glob("prepared/fused-*/analytic/room/frames.json")
     mesh, before = record.with_name("mesh.ply").read_bytes(), record.read_bytes()
     stamp = record.stat().st_mtime_ns
-    make(root).prepare()
+    make(root).prepare(told.append)
     assert record.stat().st_mtime_ns == stamp
+    assert len(told) == 2, "nothing was made the second time"
     record.unlink()  # as a kill between the two files leaves it
     make(root).prepare()
     assert (record.read_bytes(), record.with_name("mesh.ply").read_bytes()) == (before, mesh)

@@ -177,7 +177,9 @@ def test_an_image_without_a_pose_of_the_grasps_object(root: Path) -> None:
 
 
 def test_a_second_time_nothing_is_made(root: Path) -> None:
-    source(root).prepare()
+    told: list[str] = []
+    source(root).prepare(told.append)
+    assert any("scene_0000" in line for line in told)
     before = inodes(root)
     assert {"005.grasps", "005.points.npy", "005.json", "scene_0000.npy", "scene_0000.json"} <= before.keys()
     source(root).prepare()

@@ -37,7 +37,7 @@ from depthforge.render import MeshScene
 from depthforge.render.fusion import BYTES_PER_BLOCK
 from depthforge.seeding import fingerprint_of
 from depthforge.sources._resized import build_source
-from depthforge.sources.base import Report, Source, SourceConfig, ignore_findings
+from depthforge.sources.base import Note, Report, Source, SourceConfig, ignore_findings, say_nothing
 from depthforge.sources.fused.scenes import Fusion, SceneRecord, digest_of, fuse_scene, load_record, load_scene
 
 __all__ = ["Fused", "FusedConfig"]
@@ -158,9 +158,9 @@ class Fused(Source):
         """Those of the source that is fused, with ``normals`` and ``depth_raw``."""
         return MappingProxyType({**self._of.labels, NORMALS.name: NORMALS, DEPTH_RAW.name: DEPTH_RAW})
 
-    def prepare(self) -> None:
+    def prepare(self, note: Note = say_nothing) -> None:
         """Fuse every scene that is not fused yet, or whose frames have changed; see the module."""
-        self._of.prepare()
+        self._of.prepare(note)
         for refs in self._by_world(ignore_findings):
             if self._is_done(self._record(refs)):
                 continue
@@ -170,7 +170,9 @@ class Fused(Source):
             # Another run may fuse the same: who comes second finds it done.
             with locked(folder / _LOCK):
                 if not self._is_done(self._record(refs)):
-                    fuse_scene(self._of, refs, self.config.fusion, folder)
+                    note(f"fusing {self._of.world_of(refs[0])}: {len(refs)} frames, once")
+                    record = fuse_scene(self._of, refs, self.config.fusion, folder)
+                    note(f"fused: {record.num_triangles} triangles of {record.num_fused} frames")
 
     def frames(self, report: Report = ignore_findings) -> Iterator[FrameRef]:
         """Yield the frames that agree with the truth of their scene.

@@ -44,7 +44,7 @@ from depthforge.frame import (
 from depthforge.geometry import Float32, Float64, encode_normals
 from depthforge.registry import sources
 from depthforge.sources._images import decode_depth, decode_ids, decode_rgb, require_size
-from depthforge.sources.base import Report, Source, SourceConfig, ignore_findings
+from depthforge.sources.base import Note, Report, Source, SourceConfig, ignore_findings, say_nothing
 from depthforge.sources.graspnet.clean import CleanScenes
 from depthforge.sources.graspnet.files import (
     NUM_OBJECTS,
@@ -152,10 +152,10 @@ class GraspNet(Source):
             specs.append(GRASPS)
         return MappingProxyType({spec.name: spec for spec in specs})
 
-    def prepare(self) -> None:
+    def prepare(self, note: Note = say_nothing) -> None:
         """Compact the grasps of the scenes that are asked for, when grasps are."""
         if self._store is not None:
-            self._store.compact(list(self._tree.scenes(ignore_findings)))
+            self._store.compact(list(self._tree.scenes(ignore_findings)), note)
 
     def frames(self, report: Report = ignore_findings) -> Iterator[FrameRef]:
         found_any = False
