@@ -174,7 +174,7 @@ _STRUCTURED_LIGHT: Final = Recipe(
     read_off=_read_off_structured_light,
     fixed={
         "interpolate_px": 1.0,
-        "noise_sigma_steps": 0.0,
+        "noise_sigma_steps": 0.2,
         "shift_sigma_px": 0.1,
         "match_threshold_px": 0.5,
         "mass_fraction": 0.5,
@@ -187,6 +187,7 @@ _STRUCTURED_LIGHT: Final = Recipe(
                 Number("disparity_sigma_px", 0.004, 1.0, "log", start=0.06),
                 Number("disparity_sigma_power", -2.0, 2.0),
                 Number("disparity_correlation_px", 0.5, 12.0, "log", start=2.5),
+                Number("noise_sigma_steps", 0.0, 1.0),
             ),
             from_burst=True,
         ),
