@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from depthforge.frame import BoolImage, Camera, DepthImage
-from depthforge.samples._files import json_bytes, png, rgb_jpeg, rgb_png, write_file
+from depthforge.samples._files import json_bytes, png, rgb_jpeg, write_file
 from depthforge.samples._ply import ply_bytes
 from depthforge.samples._posed_views import PosedView, gt_info_row, gt_row, measured, model_info
 from depthforge.scenes.tabletop import object_mesh
@@ -64,7 +64,7 @@ def write_bop_scene(
         objects = [thing for thing in view.objects if only is None or thing.number in only]
         name = f"{image:06d}"
         write_file(folder / "depth" / f"{name}.png", png(depth_codes(depth_m, valid, depth_scale)))
-        colour, suffix = (rgb_jpeg, "jpg") if jpeg else (rgb_png, "png")
+        colour, suffix = (rgb_jpeg, "jpg") if jpeg else (png, "png")
         write_file(folder / "rgb" / f"{name}.{suffix}", colour(view.frame.rgb))
         for row, thing in enumerate(objects):
             write_file(folder / "mask" / f"{name}_{row:06d}.png", png(mask_image(thing.silhouette)))

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from depthforge.errors import InputError
 
-__all__ = ["json_bytes", "png", "require_empty", "rgb_jpeg", "rgb_png", "write_file"]
+__all__ = ["json_bytes", "png", "require_empty", "rgb_jpeg", "write_file"]
 
 
 def require_empty(root: Path) -> None:
@@ -27,25 +27,20 @@ def require_empty(root: Path) -> None:
         )
 
 
-def write_file(path: Path, content: bytes) -> None:
+def write_file(path: Path, content: bytes | str) -> None:
     """Write a file and the folders above it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
 def png(image: npt.NDArray[np.generic]) -> bytes:
-    """Return a grey image (H, W), 8 or 16 bits, as PNG."""
+    """Return a grey image (H, W) or an RGB one (H, W, 3), 8 or 16 bits, as PNG."""
     return _encoded(".png", image, cv2.IMWRITE_PNG_COMPRESSION, 3)
-
-
-def rgb_png(image: npt.NDArray[np.uint8]) -> bytes:
-    """Return a colour image (H, W, 3), RGB, as PNG."""
-    return png(image[..., ::-1])
 
 
 def rgb_jpeg(image: npt.NDArray[np.uint8]) -> bytes:
     """Return a colour image (H, W, 3), RGB, as JPEG of quality 95."""
-    return _encoded(".jpg", image[..., ::-1], cv2.IMWRITE_JPEG_QUALITY, 95)
+    return _encoded(".jpg", image, cv2.IMWRITE_JPEG_QUALITY, 95)
 
 
 def json_bytes(entries: Mapping[str, Any]) -> bytes:
@@ -55,6 +50,7 @@ def json_bytes(entries: Mapping[str, Any]) -> bytes:
 
 
 def _encoded(suffix: str, image: npt.NDArray[np.generic], option: int, value: int) -> bytes:
-    encoded, content = cv2.imencode(suffix, np.ascontiguousarray(image), [option, value])
+    stored = image[..., ::-1] if image.ndim == 3 else image
+    encoded, content = cv2.imencode(suffix, np.ascontiguousarray(stored), [option, value])
     assert encoded
     return bytes(content)

@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
-from depthforge.errors import InputError
 from depthforge.frame import Camera
 from depthforge.geometry import Float32, Float64, invert_pose
 from depthforge.raycast import Hits, cast
@@ -23,14 +20,10 @@ __all__ = [
     "Moment",
     "Seen",
     "Sighting",
-    "jpg",
     "numbers",
-    "png",
-    "require_empty",
     "rotation_y",
     "table",
     "upright",
-    "write_file",
 ]
 
 
@@ -133,38 +126,6 @@ def _truncation(T_cam_vehicle: Float64, size: tuple[float, float, float], camera
     whole = np.ptp(u) * np.ptp(v)
     inside = np.ptp(np.clip(u, 0, camera.width - 1)) * np.ptp(np.clip(v, 0, camera.height - 1))
     return float(1.0 - inside / whole)
-
-
-def require_empty(root: Path) -> None:
-    """Raise InputError when ``root`` is a file or holds any."""
-    if root.exists() and (not root.is_dir() or any(root.iterdir())):
-        raise InputError(
-            "a sample is written into an empty folder only",
-            where=root,
-            expected="no such folder, or an empty one",
-            remedy="name another folder",
-        )
-
-
-def write_file(path: Path, content: bytes | str) -> None:
-    """Write a file, with the folders that it needs."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content.encode() if isinstance(content, str) else content)
-
-
-def png(image: npt.NDArray[np.generic]) -> bytes:
-    """Return a PNG of a grey (H, W) or RGB (H, W, 3) image."""
-    stored = image[..., ::-1] if image.ndim == 3 else image
-    encoded, content = cv2.imencode(".png", np.ascontiguousarray(stored), [cv2.IMWRITE_PNG_COMPRESSION, 3])
-    assert encoded
-    return bytes(content)
-
-
-def jpg(image: npt.NDArray[np.uint8]) -> bytes:
-    """Return a JPEG of an RGB image."""
-    encoded, content = cv2.imencode(".jpg", np.ascontiguousarray(image[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, 95])
-    assert encoded
-    return bytes(content)
 
 
 def numbers(*values: npt.ArrayLike) -> str:

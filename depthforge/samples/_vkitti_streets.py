@@ -9,7 +9,8 @@ import numpy.typing as npt
 
 from depthforge.geometry import Float32
 from depthforge.raycast import Hits
-from depthforge.samples._streets import Seen, png
+from depthforge.samples._files import png
+from depthforge.samples._streets import Seen
 from depthforge.scenes.shading import Lighting
 from depthforge.scenes.street import Street, build_street
 from depthforge.seeding import frame_generator

@@ -25,7 +25,7 @@ from depthforge.geometry import Float64, invert_pose, quaternion_from_rotation, 
 from depthforge.labels import resize_camera
 from depthforge.raycast import Shape, cast
 from depthforge.registry import layouts
-from depthforge.samples._files import png, require_empty, rgb_png, write_file
+from depthforge.samples._files import png, require_empty, write_file
 from depthforge.samples._grasp_labels import GraspLabels, collides, label_grasps, surface_points
 from depthforge.samples._ply import ply_bytes
 from depthforge.samples.base import Layout
@@ -154,7 +154,7 @@ def _write_camera(
         key = f"graspnet/{files.name}/{files.camera}-{number:04d}"
         seen = Frame(key, hits.depth_m, hits.valid, camera)
         measured = sensor.measure(seen, frame_words(seed, key, "sensor"))
-        write_file(files.image("rgb", number), rgb_png(table.colour(hits, pose, camera)))
+        write_file(files.image("rgb", number), png(table.colour(hits, pose, camera)))
         write_file(files.image("depth", number), png(np.rint(measured.depth_m * _UNITS_PER_METRE).astype(np.uint16)))
         write_file(files.image("label", number), png(label_of[table.instance[hits.shape]]))
         T_cam_object = _write_poses(files, number, table, pose, camera)

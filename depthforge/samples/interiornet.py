@@ -17,11 +17,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
-from depthforge.errors import InputError
 from depthforge.frame import Camera, Frame, FrameRef
 from depthforge.geometry import (
     Float64,
@@ -32,6 +30,7 @@ from depthforge.geometry import (
 )
 from depthforge.raycast import cast
 from depthforge.registry import layouts
+from depthforge.samples._files import png, require_empty
 from depthforge.samples.base import Layout
 from depthforge.scenes.shading import Lighting
 from depthforge.seeding import frame_generator
@@ -54,7 +53,7 @@ class InteriorNetLayout(Layout):
 
         A view under random light counts with its original. Raises InputError when ``root`` is a file or holds any.
         """
-        _require_empty(root)
+        require_empty(root)
         source = Procedural(ProceduralConfig(num_scenes=num_scenes, frames_per_scene=frames_per_scene, seed=seed))
         refs = list(source.frames())
         for scene in range(num_scenes):
@@ -69,16 +68,6 @@ class InteriorNetLayout(Layout):
                 with packed(root / "HD1" / name) as write, packed(root / "GroundTruth_HD1-HD6" / name) as write_truth:
                     _write_sequences(write, write_truth, source, views)
         return len(refs)
-
-
-def _require_empty(root: Path) -> None:
-    if root.exists() and (not root.is_dir() or any(root.iterdir())):
-        raise InputError(
-            "a sample is written into an empty folder only",
-            where=root,
-            expected="no such folder, or an empty one",
-            remedy="name another folder",
-        )
 
 
 def _scene_name(seed: int, scene: int) -> str:
@@ -111,8 +100,8 @@ def _write_views(write: Write, source: Procedural, refs: list[FrameRef]) -> None
     for number, ref in enumerate(refs):
         frame = source.read(ref, frozenset(source.labels))
         poses.append(_pose(frame))
-        write(f"cam0/data/{number}.png", _rgb_png(_colour(frame)))
-        write(f"random_lighting_cam0/data/{number}.png", _rgb_png(_under_random_light(source, ref, frame)))
+        write(f"cam0/data/{number}.png", png(_colour(frame)))
+        write(f"random_lighting_cam0/data/{number}.png", png(_under_random_light(source, ref, frame)))
         for name, content in _depth_and_label_files(frame, str(number)):
             write(name, content)
     write("cam0.render", _render_file(poses, range(len(refs))))
@@ -127,8 +116,8 @@ def _write_sequences(write: Write, write_truth: Write, source: Procedural, refs:
         for stamp, ref in zip(stamps, part, strict=True):
             frame = source.read(ref, frozenset(source.labels))
             poses.append(_pose(frame))
-            write(f"original_{trajectory}/cam0/data/{stamp}.png", _rgb_png(_colour(frame)))
-            write(f"random_{trajectory}/cam0/data/{stamp}.png", _rgb_png(_under_random_light(source, ref, frame)))
+            write(f"original_{trajectory}/cam0/data/{stamp}.png", png(_colour(frame)))
+            write(f"random_{trajectory}/cam0/data/{stamp}.png", png(_under_random_light(source, ref, frame)))
             files = [*_depth_and_label_files(frame, str(stamp)), (f"normal0/data/{stamp}.png", _normal_png(frame))]
             for name, content in files:
                 write(f"original_{trajectory}/{name}", content)
@@ -168,17 +157,17 @@ def _under_random_light(source: Procedural, ref: FrameRef, frame: Frame) -> npt.
 def _depth_and_label_files(frame: Frame, name: str) -> Iterator[tuple[str, bytes]]:
     millimetres = np.rint(z_to_ray_length(frame.depth_m, frame.camera) * 1000.0)
     semantic = frame.labels["semantic"]
-    yield f"depth0/data/{name}.png", _png(millimetres.astype(np.uint16))
-    yield f"label0/data/{name}_nyu.png", _png(semantic.astype(np.uint8))
-    yield f"label0/data/{name}_instance.png", _png(frame.labels["instance"])
-    yield f"label0/data/{name}_nyu_mask.png", _rgb_png(_class_colours()[semantic.astype(np.intp)])
+    yield f"depth0/data/{name}.png", png(millimetres.astype(np.uint16))
+    yield f"label0/data/{name}_nyu.png", png(semantic.astype(np.uint8))
+    yield f"label0/data/{name}_instance.png", png(frame.labels["instance"])
+    yield f"label0/data/{name}_nyu_mask.png", png(_class_colours()[semantic.astype(np.intp)])
 
 
 def _normal_png(frame: Frame) -> bytes:
     normals = decode_normals(frame.labels["normals"].astype(np.int16)) * np.array([1, -1, -1], np.float32)
     coded = np.rint((normals + 1.0) * (65535.0 / 2.0)).clip(0, 65535).astype(np.uint16)
     coded[~normals.any(axis=2)] = 0
-    return _rgb_png(coded)
+    return png(coded)
 
 
 def _class_colours() -> npt.NDArray[np.uint8]:
@@ -186,16 +175,6 @@ def _class_colours() -> npt.NDArray[np.uint8]:
     colours = [colorsys.hsv_to_rgb(0.618 * k % 1.0, 0.55 + 0.15 * (k % 4), 0.95 if k else 0.0) for k in range(41)]
     table: npt.NDArray[np.uint8] = np.rint(255 * np.array(colours)).astype(np.uint8)
     return table
-
-
-def _rgb_png(image: npt.NDArray[np.uint8] | npt.NDArray[np.uint16]) -> bytes:
-    return _png(image[..., ::-1])
-
-
-def _png(image: npt.NDArray[np.generic]) -> bytes:
-    encoded, content = cv2.imencode(".png", np.ascontiguousarray(image), [cv2.IMWRITE_PNG_COMPRESSION, 3])
-    assert encoded
-    return bytes(content)
 
 
 def _lines(lines: list[str]) -> bytes:

@@ -18,7 +18,7 @@ from depthforge.errors import InputError
 from depthforge.frame import Camera
 from depthforge.registry import layouts
 from depthforge.samples._bop_writer import depth_codes, mask_image, write_bop_scene, write_camera, write_models
-from depthforge.samples._files import png, require_empty, rgb_png, write_file
+from depthforge.samples._files import png, require_empty, write_file
 from depthforge.samples._ply import ply_bytes
 from depthforge.samples._posed_views import PosedObject, PosedView, bop_box, measured, model_info, posed_views
 from depthforge.samples.base import Layout
@@ -115,9 +115,9 @@ def _write_preprocessed(
         assert view.frame.rgb is not None
         depth_m, valid = measured(view, sensor, seed)
         own = view.objects[0]
-        write_file(folder / "rgb" / f"{image:04d}.png", rgb_png(view.frame.rgb))
+        write_file(folder / "rgb" / f"{image:04d}.png", png(view.frame.rgb))
         write_file(folder / "depth" / f"{image:04d}.png", png(depth_codes(depth_m, valid, _MILLIMETRES)))
-        write_file(folder / "mask" / f"{image:04d}.png", rgb_png(np.dstack([mask_image(own.seen)] * 3)))
+        write_file(folder / "mask" / f"{image:04d}.png", png(np.dstack([mask_image(own.seen)] * 3)))
         truth += [f"{image}:", *(_gt_lines(view, object_id))]
         cam_K = ", ".join(repr(value) for value in view.frame.camera.K.ravel().tolist())
         infos += [f"{image}:", f"  cam_K: [{cam_K}]", f"  depth_scale: {_MILLIMETRES}"]

@@ -19,19 +19,8 @@ import numpy.typing as npt
 from depthforge.frame import Camera
 from depthforge.geometry import invert_pose
 from depthforge.registry import layouts
-from depthforge.samples._streets import (
-    Moment,
-    Seen,
-    Sighting,
-    jpg,
-    numbers,
-    png,
-    require_empty,
-    rotation_y,
-    table,
-    upright,
-    write_file,
-)
+from depthforge.samples._files import png, require_empty, rgb_jpeg, write_file
+from depthforge.samples._streets import Moment, Seen, Sighting, numbers, rotation_y, table, upright
 from depthforge.samples._vkitti_streets import (
     BASELINE_M,
     DIRECTIONS,
@@ -117,7 +106,7 @@ class VkittiLayout(Layout):
             files["forwardFlow", "flow"] = flow_png(seen.flow())
         for variation in (direction, *WEATHERS) if direction == "clone" else (direction,):
             colour = colour_in(None if variation == direction else variation, seen)
-            for (kind, stem), content in [*files.items(), (("rgb", "rgb"), jpg(colour))]:
+            for (kind, stem), content in [*files.items(), (("rgb", "rgb"), rgb_jpeg(colour))]:
                 suffix = "jpg" if kind == "rgb" else "png"
                 name = f"{world}/{variation}/frames/{kind}/Camera_{number}/{stem}_{frame:05d}.{suffix}"
                 write_file(root / f"vkitti_2.0.3_{kind}" / name, content)

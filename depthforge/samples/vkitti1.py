@@ -16,17 +16,8 @@ import numpy.typing as npt
 from depthforge.frame import Camera
 from depthforge.geometry import invert_pose
 from depthforge.registry import layouts
-from depthforge.samples._streets import (
-    Moment,
-    Seen,
-    Sighting,
-    numbers,
-    png,
-    require_empty,
-    rotation_y,
-    table,
-    write_file,
-)
+from depthforge.samples._files import png, require_empty, write_file
+from depthforge.samples._streets import Moment, Seen, Sighting, numbers, rotation_y, table
 from depthforge.samples._vkitti_streets import (
     DIRECTIONS,
     T_GAME_STREET,
