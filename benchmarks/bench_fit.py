@@ -36,7 +36,13 @@ from tests.fitting.rooms import CAMERA, scans
 # What is known beforehand, what is to be found, and what is told by its difference and not by its ratio.
 KNOWN: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "structured_light": (
-        {"interpolate_px": 1.0, "match_threshold_px": 0.5, "mass_fraction": 0.5, "focal_length_px": CAMERA.fx},
+        {
+            "interpolate_px": 1.0,
+            "match_threshold_px": 0.5,
+            "mass_fraction": 0.5,
+            "fray_radius_px": 1.5,
+            "focal_length_px": CAMERA.fx,
+        },
         {
             "baseline_m": 0.3,
             "raw_scale_m": 0.3 * 8 * CAMERA.fx,
@@ -64,7 +70,7 @@ KNOWN: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         },
     ),
     "time_of_flight": (
-        {},
+        {"max_depth_m": 10.0},
         {
             "base_noise_m": 0.004,
             "range_noise_m": 0.0008,

@@ -34,6 +34,7 @@ from depthforge.sensors.base import Sensor
 __all__ = ["Fit", "SetFit", "fit_sensor"]
 
 _FEWEST_HOLES = 1e-4
+_MOST_ROUNDS = 2
 
 
 @dataclass(frozen=True)
@@ -130,8 +131,15 @@ def _match(
 
     matched = match_stages(sensor, stages, judge_by(target), radii=FROM_AFAR, note=note)
     note("measuring what the clean guess is to blame for")
-    better = refined(matched, scenes, target, unit_m)
-    return match_stages(matched, stages, judge_by(better), radii=NEARBY, late=True, note=note)
+    judge = judge_by(refined(matched, scenes, target, unit_m))
+    choices = [choice.name for stage in stages for choice in stage.choices]
+    for _ in range(_MOST_ROUNDS):
+        before = matched
+        matched = match_stages(matched, stages, judge, radii=NEARBY, late=True, note=note)
+        # Another choice changes what the other stages have to explain.
+        if all(getattr(matched, name) == getattr(before, name) for name in choices):
+            break
+    return matched
 
 
 def _stages(

@@ -21,12 +21,12 @@ TRUE = GaussianDropout(sigma_constant_m=0.005, sigma_quadratic_per_m=0.001, corr
 @pytest.fixture(scope="module")
 def quiet() -> Fit:
     """A fit to scans without holes."""
-    return fit_sensor(GaussianDropout(), scans(TRUE, 8, unit_m=0.001))
+    return fit_sensor(GaussianDropout(), scans(TRUE, 4, unit_m=0.001))
 
 
 def test_noise_is_matched_and_better_on_frames_that_were_held_out(quiet: Fit) -> None:
     assert isinstance(quiet.sensor, GaussianDropout)
-    assert quiet.sensor.sigma_constant_m == pytest.approx(TRUE.sigma_constant_m, rel=0.1)
+    assert quiet.sensor.sigma_constant_m == pytest.approx(TRUE.sigma_constant_m, rel=0.2)
     assert quiet.sensor.correlation_px == pytest.approx(TRUE.correlation_px, rel=0.1)
     before, after = quiet.on_held_out.misfits(("noise against depth", "noise correlation along x"))
     assert after < 0.3 * before
