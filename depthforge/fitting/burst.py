@@ -11,7 +11,7 @@ averages out to a fraction of a pixel's (0.06 when white, 0.4 when correlated ov
 block. And noise forgets: from frame to frame it changes as much as over the burst, while a camera that walks, or hangs
 from a hand, goes on where it was (von Neumann's ratio, 1 for noise).
 
-640x480 on one core: 2 ms a frame, and 9 ms for each that a candidate draws; 16 frames are enough.
+16 frames are enough: at 640x480 a candidate is judged by as many simulated ones.
 """
 
 from __future__ import annotations

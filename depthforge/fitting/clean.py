@@ -6,11 +6,11 @@ pixel becomes the value, at its centre, of a plane in 1/z through those of its 2
 twice, the second time within three times the spread that the first has left. A plane in space is one in 1/z
 (``realism.windows``), so a slanted wall is not bent, and nothing is mixed across an edge of more than 5 %.
 
-It is a guess: what it leaves of the noise (2 % of the variance of white noise, 10 to 15 % of noise correlated over
-3 px) is in the scene that candidates are simulated on. The fit measures that on its own simulation and takes it off
-(``search.fit``). Edges are as ragged as the scan's, less what a 5x5 median straightens.
+It is a guess: what it leaves of the noise (1 % of the variance of white noise, 3 % of noise that is correlated over
+2 px) is in the scene that candidates are simulated on. The fit measures that on its own simulation and takes it off
+(``search.refined``). Edges are as ragged as the scan's, less what a 5x5 median straightens.
 
-640x480 on one core: 0.2 s. A bilateral filter keeps more of the noise and bends slanted walls; the fusion of a posed
+640x480 on one core: 0.24 s. A bilateral filter keeps more of the noise and bends slanted walls; the fusion of a posed
 sequence is better, and needs poses.
 """
 

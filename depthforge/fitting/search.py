@@ -14,8 +14,11 @@ made them. So the fitted sensor's own simulation is taken for scans of a known t
 sensor simulated on that, and by how much the curves differ the target is moved, once; then the stages are gone through
 again. (A parametric bootstrap; Gourieroux, Monfort and Renault, "Indirect inference", J. Applied Econometrics 8, 1993.)
 
-Cost: a simulation of 640x480 takes 25 ms to make and measure; a fit of structured light to 16 frames on one core
-5 minutes, of 24 frames of 160x120 12 s.
+What a guess cannot know it cannot give back: structure below some pixels is lost in it, and the holes that it made in
+the scans are put down to patches.
+
+Cost: 15 to 25 ms to simulate and measure a frame of 640x480, some 250 times for structured light;
+``benchmarks/bench_fit.py`` prints whole fits.
 """
 
 from __future__ import annotations

@@ -1,16 +1,17 @@
 """What is measured of a scan, and in the same way of a simulation of it: curves that each say one thing of a sensor.
 
 Noise is what a plane leaves of flat windows (``realism.windows``): its size against depth and against the angle of the
-surface, and its correlation along x and y. Holes are counted in the places of the clean guess: against depth and angle
-away from edges; by distance beside left and right silhouettes, on the far side, where a projector's shadow lies, and on
-the near side; and by their size. At silhouettes it also counts depth that belongs to neither side (flying pixels) and
-depth of the wrong side (fraying).
+surface, and its correlation along x and y. Only windows that are flat in the clean guess count, and of those in a bin
+the quieter ones, since what is bent without the guess knowing is louder. Holes: how many in all, against depth within
+surfaces, against angle, how far they reach, and by distance beside silhouettes: left and right of them on the far side,
+where a projector's shadow lies, and on the near side. At silhouettes it also counts depth that belongs to neither side
+(flying pixels) and depth of the wrong side (fraying).
 
 Values are stretched so that a difference means as much anywhere on a curve: log2 of noise, arc sines of the square root
 of shares. A frame gives sums and samples (``Measurement``), frames together curves (``summarise``), and leaving out
 a frame in turn says how far a curve may be believed (``uncertainty``).
 
-640x480 on one core: 9 ms a frame, and 25 ms once for the places.
+640x480 on one core: 11 ms a frame for all curves (noise 5, hole sizes 3, the rest 3), and 23 ms once for the places.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from depthforge.errors import InputError
+from depthforge.fitting.burst import read_burst
 from depthforge.fitting.fit import Fit, fit_sensor
 from depthforge.fitting.recipes import RECIPES, recipe_for
 from depthforge.fitting.report import lines, preset_text
@@ -13,7 +14,7 @@ from depthforge.registry import sensors
 from depthforge.sensors._presets import Preset
 from depthforge.sensors.gaussian_dropout import GaussianDropout
 from depthforge.sensors.structured_light import StructuredLight
-from tests.fitting.rooms import CAMERA, scans
+from tests.fitting.rooms import CAMERA, scan, scans
 
 TRUE = GaussianDropout(sigma_constant_m=0.005, sigma_quadratic_per_m=0.001, correlation_px=1.5)
 
@@ -84,3 +85,12 @@ def test_a_sensor_without_a_recipe_says_which_have_one() -> None:
     with pytest.raises(InputError, match="no parameters that are fitted") as caught:
         recipe_for(sensors.get("lidar")())
     assert "structured_light" in str(caught.value.expected)
+
+
+def test_with_a_burst_its_noise_counts_and_not_that_of_the_scans() -> None:
+    louder = GaussianDropout(sigma_constant_m=0.012, sigma_quadratic_per_m=0.0005)
+    still = read_burst([scan(TRUE, number, view=0) for number in range(6)], 0.0, "burst")
+    fit = fit_sensor(GaussianDropout(), scans(louder, 4), burst=still)
+    assert isinstance(fit.sensor, GaussianDropout)
+    assert fit.sensor.sigma_constant_m == pytest.approx(TRUE.sigma_constant_m, rel=0.15)
+    assert any("static burst of 6 frames" in line for line in lines(fit))
