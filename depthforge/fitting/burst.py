@@ -24,9 +24,10 @@ import numpy.typing as npt
 
 from depthforge.errors import InputError
 from depthforge.fitting.clean import clean_guess
+from depthforge.fitting.places import Places
 from depthforge.fitting.scans import require_scans
 from depthforge.fitting.search import Scene, Target, simulate
-from depthforge.fitting.statistics import Curves, Measurement, Places, measure_deviations, summarise, uncertainty
+from depthforge.fitting.statistics import Curves, Measurement, measure_deviations, summarise, uncertainty
 from depthforge.frame import BoolImage, Frame
 from depthforge.sensors.base import Sensor
 

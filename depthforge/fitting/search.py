@@ -33,8 +33,9 @@ from pydantic import ValidationError
 
 from depthforge.errors import InputError
 from depthforge.fitting.clean import clean_guess
+from depthforge.fitting.places import Places
 from depthforge.fitting.recipes import Number, Stage
-from depthforge.fitting.statistics import CURVES, Curves, Measurement, Places, measure, summarise, uncertainty
+from depthforge.fitting.statistics import CURVES, Curves, Measurement, measure, summarise, uncertainty
 from depthforge.frame import BoolImage, DepthImage, Frame
 from depthforge.seeding import frame_words
 from depthforge.sensors.base import Measured, Sensor

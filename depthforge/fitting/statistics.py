@@ -25,8 +25,16 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from depthforge.fitting.places import (
+    ANGLE_EDGES_DEG,
+    DISTANCE_EDGES_PX,
+    NUM_ANGLES,
+    NUM_DISTANCES,
+    Places,
+    window_px,
+    without_specks,
+)
 from depthforge.frame import BoolImage, Camera, DepthImage
-from depthforge.geometry import normals_from_depth, pixel_rays
 from depthforge.realism.noise import DEPTH_EDGES_M
 from depthforge.realism.windows import MAX_JUMP, Windows, fit_windows
 
@@ -45,18 +53,11 @@ __all__ = [
 
 Float64 = npt.NDArray[np.float64]
 
-ANGLE_EDGES_DEG: Final = np.array([0.0, 20.0, 35.0, 50.0, 60.0, 70.0, 80.0])
-# The distances from a silhouette that are counted together, pixels: 1, 2, 3, 4-5, 6-7, 8-10, 11-15, 16-24.
-DISTANCE_EDGES_PX: Final = np.array([1, 2, 3, 4, 6, 8, 11, 16, 25])
 # At these distances from a hole it is counted how often there is another, pixels.
 TOGETHER_PX: Final = (1, 2, 4, 8, 16, 32)
 NUM_OCTAVES: Final = 20
 
 _NUM_DEPTHS = len(DEPTH_EDGES_M) - 1
-_NUM_ANGLES = len(ANGLE_EDGES_DEG) - 1
-_NUM_DISTANCES = len(DISTANCE_EDGES_PX) - 1
-# The side of a window by the smaller side of the image, pixels.
-_WINDOWS_PX = ((400, 24), (200, 16), (0, 12))
 # Below this share of depth a residual is the rounding of float32.
 _ROUNDING = 1e-6
 # A bin of a scan speaks when this many windows lie in it; its simulation, which has holes elsewhere, with fewer.
@@ -67,10 +68,6 @@ _FEWEST_PIXELS = 200
 # standard error, in those of a mean, for a normal law.
 _QUIET = 0.3
 _QUIET_ERROR = 1.32
-# A hole with this many measured neighbours out of eight is a speck.
-_FEWEST_AROUND = 6
-# A window is flat when its guess is off its plane by less than this share of the scan's median noise.
-_FLAT = 0.4
 # A depth whose inverse lies this far between those of the two sides belongs to neither.
 _BETWEEN = 0.2
 
@@ -94,40 +91,6 @@ CURVES: Final[dict[str, str]] = {
 
 Curves = dict[str, Float64]
 """Stretched values of each curve of ``CURVES``; NaN where there is not enough to measure."""
-
-
-@dataclass(frozen=True)
-class Places:
-    """Where the pixels of a frame are in its scene: from the clean guess, the same for scan and simulation.
-
-    ``angle_bin`` (H, W) int16: of pixels away from silhouettes, -1 elsewhere; ``beside`` (H, W)
-    int16: 0 for far pixels left of a near surface, 1 right of it, 2 for near pixels, times ``_NUM_DISTANCES``, plus the
-    bin of their distance, -1 elsewhere; ``near`` and ``far`` (H, W) float32: 1/z of the two sides of that silhouette.
-    ``flat`` (rows, columns) bool: the windows in which the guess itself is as good as a plane.
-    """
-
-    camera: Camera
-    angle_bin: npt.NDArray[np.int16]
-    beside: npt.NDArray[np.int16]
-    near: npt.NDArray[np.float32]
-    far: npt.NDArray[np.float32]
-    flat: BoolImage
-
-    @classmethod
-    def of(cls, guess_m: DepthImage, camera: Camera, scan_m: DepthImage, valid: BoolImage) -> Places:
-        """Find the places of a scan (H, W) whose clean guess, without holes, is ``guess_m``."""
-        beside, near, far = _beside_silhouettes(guess_m)
-        edges = np.zeros(guess_m.shape, np.uint8)
-        for axis in (0, 1):
-            first, second = (guess_m[:-1], guess_m[1:]) if axis == 0 else (guess_m[:, :-1], guess_m[:, 1:])
-            jump = np.abs(first - second) > MAX_JUMP * np.minimum(first, second)
-            target = edges[1:] if axis == 0 else edges[:, 1:]
-            target |= jump
-        interior = (cv2.dilate(edges, np.ones((11, 11), np.uint8)) == 0) & (beside < 0)
-        angle = _angles_deg(guess_m, camera)
-        angle_bin = np.where(interior & (angle >= 0), np.digitize(angle, ANGLE_EDGES_DEG) - 1, -1).astype(np.int16)
-        angle_bin[angle_bin >= _NUM_ANGLES] = -1
-        return cls(camera, angle_bin, beside, near, far, _flat_windows(guess_m, scan_m, valid))
 
 
 @dataclass(frozen=True)
@@ -170,7 +133,7 @@ def measure(
     found = replace(_measure_nothing(valid.size), num_holes=int(np.count_nonzero(holes)))
     if any(curve.startswith("noise") for curve in wanted):
         seen = valid if usable is None else valid & usable
-        windows = _restrict(fit_windows(*_without_specks(depth_m, seen), _window_px(depth_m.shape)), places.flat)
+        windows = _restrict(fit_windows(*without_specks(depth_m, seen), window_px(depth_m.shape)), places.flat)
         noisy = windows.residual[windows.sigma_m > _ROUNDING * windows.depth_m]
         correlation, num_correlated = _correlation_of(noisy, windows.size // 3)
         found = replace(
@@ -185,9 +148,9 @@ def measure(
         by_depth = _holes_within_surfaces(depth_m, valid)
         found = replace(found, by_depth=by_depth, together=_count_together(holes))
     if "holes against angle" in wanted:
-        found = replace(found, by_angle=_count(places.angle_bin, holes, _NUM_ANGLES))
+        found = replace(found, by_angle=_count(places.angle_bin, holes, NUM_ANGLES))
     if any(curve.endswith("silhouettes") for curve in wanted):
-        beside = _count_beside(depth_m, valid, places.beside, places.near, places.far, 3 * _NUM_DISTANCES)
+        beside = _count_beside(depth_m, valid, places.beside, places.near, places.far, 3 * NUM_DISTANCES)
         found = replace(found, beside=beside)
     if "hole sizes" in wanted:
         _, _, components, _ = cv2.connectedComponentsWithStats(holes.view(np.uint8), connectivity=4)
@@ -207,8 +170,8 @@ def _measure_nothing(num_pixels: int) -> Measurement:
         correlation=np.zeros((2, 1)),
         num_correlated=0,
         by_depth=np.zeros((_NUM_DEPTHS, 2)),
-        by_angle=np.zeros((_NUM_ANGLES, 2)),
-        beside=np.zeros((3 * _NUM_DISTANCES, 4)),
+        by_angle=np.zeros((NUM_ANGLES, 2)),
+        beside=np.zeros((3 * NUM_DISTANCES, 4)),
         together=np.zeros((len(TOGETHER_PX), 2)),
         octaves=np.zeros(NUM_OCTAVES),
         num_holes=0,
@@ -223,7 +186,7 @@ def measure_deviations(
 
     Windows are those that are ``always`` valid; there are no counts of holes.
     """
-    size = _window_px(always.shape)
+    size = window_px(always.shape)
     smooth = np.divide(1, mean, out=np.zeros_like(mean), where=always)
     windows = _restrict(fit_windows(smooth, always, size), places.flat)
     row, column = np.nonzero(windows.usable)
@@ -251,7 +214,7 @@ def summarise(frames: Sequence[Measurement], *, simulated: bool = False) -> Curv
     correlation = correlation / num_correlated if num_correlated >= fewest else correlation * np.nan
     by_depth = np.sum([f.by_depth for f in frames], axis=0)
     by_angle = np.sum([f.by_angle for f in frames], axis=0)
-    beside = np.sum([f.beside for f in frames], axis=0).reshape(3, _NUM_DISTANCES, 4)
+    beside = np.sum([f.beside for f in frames], axis=0).reshape(3, NUM_DISTANCES, 4)
     together = np.sum([f.together for f in frames], axis=0)
     octaves = np.sum([f.octaves for f in frames], axis=0)
     num_holes, num_pixels = (float(sum(getattr(f, name) for f in frames)) for name in ("num_holes", "num_pixels"))
@@ -320,39 +283,6 @@ def places_of(curve: str, count: int) -> Float64:
     return np.asarray((DISTANCE_EDGES_PX[1 : count + 1] + DISTANCE_EDGES_PX[:count] - 1) / 2)
 
 
-def _window_px(shape: tuple[int, ...]) -> int:
-    return next(size for smallest, size in _WINDOWS_PX if min(shape) >= smallest)
-
-
-def _flat_windows(guess_m: DepthImage, scan_m: DepthImage, valid: BoolImage) -> BoolImage:
-    """Return the windows in which the guess bends, or steps, by much less than the scan is noisy."""
-    size = _window_px(guess_m.shape)
-    scan = fit_windows(*_without_specks(scan_m, valid), size)
-    guess = fit_windows(guess_m, guess_m > 0, size)
-    flat = guess.usable.copy()
-    if scan.usable.any():
-        noise = float(np.median(scan.sigma_m / scan.depth_m**2))
-        flat[flat] = guess.sigma_m / guess.depth_m**2 < _FLAT * noise
-    return flat
-
-
-def _without_specks(depth_m: DepthImage, valid: BoolImage) -> tuple[DepthImage, BoolImage]:
-    """Return depth and validity (H, W) with holes of a pixel or two filled by the mean of 1/z around them.
-
-    A sensor that loses 3 % of its pixels one by one leaves no window of 12 px whole. The mean is quieter than what was
-    lost, in scans and in simulations of them alike.
-    """
-    inverse = np.divide(np.float32(1), depth_m, out=np.zeros_like(depth_m), where=valid)
-    around = cv2.boxFilter(valid.astype(np.float32), -1, (3, 3), normalize=False, borderType=cv2.BORDER_CONSTANT)
-    specks = ~valid & (around >= _FEWEST_AROUND)
-    if not specks.any():
-        return depth_m, valid
-    total = cv2.boxFilter(inverse, -1, (3, 3), normalize=False, borderType=cv2.BORDER_CONSTANT)
-    filled = depth_m.copy()
-    filled[specks] = around[specks] / total[specks]
-    return filled, valid | specks
-
-
 def _restrict(windows: Windows, flat: BoolImage) -> Windows:
     keep = flat[windows.usable]
     return Windows(windows.size, windows.usable & flat, windows.plane[keep], windows.residual[keep])
@@ -378,17 +308,6 @@ def _window_angles_deg(windows: Windows, camera: Camera) -> Float64:
     ray = np.stack([x / camera.fx, y / camera.fy, np.ones(len(x))])
     cosine = np.sum(normal * ray, axis=0) / (np.linalg.norm(normal, axis=0) * np.linalg.norm(ray, axis=0))
     angles: Float64 = np.degrees(np.arccos(np.clip(np.abs(cosine), 0, 1)))
-    return angles
-
-
-def _angles_deg(guess_m: DepthImage, camera: Camera) -> npt.NDArray[np.float32]:
-    """Return the angle between ray and normal of each pixel (H, W), -1 where there is no normal."""
-    normals = normals_from_depth(guess_m, guess_m > 0, camera)
-    columns, rows = pixel_rays(camera)
-    x, y = columns.astype(np.float32)[None, :], rows.astype(np.float32)[:, None]
-    along = np.abs(normals[..., 0] * x + normals[..., 1] * y + normals[..., 2]) / np.sqrt(1 + x**2 + y**2)
-    known = normals.any(axis=2)
-    angles: npt.NDArray[np.float32] = np.where(known, np.degrees(np.arccos(np.minimum(along, 1))), -1)
     return angles
 
 
@@ -448,16 +367,6 @@ def _count_together(holes: BoolImage) -> Float64:
     return counts
 
 
-def _beside_silhouettes(
-    guess_m: DepthImage,
-) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    bin_of_distance = (np.digitize(np.arange(DISTANCE_EDGES_PX[-1]), DISTANCE_EDGES_PX) - 1).astype(np.int16)
-    beside = np.full(guess_m.shape, -1, np.int16)
-    near, far = np.zeros_like(guess_m), np.zeros_like(guess_m)
-    _walk_rows(guess_m, np.float32(MAX_JUMP), bin_of_distance, np.int16(_NUM_DISTANCES), beside, near, far)
-    return beside, near, far
-
-
 @numba.njit(nogil=True, cache=True, error_model="numpy")
 def _walk_holes(depth, valid, max_jump, edges, counts):  # type: ignore[no-untyped-def]
     height, width = depth.shape
@@ -476,39 +385,6 @@ def _walk_holes(depth, valid, max_jump, edges, counts):  # type: ignore[no-untyp
                 if last >= 0 and x - last > 1 and abs(depth[y, last] - z) <= max_jump * min(depth[y, last], z):
                     counts[place, 0] += x - last - 1
                     counts[place, 1] += x - last - 1
-            last = x
-
-
-@numba.njit(nogil=True, cache=True, error_model="numpy")
-def _walk_rows(guess, max_jump, bin_of_distance, num_distances, beside, near, far):  # type: ignore[no-untyped-def]
-    height, width = guess.shape
-    reach = bin_of_distance.shape[0] - 1
-    for y in range(height):
-        last = -1  # the pixel before the last jump
-        for x in range(width):
-            jump = x == width - 1 or abs(guess[y, x] - guess[y, x + 1]) > max_jump * min(guess[y, x], guess[y, x + 1])
-            if not jump:
-                continue
-            # The stretch from last + 1 to x is one surface, with a silhouette at either end.
-            for k in range(last + 1, x + 1):
-                to_left, to_right = k - last, x - k + 1
-                if last < 0:
-                    to_left = reach + 1
-                if x == width - 1:
-                    to_right = reach + 1
-                distance = min(to_left, to_right)
-                if distance > reach:
-                    continue
-                other = guess[y, last] if to_left <= to_right else guess[y, x + 1]
-                own = guess[y, last + 1] if to_left <= to_right else guess[y, x]
-                if own > other:
-                    # What is far, left of a near surface when that begins at its right end.
-                    kind = 0 if to_right < to_left else 1
-                else:
-                    kind = 2
-                beside[y, k] = kind * num_distances + bin_of_distance[distance]
-                near[y, k] = 1 / min(own, other)
-                far[y, k] = 1 / max(own, other)
             last = x
 
 
