@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import subprocess
 import sys
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -71,3 +72,19 @@ def test_entry_points_add_names(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_built_in_module_registers_its_own_name(kind: Registry) -> None:
     for name in kind.names():
         assert kind.get(name).name == name
+
+
+def test_every_plugin_can_be_the_first_to_be_imported() -> None:
+    """Packages that share code could import each other in a circle that only one order closes."""
+    script = """
+import sys
+from depthforge.registry import layouts, sensors, sources, translators
+for registry in (sources, sensors, layouts):
+    for name in registry.names():
+        registry._classes.clear()
+        for module in [m for m in sys.modules if m.startswith(registry.package + ".")]:
+            del sys.modules[module]
+        registry.get(name)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr

@@ -46,7 +46,6 @@ from depthforge.frame import (
 )
 from depthforge.geometry import encode_normals
 from depthforge.sources._images import decode_depth, decode_rgb, require_size
-from depthforge.sources._object_files import At, ObjectFiles
 from depthforge.sources.base import Report, Source, SourceConfig, ignore_findings
 from depthforge.sources.bop.annotations import Objects, Pixels, View
 from depthforge.sources.bop.labels import (
@@ -57,6 +56,7 @@ from depthforge.sources.bop.labels import (
     labels_of_silhouettes,
     require_one_unit,
 )
+from depthforge.sources.bop.object_files import At, ObjectFiles
 from depthforge.sources.bop.render import ModelRenderer
 
 __all__ = ["ObjectsConfig", "PosedObjects"]

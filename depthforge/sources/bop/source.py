@@ -18,9 +18,9 @@ from pydantic import Field
 
 from depthforge.frame import Licence
 from depthforge.registry import sources
-from depthforge.sources._object_files import ObjectFiles
 from depthforge.sources._rgbd_config import LicenceBlock
 from depthforge.sources.bop.files import BopFiles
+from depthforge.sources.bop.object_files import ObjectFiles
 from depthforge.sources.bop.objects import ObjectsConfig, PosedObjects
 
 __all__ = ["Bop", "BopConfig"]

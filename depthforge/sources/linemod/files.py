@@ -27,7 +27,6 @@ import yaml
 from depthforge.errors import DecodeError, MissingDataError
 from depthforge.frame import BoolImage, Finding
 from depthforge.sources._images import decode_ids
-from depthforge.sources._object_files import At, File, ObjectFiles, folder_or_inner, read_mask, scan
 from depthforge.sources._tree import Tree, open_tree
 from depthforge.sources.base import Report
 from depthforge.sources.bop.annotations import (
@@ -39,6 +38,7 @@ from depthforge.sources.bop.annotations import (
     parse_objects,
     parse_view,
 )
+from depthforge.sources.bop.object_files import At, File, ObjectFiles, folder_or_inner, read_mask, scan
 
 __all__ = ["LINEMOD_VIEW", "PreprocessedFiles"]
 

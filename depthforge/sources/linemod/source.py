@@ -18,8 +18,8 @@ from pydantic import Field, model_validator
 
 from depthforge.frame import Licence
 from depthforge.registry import sources
-from depthforge.sources._object_files import ObjectFiles
 from depthforge.sources.bop.files import BopFiles
+from depthforge.sources.bop.object_files import ObjectFiles
 from depthforge.sources.bop.objects import ObjectsConfig, PosedObjects
 from depthforge.sources.linemod.files import PreprocessedFiles
 
