@@ -14,7 +14,7 @@ from depthforge.errors import DecodeError, FrameError, InputError, MissingDepend
 from depthforge.frame import Camera
 from depthforge.geometry import look_at, pixel_rays, rotation_from_quaternion
 from depthforge.raycast import Scene, box, cast, cone, cushion, cylinder, ellipsoid
-from depthforge.render import Mesh, MeshScene, TsdfVolume, encode_ply, load_mesh, tessellate
+from depthforge.render import Mesh, MeshScene, TsdfVolume, encode_ply, load_mesh, mesh_bytes, tessellate
 
 CAMERA = Camera(200.0, 190.0, 79.5, 60.0, 160, 120)
 
@@ -248,3 +248,12 @@ def test_backs_are_seen_unless_only_fronts_count(open3d: Any) -> None:
     assert (seen.shape == -1).all()
     inside[2, 3] = -5
     assert scene.cast(inside, CAMERA, fronts_only=True).depth_m[60, 80] == pytest.approx(3.0)
+
+
+def test_the_memory_of_meshes_is_bounded_by_the_largest_files_that_are_kept(tmp_path: Path) -> None:
+    files = [tmp_path / f"{size}.ply" for size in (10, 1000, 100)]
+    for path in files:
+        path.write_bytes(bytes(int(path.stem)))
+    few, all_of_them = mesh_bytes(files, 2), mesh_bytes(files, 9)
+    assert all_of_them - few == 6 * 10
+    assert mesh_bytes([], 3) == few - 6 * 1100 > 70 * 2**20

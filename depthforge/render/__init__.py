@@ -6,6 +6,6 @@ The only package that imports Open3D, and only when it is used.
 from __future__ import annotations
 
 from depthforge.render.fusion import TsdfVolume
-from depthforge.render.meshes import Mesh, MeshScene, encode_ply, load_mesh, tessellate
+from depthforge.render.meshes import Mesh, MeshScene, encode_ply, load_mesh, mesh_bytes, tessellate
 
-__all__ = ["Mesh", "MeshScene", "TsdfVolume", "encode_ply", "load_mesh", "tessellate"]
+__all__ = ["Mesh", "MeshScene", "TsdfVolume", "encode_ply", "load_mesh", "mesh_bytes", "tessellate"]

@@ -10,7 +10,7 @@ its shapes into meshes so that each caster checks the other.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,11 @@ from depthforge.frame import Camera
 from depthforge.geometry import Float32, Float64, pixel_rays
 from depthforge.raycast import Hits, Shape
 
-__all__ = ["Mesh", "MeshScene", "encode_ply", "import_open3d", "load_mesh", "tessellate"]
+__all__ = ["Mesh", "MeshScene", "encode_ply", "import_open3d", "load_mesh", "mesh_bytes", "tessellate"]
+
+# Open3D itself takes 70 MiB, and a scene of a mesh 4.0 to 5.6 times its binary .ply.
+_OPEN3D_BYTES = 80 * 2**20
+_BYTES_PER_FILE_BYTE = 6
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,6 +76,12 @@ def encode_ply(mesh: Mesh) -> bytes:
     faces["count"] = 3
     faces["vertices"] = mesh.triangles
     return header.encode() + mesh.vertices.astype("<f4").tobytes() + faces.tobytes()
+
+
+def mesh_bytes(files: Iterable[Path], kept: int) -> int:
+    """Return what a process's memory grows by, at most, to cast meshes of these files, ``kept`` of them at a time."""
+    sizes = sorted((path.stat().st_size for path in files), reverse=True)
+    return _OPEN3D_BYTES + _BYTES_PER_FILE_BYTE * sum(sizes[:kept])
 
 
 class MeshScene:

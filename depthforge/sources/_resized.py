@@ -65,5 +65,8 @@ class Resized(Source):
         frame = self._source.read(ref, wanted)
         return resize_frame(frame, self.labels, self._resize.width, self._resize.height)
 
+    def working_bytes(self) -> int:
+        return self._source.working_bytes()
+
     def close(self) -> None:
         self._source.close()

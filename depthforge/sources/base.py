@@ -115,5 +115,12 @@ class Source(ABC):
         line each.
         """
 
+    def working_bytes(self) -> int:
+        """Return what a worker's resident memory grows by, at most, to hold what reads frames: models, meshes.
+
+        Asked after ``prepare``; the pixels of a frame are not meant.
+        """
+        return 0
+
     def close(self) -> None:  # noqa: B027
         """Release open archives; a source may be read again afterwards."""

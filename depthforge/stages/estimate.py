@@ -29,7 +29,8 @@ WAITING_IMAGES = 4
 class Estimate:
     """What a run will cost: stored bytes before compression, memory, and time if frames were sampled.
 
-    ``worker_bytes`` bounds the resident memory of one worker: a base, and one frame in flight: shards are written frame
+    ``worker_bytes`` bounds the resident memory of one worker: a base, what the source holds (``Source.working_bytes``),
+    and one frame in flight: shards are written frame
     by frame, so their length does not matter. With a heavy translator it is the base, its model at work
     (``Translator.working_bytes``), one frame being read and one being written, and three batches that wait.
     ``benchmarks/bench_memory.py`` holds the bound against reality.
@@ -73,13 +74,14 @@ def estimate(prepared: Prepared, *, num_workers: int, sample_frames: int = 3) ->
 def _worker_bytes(prepared: Prepared) -> int:
     schema, translator = prepared.schema, prepared.translator
     image_bytes = schema.height * schema.width * 4
+    base_bytes = WORKER_BASE_BYTES + prepared.source.working_bytes()
     frame_bytes = FIELD_COPIES * schema.bytes_per_frame + BETWEEN_IMAGES * image_bytes
     if not translator.heavy:
-        return WORKER_BASE_BYTES + frame_bytes
+        return base_bytes + frame_bytes
     waiting_bytes = frames_in_flight(translator.batch_size) * (schema.bytes_per_frame + WAITING_IMAGES * image_bytes)
     on_gpu = translator.gpu_use == "required" or (translator.gpu_use == "if_present" and translator.local_gpus() > 0)
     model_bytes = translator.working_bytes(schema.height, schema.width)
-    return WORKER_BASE_BYTES + model_bytes + (SHARDS_PER_GPU if on_gpu else 1) * (2 * frame_bytes + waiting_bytes)
+    return base_bytes + model_bytes + (SHARDS_PER_GPU if on_gpu else 1) * (2 * frame_bytes + waiting_bytes)
 
 
 def available_memory_bytes() -> int | None:

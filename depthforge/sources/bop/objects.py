@@ -45,6 +45,7 @@ from depthforge.frame import (
     LabelSpec,
 )
 from depthforge.geometry import encode_normals
+from depthforge.render import mesh_bytes
 from depthforge.sources._images import decode_depth, decode_rgb, require_size
 from depthforge.sources.base import Report, Source, SourceConfig, ignore_findings
 from depthforge.sources.bop.annotations import Objects, Pixels, View
@@ -57,7 +58,7 @@ from depthforge.sources.bop.labels import (
     require_one_unit,
 )
 from depthforge.sources.bop.object_files import At, ObjectFiles
-from depthforge.sources.bop.render import ModelRenderer
+from depthforge.sources.bop.render import MODELS_KEPT, ModelRenderer
 
 __all__ = ["ObjectsConfig", "PosedObjects"]
 
@@ -184,6 +185,12 @@ class PosedObjects(Source):
             T_world_cam=None if view.T_world_cam is None or POSE.name not in wanted else view.T_world_cam.copy(),
             labels=labels,
         )
+
+    def working_bytes(self) -> int:
+        """Return what Open3D and the largest models that are kept take, when clean depth is rendered."""
+        if not self._is_rendered:
+            return 0
+        return mesh_bytes(self._files.model(1).parent.glob("*.ply"), MODELS_KEPT)
 
     def close(self) -> None:
         self._files.close()

@@ -27,10 +27,10 @@ from depthforge.raycast import Hits
 from depthforge.render import MeshScene, load_mesh
 from depthforge.sources.bop.annotations import Objects, Pixels
 
-__all__ = ["ModelRenderer", "Rendered"]
+__all__ = ["MODELS_KEPT", "ModelRenderer", "Rendered"]
 
 _METRES_PER_MM = 1e-3
-_MODELS_KEPT = 40
+MODELS_KEPT = 40
 # A model of 5 mm or of 10 m across is in another unit than millimetres.
 _PLAUSIBLE_SIZE_M = (0.005, 10.0)
 _NEAREST_M = 0.01
@@ -107,7 +107,7 @@ class ModelRenderer:
             if object_id not in self._models:
                 self._models[object_id] = _load(self._find(object_id))
             self._models.move_to_end(object_id)
-            while len(self._models) > _MODELS_KEPT:
+            while len(self._models) > MODELS_KEPT:
                 self._models.popitem(last=False)
             return self._models[object_id]
 

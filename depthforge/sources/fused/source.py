@@ -33,12 +33,20 @@ from depthforge.frame import DEPTH_RAW, NORMALS, POSE, Finding, Frame, FrameRef,
 from depthforge.geometry import encode_normals
 from depthforge.manifest import PluginBlock
 from depthforge.registry import sources
-from depthforge.render import MeshScene
+from depthforge.render import MeshScene, mesh_bytes
 from depthforge.render.fusion import BYTES_PER_BLOCK
 from depthforge.seeding import fingerprint_of
 from depthforge.sources._resized import build_source
 from depthforge.sources.base import Note, Report, Source, SourceConfig, ignore_findings, say_nothing
-from depthforge.sources.fused.scenes import Fusion, SceneRecord, digest_of, fuse_scene, load_record, load_scene
+from depthforge.sources.fused.scenes import (
+    MESH_FILE,
+    Fusion,
+    SceneRecord,
+    digest_of,
+    fuse_scene,
+    load_record,
+    load_scene,
+)
 
 __all__ = ["Fused", "FusedConfig"]
 
@@ -225,6 +233,11 @@ class Fused(Source):
     def world_of(self, ref: FrameRef) -> str:
         """Return the world of the frame that was fused."""
         return self._of.world_of(ref)
+
+    def working_bytes(self) -> int:
+        """Return what Open3D and the largest meshes that are kept take, over what the frames' own source needs."""
+        folder = self._folder("")
+        return self._of.working_bytes() + mesh_bytes(folder.rglob(MESH_FILE), _SCENES_KEPT)
 
     def close(self) -> None:
         """Forget the meshes and release the source that is fused."""

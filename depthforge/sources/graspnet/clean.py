@@ -29,9 +29,9 @@ from depthforge.raycast import Hits, Scene, box, cast
 from depthforge.render import MeshScene, load_mesh
 from depthforge.sources.graspnet.files import Objects, PosesFrom, SceneFiles, load_camera_poses, load_objects
 
-__all__ = ["CleanScene", "CleanScenes", "CleanView"]
+__all__ = ["MODELS_KEPT", "CleanScene", "CleanScenes", "CleanView"]
 
-_SCENES_KEPT, _MODELS_KEPT = 4, 32
+_SCENES_KEPT, MODELS_KEPT = 4, 32
 _TABLE_THICKNESS_M = 0.05
 _NEAREST_M = 0.01
 _FARTHEST_APART_M, _MOST_TURNED_DEG = 0.01, 3.0
@@ -135,7 +135,7 @@ class CleanScenes:
         self._table = Scene([box(size, (0, 0, -_TABLE_THICKNESS_M / 2))])
         self._poses = poses
         self._scenes: _Latest[SceneFiles, CleanScene] = _Latest(_SCENES_KEPT)
-        self._models: _Latest[int, _Model] = _Latest(_MODELS_KEPT)
+        self._models: _Latest[int, _Model] = _Latest(MODELS_KEPT)
         self._lock = threading.Lock()
 
     def scene(self, files: SceneFiles) -> CleanScene:

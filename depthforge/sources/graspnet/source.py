@@ -43,9 +43,10 @@ from depthforge.frame import (
 )
 from depthforge.geometry import Float32, Float64, encode_normals
 from depthforge.registry import sources
+from depthforge.render import mesh_bytes
 from depthforge.sources._images import decode_depth, decode_ids, decode_rgb, require_size
 from depthforge.sources.base import Note, Report, Source, SourceConfig, ignore_findings, say_nothing
-from depthforge.sources.graspnet.clean import CleanScenes
+from depthforge.sources.graspnet.clean import MODELS_KEPT, CleanScenes
 from depthforge.sources.graspnet.files import (
     NUM_OBJECTS,
     CameraName,
@@ -199,6 +200,12 @@ class GraspNet(Source):
             T_world_cam=T_table_cam if "T_world_cam" in wanted else None,
             labels=labels,
         )
+
+    def working_bytes(self) -> int:
+        """Return what Open3D and the largest models that are kept take, when clean depth is rendered."""
+        if self.config.depth == "raw":
+            return 0
+        return mesh_bytes(self.config.root.expanduser().glob("models/*/nontextured.ply"), MODELS_KEPT)
 
     def close(self) -> None:
         self._clean.clear()
