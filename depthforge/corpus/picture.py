@@ -17,7 +17,7 @@ import numpy.typing as npt
 from depthforge.corpus.reader import CorpusFrame, CorpusReader
 from depthforge.durable import write_atomically
 from depthforge.errors import CorpusError
-from depthforge.frame import INSTANCE, NORMALS, RGB, SEMANTIC_NYU40
+from depthforge.frame import DEPTH_RAW, INSTANCE, NORMALS, RGB, SEMANTIC_NYU40
 
 __all__ = ["blue_to_red", "coloured_depth", "picture", "sheet", "titled"]
 
@@ -41,7 +41,9 @@ def picture(root: Path, path: Path, *, count: int = 6, keys: Sequence[str] | Non
         raise CorpusError("the corpus holds no frame yet", where=root)
     chosen: Sequence[str | int] = keys or [int(i) for i in np.unique(np.linspace(0, len(reader) - 1, count).round())]
     labels = [
-        s.name for s in (RGB, NORMALS, SEMANTIC_NYU40, INSTANCE) if s.name in {x.name for x in reader.schema.fields}
+        s.name
+        for s in (DEPTH_RAW, RGB, NORMALS, SEMANTIC_NYU40, INSTANCE)
+        if s.name in {x.name for x in reader.schema.fields}
     ]
     sheet([reader.read(frame) for frame in chosen], path, labels=labels)
 
@@ -82,6 +84,8 @@ def _cell(name: str, frame: CorpusFrame, far_m: float, spread_mm: float) -> Pict
     label = frame.labels.get(name)
     if label is None:
         return np.zeros((*frame.clean_depth_m.shape, 3), np.uint8)
+    if name == DEPTH_RAW.name:
+        return coloured_depth(np.nan_to_num(label).astype(np.float32), far_m)
     if name == RGB.name:
         return np.ascontiguousarray(label[..., ::-1])
     if name == NORMALS.name:
