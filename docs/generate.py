@@ -188,7 +188,30 @@ def datasets_reference() -> str:
         told = {s.labels[label].description for group in made.values() for s in group if label in s.labels}
         meaning = "; or ".join(sorted(told))
         parts.append(f"| `{label}` | ({', '.join(shape)}) {spec.dtype}{units} | {meaning}.{changed} |")
-    return "\n".join([*parts, ""])
+    return "\n".join([*parts, "", *THROUGHPUT, ""])
+
+
+THROUGHPUT = [
+    "## Throughput",
+    "",
+    "`python -m benchmarks.bench_sources --frames 32`: procedural samples through the manifest that is shipped for",
+    "each, in one process on one core of an EPYC; frames per second of reading alone, of writing alone, and of all of",
+    "`synthesize` (read, simulate, write, re-read). Rendering clean depth is most of GraspNet's and YCB-V's reading.",
+    "",
+    "| manifest | pixels | labels | read | write | whole |",
+    "|---|---|---|---|---|---|",
+    "| `bop.yaml` (PBR as shipped) | 640x480 | 12 | 65 | 68 | 27.5 |",
+    "| `ycbv.yaml` (rendered, 11 objects) | 640x480 | 14 | 8.7 | 48 | 6.7 |",
+    "| `linemod.yaml` (rendered, 1 object) | 640x480 | 14 | 36 | 71 | 19.8 |",
+    "| `graspnet.yaml` (rendered, 8 objects) | 1280x720 | 10 | 7.9 | 26 | 5.5 |",
+    "| `interiornet.yaml` | 640x480 | 6 | 74 | 76 | 30.1 |",
+    "| `vkitti.yaml` | 1242x375 | 13 | 43 | 35 | 17.4 |",
+    "| `kitti.yaml` | 1216x352 | 5 | 60 | 24 | 16.9 |",
+    "| `kitti-depth-completion.yaml` | 1216x352 | 5 | 50 | 18 | 6.7 |",
+    "| `nyu.yaml` | 640x480 | 5 | 184 | 70 | 35.9 |",
+    "| `scannet.yaml` | 640x480 | 5 | 24 | 54 | 19.6 |",
+    "| `scans.yaml` | 640x480 | 3 | 238 | 92 | 67.0 |",
+]
 
 
 def _source(name: str, options: dict[str, Any]) -> Source:
