@@ -4,10 +4,9 @@
 demo: .venv/.installed-core
 	.venv/bin/depthforge synthesize manifests/demo.yaml
 
-# What starts a Ray has the machine to itself; the rest shares the cores, a thread each.
+# A process on each core, with a thread each; a file stays in one process, since its fixtures are shared.
 test: .venv/.installed-dev
-	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -m "not ray" -n auto --maxprocesses 4 --dist loadfile
-	.venv/bin/python -m pytest -m ray
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n logical --maxprocesses 4 --dist loadfile
 
 lint: .venv/.installed-dev
 	.venv/bin/ruff check .
