@@ -1,10 +1,13 @@
 """A clean guess of a noisy scan: what its noise and its holes are told apart from, without any ground truth.
 
-Three passes. Holes take depth along their row: between two depths of one surface by a straight line in 1/z, beside a
-jump the farther one (a shadow lies on what is behind). A 5x5 median decides which surface a pixel is on. Then each
-pixel becomes the value, at its centre, of a plane in 1/z through those of its 21x21 window that lie near that surface,
-twice, the second time within three times the spread that the first has left. A plane in space is one in 1/z
-(``realism.windows``), so a slanted wall is not bent, and nothing is mixed across an edge of more than 5 %.
+Four passes. A speck, a hole with more than half of its 5x5 window measured, takes the median of that: beside an edge it
+is on the side that most of them are on. Larger holes take depth along their row: between two depths of one surface by a
+straight line in 1/z, beside a jump the farther one (a shadow lies on what is behind), or, where the hole is at most 4
+px wide, the nearer pixel's: with the farther one a sensor that loses both sides of an edge moved it by 2 px, and 70 %
+of lost edge pixels were found as 16 %. A 5x5 median decides which surface a pixel is on. Then each pixel becomes the
+value, at its centre, of a plane in 1/z through those of its 21x21 window that lie near that surface, twice, the second
+time within three times the spread that the first has left. A plane in space is one in 1/z (``realism.windows``), so a
+slanted wall is not bent, and nothing is mixed across an edge of more than 5 %.
 
 It is a guess: what it leaves of the noise (1 % of the variance of white noise, 3 % of noise that is correlated over
 2 px) is in the scene that candidates are simulated on. The fit measures that on its own simulation and takes it off
@@ -30,6 +33,10 @@ _REACH_PX = 10
 _STRIDE_PX = 2
 _FEWEST = 12
 _MEDIAN_PX = 5
+# A hole between two surfaces that is at most this wide may be lost on either side; a wider one is a shadow.
+_NARROW_PX = 4
+# How far around a speck its depth is looked for.
+_AROUND_PX = 2
 _SIGMAS = 3.0
 # What rounding to float32, or a flat wall without noise, leaves of a plane.
 _LEAST_SPREAD = 1e-5
@@ -54,9 +61,11 @@ def clean_guess(depth_m: DepthImage, valid: BoolImage) -> DepthImage:
 
 def fill_holes(depth_m: DepthImage, valid: BoolImage) -> DepthImage:
     """Return depth (H, W) with every hole filled; ``valid`` holds at least one pixel. Rows without any: from above."""
+    healed, whole = np.empty_like(depth_m), np.empty_like(valid)
+    _heal_specks(np.ascontiguousarray(depth_m), valid, healed, whole)
     out = np.empty_like(depth_m)
     known = np.empty(depth_m.shape[0], np.bool_)
-    _fill_rows(np.ascontiguousarray(depth_m), valid, np.float32(MAX_JUMP), out, known)
+    _fill_rows(healed, whole, np.float32(MAX_JUMP), out, known)
     rows = np.flatnonzero(known)
     nearest = rows[np.abs(np.arange(len(known))[:, None] - rows).argmin(axis=1)]
     filled: DepthImage = out[nearest]
@@ -67,6 +76,26 @@ def _relative_noise(inverse: npt.NDArray[np.float32]) -> float:
     """Return a robust spread of white noise as a share of depth, from differences of neighbours."""
     difference = np.abs(np.diff(inverse, axis=1)) / inverse[:, 1:]
     return float(np.median(difference) / 0.6745 / np.sqrt(2.0))
+
+
+@_compiled
+def _heal_specks(depth, valid, out, known):  # type: ignore[no-untyped-def]
+    height, width = depth.shape
+    around = np.empty((2 * _AROUND_PX + 1) ** 2, np.float32)
+    for y in range(height):
+        for x in range(width):
+            out[y, x], known[y, x] = depth[y, x], valid[y, x]
+            if valid[y, x]:
+                continue
+            num = 0
+            for j in range(max(y - _AROUND_PX, 0), min(y + _AROUND_PX + 1, height)):
+                for i in range(max(x - _AROUND_PX, 0), min(x + _AROUND_PX + 1, width)):
+                    if valid[j, i]:
+                        around[num] = depth[j, i]
+                        num += 1
+            if 2 * num > around.size:
+                out[y, x] = np.sort(around[:num])[num // 2]
+                known[y, x] = True
 
 
 @_compiled
@@ -88,7 +117,8 @@ def _fill_rows(depth, valid, max_jump, out, known):  # type: ignore[no-untyped-d
                 else:
                     left, right = depth[y, last], depth[y, x]
                     if abs(left - right) > max_jump * min(left, right):
-                        out[y, hole] = max(left, right)
+                        nearest = left if 2 * hole < last + x else right
+                        out[y, hole] = nearest if x - last - 1 <= _NARROW_PX else max(left, right)
                     else:
                         share = np.float32(hole - last) / np.float32(x - last)
                         out[y, hole] = 1 / ((1 - share) / left + share / right)

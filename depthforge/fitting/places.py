@@ -48,6 +48,7 @@ class Places:
     ``angle_bin`` (H, W) int16: of pixels away from silhouettes, -1 elsewhere; ``beside`` (H, W)
     int16: 0 for far pixels left of a near surface, 1 right of it, 2 for near pixels, times ``NUM_DISTANCES``, plus the
     bin of their distance, -1 elsewhere; ``near`` and ``far`` (H, W) float32: 1/z of the two sides of that silhouette.
+    ``away`` (H, W) bool: far from any silhouette, and from where its shadow may lie.
     ``flat`` (rows, columns) bool: the windows in which the guess itself is as good as a plane.
     """
 
@@ -56,6 +57,7 @@ class Places:
     beside: npt.NDArray[np.int16]
     near: npt.NDArray[np.float32]
     far: npt.NDArray[np.float32]
+    away: BoolImage
     flat: BoolImage
 
     @classmethod
@@ -68,11 +70,13 @@ class Places:
             jump = np.abs(first - second) > MAX_JUMP * np.minimum(first, second)
             target = edges[1:] if axis == 0 else edges[:, 1:]
             target |= jump
-        interior = (cv2.dilate(edges, np.ones((11, 11), np.uint8)) == 0) & (beside < 0)
+        off_edges = cv2.dilate(edges, np.ones((11, 11), np.uint8)) == 0
+        interior = off_edges & (beside < 0)
+        away = off_edges & ((beside < 0) | (beside >= 2 * NUM_DISTANCES))
         angle = _angles_deg(guess_m, camera)
         angle_bin = np.where(interior & (angle >= 0), np.digitize(angle, ANGLE_EDGES_DEG) - 1, -1).astype(np.int16)
         angle_bin[angle_bin >= NUM_ANGLES] = -1
-        return cls(camera, angle_bin, beside, near, far, _flat_windows(guess_m, scan_m, valid))
+        return cls(camera, angle_bin, beside, near, far, away, _flat_windows(guess_m, scan_m, valid))
 
 
 def _flat_windows(guess_m: DepthImage, scan_m: DepthImage, valid: BoolImage) -> BoolImage:

@@ -31,7 +31,7 @@ _NOISE: Final = (
     "noise correlation along y",
 )
 _SILHOUETTES: Final = ("holes left of silhouettes", "holes right of silhouettes", "holes inside silhouettes")
-_PATCHES: Final = ("holes in all", "holes against depth", "holes beside holes")
+_PATCHES: Final = ("holes within surfaces", "holes against depth", "holes beside holes")
 
 
 @dataclass(frozen=True)
@@ -275,7 +275,8 @@ _GAUSSIAN_DROPOUT: Final = Recipe(
             from_burst=True,
         ),
         Stage(
-            _PATCHES,
+            # Blobs are hardly ever a pixel small: single holes are what drops out by itself.
+            (*_PATCHES, "single holes"),
             numbers=(
                 Number("pixel_dropout", 1e-5, 0.5, "log", start=0.005, off=2e-5),
                 Number("blob_dropout", 1e-4, 0.6, "log", start=0.03, off=2e-4),

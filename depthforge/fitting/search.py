@@ -11,8 +11,9 @@ of what leaving out frames says of the scans' curves, with a floor.
 
 The guess is not clean: what is left of the noise adds to the candidate's, and silhouettes are as ragged as the sensor
 made them. So the fitted sensor's own simulation is taken for scans of a known truth: a guess is made of *it*, the same
-sensor simulated on that, and by how much the curves differ the target is moved, once; then the stages are gone through
-again. (A parametric bootstrap; Gourieroux, Monfort and Renault, "Indirect inference", J. Applied Econometrics 8, 1993.)
+sensor simulated on that, and by how much the curves differ the target is moved; then the stages are gone through again,
+all of it twice. (A parametric bootstrap; Gourieroux, Monfort and Renault, "Indirect inference", J. Applied Econometrics
+8, 1993.)
 
 What a guess cannot know it cannot give back: structure below some pixels is lost in it, and the holes that it made in
 the scans are put down to patches.
@@ -61,7 +62,7 @@ Judge = Callable[[Sensor, Stage], Float64]
 _FLOORS: Final = {"noise": 0.03, "noise correlation": 0.01, "holes": 0.01, "hole sizes": 0.01, "other": 0.01}
 _ENOUGH_PIXELS: Final = 2_000_000
 _MOST_DRAWS: Final = 4
-_BIAS_DRAWS: Final = 2
+_BIAS_DRAWS: Final = 3
 _SPREAD_DRAWS: Final = 6
 _MISSING: Final = 5.0
 _LARGEST: Final = 8.0
@@ -209,42 +210,44 @@ def refined(sensor: Sensor, scenes: Sequence[Scene], target: Target, unit_m: flo
     """Return the target less what the guess is to blame for, with errors that know how ``sensor`` varies by chance.
 
     ``sensor``'s own simulation is taken for scans, of scenes that are known, and a guess is made of it; by how much its
-    curves on that guess exceed those of the scans is the bias. What is not larger than chance is shrunk to nothing
-    (James and Stein). Leaving out frames does not see the patches that happen not to be in any frame: an error is at
-    least the spread of the curves over repeated simulations.
+    curves on that guess exceed those of the scans is the bias. What chance does to both is taken off by how far the
+    same random numbers are off on ``scenes``, and what is not larger than the rest of it is shrunk to nothing (James,
+    Stein). Leaving out frames does not see the patches that happen not to be in any frame: an error is at least the
+    spread of the curves over repeated simulations.
     """
     differences: dict[str, list[Float64]] = {name: [] for name in CURVES}
-    repeated: list[Curves] = []
-    for draw in range(_BIAS_DRAWS):
+    # What chance does to the curves, it does with the same random numbers on the scenes that are known, too.
+    expected = simulated_curves(sensor, scenes, unit_m)
+    for draw in range(100, 100 + _BIAS_DRAWS):
         scans = []
         for scene in scenes:
-            depth_m, valid = simulate(sensor, scene, unit_m, draw=100 + draw)
+            depth_m, valid = simulate(sensor, scene, unit_m, draw)
             scans.append(replace(scene.frame, depth_m=depth_m * valid, valid=valid))
         again = scenes_of(scans)
-        measured = measure_scans(scans, again)
-        true = summarise(measured)
+        true = summarise(measure_scans(scans, again))
+        by_chance = simulated_curves(sensor, scenes, unit_m, [draw])
         # Other random numbers than the scans', as in the fit: what a guess kept must not know what comes on top.
         found = simulated_curves(sensor, again, unit_m)
         for name in CURVES:
-            differences[name].append(found[name] - true[name])
-    for draw in range(200, 200 + _SPREAD_DRAWS):
-        repeated.append(simulated_curves(sensor, scenes, unit_m, [draw]))
+            differences[name].append((found[name] - expected[name]) - (true[name] - by_chance[name]))
+    repeated = [simulated_curves(sensor, scenes, unit_m, [draw]) for draw in range(200, 200 + _SPREAD_DRAWS)]
     curves, errors = {}, {}
     for name in CURVES:
         spread = np.std([each[name] for each in repeated], axis=0, ddof=1)
         errors[name] = np.fmax(target.errors[name], spread)
-        curves[name] = target.curves[name] + _shrunk(np.mean(differences[name], axis=0), errors[name])
+        curves[name] = target.curves[name] + _shrunk(np.array(differences[name]))
     return Target(curves, errors)
 
 
-def _shrunk(bias: Float64, error: Float64) -> Float64:
-    known = ~np.isnan(bias) & ~np.isnan(error)
+def _shrunk(biases: Float64) -> Float64:
+    """Return the mean of ``biases`` (N, P), shrunk by how much of it is chance; 0 where it is not known."""
+    bias = biases.mean(axis=0)
+    known = ~np.isnan(bias)
     if not known.any():
         return np.zeros_like(bias)
-    chance = np.mean(error[known] ** 2) * (1 / _BIAS_DRAWS + 1 / _MOST_DRAWS)
+    chance = float(np.mean(biases[:, known].var(axis=0, ddof=1))) / len(biases)
     size = float(np.mean(bias[known] ** 2))
-    share = max(0.0, 1.0 - float(chance) / max(size, 1e-12))
-    return np.where(known, share * bias, 0.0)
+    return np.where(known, max(0.0, 1.0 - chance / max(size, 1e-12)) * bias, 0.0)
 
 
 def parameters_of(sensor: Sensor) -> dict[str, Any]:

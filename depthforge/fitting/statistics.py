@@ -2,10 +2,10 @@
 
 Noise is what a plane leaves of flat windows (``realism.windows``): its size against depth and against the angle of the
 surface, and its correlation along x and y. Only windows that are flat in the clean guess count, and of those in a bin
-the quieter ones, since what is bent without the guess knowing is louder. Holes: how many in all, against depth within
-surfaces, against angle, how far they reach, and by distance beside silhouettes: left and right of them on the far side,
-where a projector's shadow lies, and on the near side. At silhouettes it also counts depth that belongs to neither side
-(flying pixels) and depth of the wrong side (fraying).
+the quieter ones, since what is bent without the guess knowing is louder. Holes (``holes``): within surfaces how many,
+how many single ones and how far they reach, against depth and angle, and by distance beside silhouettes: left and right
+of them on the far side, where a projector's shadow lies, and on the near side. At silhouettes it also counts depth that
+belongs to neither side (flying pixels) and depth of the wrong side (fraying).
 
 Values are stretched so that a difference means as much anywhere on a curve: log2 of noise, arc sines of the square root
 of shares. A frame gives sums and samples (``Measurement``), frames together curves (``summarise``), and leaving out
@@ -21,10 +21,18 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 import cv2
-import numba
 import numpy as np
 import numpy.typing as npt
 
+from depthforge.fitting.holes import (
+    NUM_DEPTHS,
+    TOGETHER_PX,
+    count_beside,
+    count_by_bin,
+    count_singles,
+    count_together,
+    holes_within_surfaces,
+)
 from depthforge.fitting.places import (
     ANGLE_EDGES_DEG,
     DISTANCE_EDGES_PX,
@@ -36,7 +44,7 @@ from depthforge.fitting.places import (
 )
 from depthforge.frame import BoolImage, Camera, DepthImage
 from depthforge.realism.noise import DEPTH_EDGES_M
-from depthforge.realism.windows import MAX_JUMP, Windows, fit_windows
+from depthforge.realism.windows import Windows, fit_windows
 
 __all__ = [
     "CURVES",
@@ -53,11 +61,8 @@ __all__ = [
 
 Float64 = npt.NDArray[np.float64]
 
-# At these distances from a hole it is counted how often there is another, pixels.
-TOGETHER_PX: Final = (1, 2, 4, 8, 16, 32)
 NUM_OCTAVES: Final = 20
 
-_NUM_DEPTHS = len(DEPTH_EDGES_M) - 1
 # Below this share of depth a residual is the rounding of float32.
 _ROUNDING = 1e-6
 # A bin of a scan speaks when this many windows lie in it; its simulation, which has holes elsewhere, with fewer.
@@ -68,8 +73,6 @@ _FEWEST_PIXELS = 200
 # standard error, in those of a mean, for a normal law.
 _QUIET = 0.3
 _QUIET_ERROR = 1.32
-# A depth whose inverse lies this far between those of the two sides belongs to neither.
-_BETWEEN = 0.2
 
 # Name of each curve -> what its places mean.
 CURVES: Final[dict[str, str]] = {
@@ -82,7 +85,8 @@ CURVES: Final[dict[str, str]] = {
     "holes left of silhouettes": "distance, px",
     "holes right of silhouettes": "distance, px",
     "holes inside silhouettes": "distance, px",
-    "holes in all": "",
+    "holes within surfaces": "",
+    "single holes": "",
     "holes beside holes": "distance, px",
     "hole sizes": "area, px",
     "flying pixels at silhouettes": "distance, px",
@@ -98,7 +102,8 @@ class Measurement:
     """The sums and samples of one depth image; see ``measure``.
 
     ``window_*`` (N,): depth (m), noise (share of depth squared, 1/m) and angle (deg) of each flat window;
-    ``correlation`` (2, lags): summed over ``num_correlated`` windows. The rest are counts of pixels: by depth, by
+    ``correlation`` (2, lags): summed over ``num_correlated`` windows. ``num_pixels``: away from silhouettes, with the
+    holes and the single holes among them. The rest are counts of pixels: by depth, by
     angle and beside silhouettes, each with those of them that are holes.
     """
 
@@ -113,6 +118,7 @@ class Measurement:
     together: Float64
     octaves: Float64
     num_holes: int
+    num_singles: int
     num_pixels: int
 
 
@@ -130,7 +136,9 @@ def measure(
     """
     wanted = frozenset(curves)
     holes = ~valid
-    found = replace(_measure_nothing(valid.size), num_holes=int(np.count_nonzero(holes)))
+    found = replace(
+        _measure_nothing(int(np.count_nonzero(places.away))), num_holes=int(np.count_nonzero(holes & places.away))
+    )
     if any(curve.startswith("noise") for curve in wanted):
         seen = valid if usable is None else valid & usable
         windows = _restrict(fit_windows(*without_specks(depth_m, seen), window_px(depth_m.shape)), places.flat)
@@ -145,12 +153,14 @@ def measure(
             num_correlated=num_correlated,
         )
     if wanted & {"holes against depth", "holes beside holes"}:
-        by_depth = _holes_within_surfaces(depth_m, valid)
-        found = replace(found, by_depth=by_depth, together=_count_together(holes))
+        by_depth = holes_within_surfaces(depth_m, valid)
+        found = replace(found, by_depth=by_depth, together=count_together(holes, places.away))
+    if "single holes" in wanted:
+        found = replace(found, num_singles=count_singles(holes, places.away))
     if "holes against angle" in wanted:
-        found = replace(found, by_angle=_count(places.angle_bin, holes, NUM_ANGLES))
+        found = replace(found, by_angle=count_by_bin(places.angle_bin, holes, NUM_ANGLES))
     if any(curve.endswith("silhouettes") for curve in wanted):
-        beside = _count_beside(depth_m, valid, places.beside, places.near, places.far, 3 * NUM_DISTANCES)
+        beside = count_beside(depth_m, valid, places.beside, places.near, places.far, 3 * NUM_DISTANCES)
         found = replace(found, beside=beside)
     if "hole sizes" in wanted:
         _, _, components, _ = cv2.connectedComponentsWithStats(holes.view(np.uint8), connectivity=4)
@@ -169,12 +179,13 @@ def _measure_nothing(num_pixels: int) -> Measurement:
         window_angle_deg=none,
         correlation=np.zeros((2, 1)),
         num_correlated=0,
-        by_depth=np.zeros((_NUM_DEPTHS, 2)),
+        by_depth=np.zeros((NUM_DEPTHS, 2)),
         by_angle=np.zeros((NUM_ANGLES, 2)),
         beside=np.zeros((3 * NUM_DISTANCES, 4)),
         together=np.zeros((len(TOGETHER_PX), 2)),
         octaves=np.zeros(NUM_OCTAVES),
         num_holes=0,
+        num_singles=0,
         num_pixels=num_pixels,
     )
 
@@ -217,7 +228,10 @@ def summarise(frames: Sequence[Measurement], *, simulated: bool = False) -> Curv
     beside = np.sum([f.beside for f in frames], axis=0).reshape(3, NUM_DISTANCES, 4)
     together = np.sum([f.together for f in frames], axis=0)
     octaves = np.sum([f.octaves for f in frames], axis=0)
-    num_holes, num_pixels = (float(sum(getattr(f, name) for f in frames)) for name in ("num_holes", "num_pixels"))
+    num_pixels, num_holes, num_singles = (
+        np.array([sum(getattr(f, name) for f in frames)], np.float64)
+        for name in ("num_pixels", "num_holes", "num_singles")
+    )
     at_silhouette = beside[:, :3].sum(axis=0)
     return {
         # Noise at 1 m were it that of a disparity: flat for a stereo or structured-light sensor.
@@ -230,7 +244,8 @@ def summarise(frames: Sequence[Measurement], *, simulated: bool = False) -> Curv
         "holes left of silhouettes": _stretched_share(beside[0, :, 1], beside[0, :, 0]),
         "holes right of silhouettes": _stretched_share(beside[1, :, 1], beside[1, :, 0]),
         "holes inside silhouettes": _stretched_share(beside[2, :5, 1], beside[2, :5, 0]),
-        "holes in all": _stretched_share(np.array([num_holes]), np.array([num_pixels])),
+        "holes within surfaces": _stretched_share(num_holes, num_pixels),
+        "single holes": _stretched_share(num_singles, num_pixels),
         "holes beside holes": _stretched_share(together[:, 1], together[:, 0]),
         # Cumulated, so that holes twice as large are half as far off as holes four times as large.
         "hole sizes": np.cumsum(octaves)[:-1] / octaves.sum()
@@ -274,7 +289,7 @@ def places_of(curve: str, count: int) -> Float64:
         return np.asarray((ANGLE_EDGES_DEG[1:] + ANGLE_EDGES_DEG[:-1]) / 2)
     if curve.startswith("noise correlation"):
         return np.arange(1.0, count + 1)
-    if curve == "holes in all":
+    if curve in ("holes within surfaces", "single holes"):
         return np.zeros(1)
     if curve == "holes beside holes":
         return np.array(TOGETHER_PX, np.float64)
@@ -339,72 +354,3 @@ def _quiet_by_bin(values: Float64, places: Float64, edges: Float64, fewest: int)
 def _stretched_share(part: Float64, whole: Float64) -> Float64:
     share = np.divide(part, whole, out=np.full(len(whole), np.nan), where=whole >= _FEWEST_PIXELS)
     return np.asarray(np.arcsin(np.sqrt(share)))
-
-
-def _count(bins: npt.NDArray[np.int16], holes: BoolImage, num: int) -> Float64:
-    """Return (num, 2): pixels of each bin, and holes among them."""
-    code = np.bincount((2 * (bins + 1) + holes).ravel(), minlength=2 * (num + 1))[2:].reshape(num, 2)
-    return np.stack([code.sum(axis=1), code[:, 1]], axis=1).astype(np.float64)
-
-
-def _holes_within_surfaces(depth_m: DepthImage, valid: BoolImage) -> Float64:
-    """Return (bins, 2): pixels at each depth, and holes among them.
-
-    A hole is at the depth of the measurements that end it along its row, where those agree; between two surfaces it
-    may be a shadow and is of none. The clean guess is not asked: it gives the whole of a hole to one surface.
-    """
-    counts = np.zeros((_NUM_DEPTHS, 2), np.float64)
-    _walk_holes(depth_m, valid, np.float32(MAX_JUMP), DEPTH_EDGES_M.astype(np.float32), counts)
-    return counts
-
-
-def _count_together(holes: BoolImage) -> Float64:
-    """Return (distances, 2): holes with a pixel that far to the right or down, and holes there among them."""
-    counts = np.zeros((len(TOGETHER_PX), 2))
-    for index, lag in enumerate(TOGETHER_PX):
-        for first, second in ((holes[:, :-lag], holes[:, lag:]), (holes[:-lag], holes[lag:])):
-            counts[index] += np.count_nonzero(first), np.count_nonzero(first & second)
-    return counts
-
-
-@numba.njit(nogil=True, cache=True, error_model="numpy")
-def _walk_holes(depth, valid, max_jump, edges, counts):  # type: ignore[no-untyped-def]
-    height, width = depth.shape
-    last_bin = edges.shape[0] - 2
-    # Bins are half octaves from edges[0].
-    per_octave, first = np.float32(2.0), np.log2(edges[0])
-    for y in range(height):
-        last = -1
-        for x in range(width):
-            if not valid[y, x]:
-                continue
-            z = depth[y, x]
-            place = int(np.floor(per_octave * (np.log2(z) - first)))
-            if 0 <= place <= last_bin:
-                counts[place, 0] += 1
-                if last >= 0 and x - last > 1 and abs(depth[y, last] - z) <= max_jump * min(depth[y, last], z):
-                    counts[place, 0] += x - last - 1
-                    counts[place, 1] += x - last - 1
-            last = x
-
-
-@numba.njit(nogil=True, cache=True, error_model="numpy")
-def _count_beside(depth, valid, beside, near, far, num):  # type: ignore[no-untyped-def]
-    # Pixels, holes, flying pixels, pixels of the wrong side.
-    counts = np.zeros((num, 4), np.float64)
-    for y in range(beside.shape[0]):
-        for x in range(beside.shape[1]):
-            code = beside[y, x]
-            if code < 0:
-                continue
-            counts[code, 0] += 1
-            if not valid[y, x]:
-                counts[code, 1] += 1
-                continue
-            share = (1 / depth[y, x] - far[y, x]) / (near[y, x] - far[y, x])
-            if _BETWEEN < share < 1 - _BETWEEN:
-                counts[code, 2] += 1
-            own_is_near = code >= 2 * (num // 3)
-            if (share < 0.5) == own_is_near:
-                counts[code, 3] += 1
-    return counts

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from depthforge.cli.main import main
+from depthforge.fitting import fit
 from depthforge.manifest import load_manifest
 from depthforge.sensors._presets import load_preset
 from depthforge.sensors.gaussian_dropout import GaussianDropout
@@ -36,16 +37,22 @@ def call(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, s
     return ended.value.code, captured.out, captured.err
 
 
-def test_a_preset_comes_out_that_a_manifest_can_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_preset_comes_out_that_a_manifest_can_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # How well it searches is tested in tests/fitting; a short search has all the steps of a long one.
+    monkeypatch.setattr(fit, "FROM_AFAR", ((0.3,),))
+    monkeypatch.setattr(fit, "NEARBY", ((0.1,),))
+    monkeypatch.setattr(fit, "_BOOTSTRAPS", 1)
     real = manifest(tmp_path, "scans", SENSOR)
     out = tmp_path / "camera.yaml"
-    code, text, err = call(capsys, "gaussian_dropout", "--real", real, "--frames", 3, "--out", out, "--json")
+    code, text, err = call(capsys, "gaussian_dropout", "--real", real, "--frames", 2, "--out", out, "--json")
     assert code == 0
     assert "camera.yaml" in err
     assert out.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
     preset = load_preset(out)
     assert preset.fit is not None
-    assert preset.fit["scans"]["fitted_frames"] == preset.fit["scans"]["held_out_frames"] == 3
+    assert preset.fit["scans"]["fitted_frames"] == preset.fit["scans"]["held_out_frames"] == 2
     assert str(tmp_path) not in out.read_text()
     found = json.loads(text)
     assert found["parameters"] == preset.parameters

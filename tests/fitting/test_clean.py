@@ -33,9 +33,28 @@ def test_a_hole_in_a_surface_is_bridged_and_one_beside_a_jump_is_behind() -> Non
     depth = np.full((20, 40), 2.0, np.float32)
     depth[:, 20:] = 1.0
     valid = np.ones(depth.shape, np.bool_)
-    valid[:, 5:8] = valid[:, 16:20] = False
+    valid[:, 5:10] = valid[:, 14:20] = False
     filled = fill_holes(np.where(valid, depth, 0).astype(np.float32), valid)
     assert np.array_equal(filled, depth)
+
+
+def test_both_sides_of_an_edge_may_be_lost() -> None:
+    """Two pixels either side are no shadow: the edge stays in the middle."""
+    depth = np.full((20, 40), 2.0, np.float32)
+    depth[:, 20:] = 1.0
+    valid = np.ones(depth.shape, np.bool_)
+    valid[:, 18:22] = False
+    assert np.array_equal(fill_holes(depth * valid, valid), depth)
+
+
+def test_a_speck_beside_an_edge_stays_on_its_side() -> None:
+    """A row alone would give the pixel of the near surface to the far one, or the other way round."""
+    depth = np.full((20, 40), 2.0, np.float32)
+    depth[:, 20:] = 1.0
+    for lost in (np.s_[8, 19], np.s_[8, 20], np.s_[8, 17:20], np.s_[8, 20:23]):
+        valid = np.ones(depth.shape, np.bool_)
+        valid[lost] = False
+        assert np.array_equal(fill_holes(depth * valid, valid), depth)
 
 
 def test_a_row_without_a_measurement_takes_its_neighbour() -> None:

@@ -49,13 +49,13 @@ def test_the_shipped_fit_is_nearer_to_scans_that_it_has_not_seen(shared_data: Pa
     scans = redkitchen(shared_data)
     references = list(scans.frames())
     held_out = references[(len(references) + 1) // 2 :]
-    frames = [scans.read(held_out[place], frozenset()) for place in evenly_spaced(len(held_out), 16)]
+    frames = [scans.read(held_out[place], frozenset()) for place in evenly_spaced(len(held_out), 10)]
     real = describe(DepthView(frame.depth_m, frame.valid, frame.camera) for frame in frames)
     room = rgbd(
         root=str(shared_data / "clean" / "livingroom1"), dataset="l", depth="depth/{frame}.png", camera=RENDERED
     )
     rooms = list(room.frames())
-    clean = [room.read(rooms[place], frozenset()) for place in evenly_spaced(len(rooms), 8)]
+    clean = [room.read(rooms[place], frozenset()) for place in evenly_spaced(len(rooms), 4)]
 
     def score(name: str) -> float:
         views = []

@@ -1,0 +1,114 @@
+"""How the holes of a depth image are counted: by place, by depth, by how near to one another they are.
+
+Patches are told from what is lost at silhouettes by where they are: how many there are and how far they reach is
+counted ``Places.away`` from silhouettes, since a guess does not have those quite where they are, and a sensor that
+loses them would have larger patches for it. A single hole, all around which is measured, is a pixel that was lost by
+itself.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import cv2
+import numba
+import numpy as np
+import numpy.typing as npt
+
+from depthforge.frame import BoolImage, DepthImage
+from depthforge.realism.noise import DEPTH_EDGES_M
+from depthforge.realism.windows import MAX_JUMP
+
+__all__ = [
+    "NUM_DEPTHS",
+    "TOGETHER_PX",
+    "count_beside",
+    "count_by_bin",
+    "count_singles",
+    "count_together",
+    "holes_within_surfaces",
+]
+
+Float64 = npt.NDArray[np.float64]
+
+# At these distances from a hole it is counted how often there is another, pixels.
+TOGETHER_PX: Final = (1, 2, 4, 8, 16, 32)
+NUM_DEPTHS: Final = len(DEPTH_EDGES_M) - 1
+# A depth whose inverse lies this far between those of the two sides belongs to neither.
+_BETWEEN = 0.2
+
+
+def count_singles(holes: BoolImage, away: BoolImage) -> int:
+    """Return how many ``holes`` (H, W) of ``away`` have no other among their eight neighbours."""
+    around = cv2.boxFilter(holes.view(np.uint8), -1, (3, 3), normalize=False, borderType=cv2.BORDER_REPLICATE)
+    return int(np.count_nonzero(holes & away & (around == 1)))
+
+
+def count_by_bin(bins: npt.NDArray[np.int16], holes: BoolImage, num: int) -> Float64:
+    """Return (num, 2): pixels of each bin, and holes among them."""
+    code = np.bincount((2 * (bins + 1) + holes).ravel(), minlength=2 * (num + 1))[2:].reshape(num, 2)
+    return np.stack([code.sum(axis=1), code[:, 1]], axis=1).astype(np.float64)
+
+
+def holes_within_surfaces(depth_m: DepthImage, valid: BoolImage) -> Float64:
+    """Return (bins, 2): pixels at each depth, and holes among them.
+
+    A hole is at the depth of the measurements that end it along its row, where those agree; between two surfaces it
+    may be a shadow and is of none. The clean guess is not asked: it gives the whole of a hole to one surface.
+    """
+    counts = np.zeros((NUM_DEPTHS, 2), np.float64)
+    _walk_holes(depth_m, valid, np.float32(MAX_JUMP), DEPTH_EDGES_M.astype(np.float32), counts)
+    return counts
+
+
+def count_together(holes: BoolImage, away: BoolImage) -> Float64:
+    """Return (distances, 2): holes that far left of or above a pixel, both ``away``, and holes there among them."""
+    counts = np.zeros((len(TOGETHER_PX), 2))
+    for index, lag in enumerate(TOGETHER_PX):
+        for first, second in ((np.s_[:, :-lag], np.s_[:, lag:]), (np.s_[:-lag], np.s_[lag:])):
+            begin = holes[first] & away[first] & away[second]
+            counts[index] += np.count_nonzero(begin), np.count_nonzero(begin & holes[second])
+    return counts
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def _walk_holes(depth, valid, max_jump, edges, counts):  # type: ignore[no-untyped-def]
+    height, width = depth.shape
+    last_bin = edges.shape[0] - 2
+    # Bins are half octaves from edges[0].
+    per_octave, first = np.float32(2.0), np.log2(edges[0])
+    for y in range(height):
+        last = -1
+        for x in range(width):
+            if not valid[y, x]:
+                continue
+            z = depth[y, x]
+            place = int(np.floor(per_octave * (np.log2(z) - first)))
+            if 0 <= place <= last_bin:
+                counts[place, 0] += 1
+                if last >= 0 and x - last > 1 and abs(depth[y, last] - z) <= max_jump * min(depth[y, last], z):
+                    counts[place, 0] += x - last - 1
+                    counts[place, 1] += x - last - 1
+            last = x
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def count_beside(depth, valid, beside, near, far, num):  # type: ignore[no-untyped-def]
+    # Pixels, holes, flying pixels, pixels of the wrong side.
+    counts = np.zeros((num, 4), np.float64)
+    for y in range(beside.shape[0]):
+        for x in range(beside.shape[1]):
+            code = beside[y, x]
+            if code < 0:
+                continue
+            counts[code, 0] += 1
+            if not valid[y, x]:
+                counts[code, 1] += 1
+                continue
+            share = (1 / depth[y, x] - far[y, x]) / (near[y, x] - far[y, x])
+            if _BETWEEN < share < 1 - _BETWEEN:
+                counts[code, 2] += 1
+            own_is_near = code >= 2 * (num // 3)
+            if (share < 0.5) == own_is_near:
+                counts[code, 3] += 1
+    return counts
