@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from depthforge.errors import DecodeError
+from depthforge.sources._npy import load_npy
 
 __all__ = ["decode_depth", "decode_ids", "decode_relative_depth", "decode_rgb", "decode_rgb16", "require_size"]
 
@@ -138,7 +139,7 @@ def _require_whole_png(data: bytes, where: str) -> None:
 
 def _npy(data: bytes, where: str) -> Image:
     try:
-        array = np.load(io.BytesIO(data), allow_pickle=False)
+        array = load_npy(io.BytesIO(data))
     except (ValueError, EOFError, OSError) as error:
         raise DecodeError("the NPY file cannot be read", where=where, found=error, remedy=_COPY_AGAIN) from None
     if array.ndim != 2:

@@ -23,6 +23,7 @@ import numpy.typing as npt
 from depthforge.errors import DecodeError, InputError
 from depthforge.frame import Camera
 from depthforge.geometry import Float64, rotation_from_quaternion
+from depthforge.sources._npy import load_npy
 
 __all__ = [
     "FRAMES_PER_SCENE",
@@ -273,7 +274,7 @@ def _load_npy(path: Path, shape: tuple[int | None, ...]) -> npt.NDArray[Any] | N
     if data is None:
         return None
     try:
-        array = np.load(io.BytesIO(data), allow_pickle=False).astype(np.float64)
+        array = load_npy(io.BytesIO(data)).astype(np.float64)
     except (ValueError, EOFError, OSError) as error:
         raise DecodeError("the .npy file cannot be read", where=path, found=error, remedy=_FETCH_AGAIN) from None
     fits = array.ndim == len(shape) and all(n in (None, m) for n, m in zip(shape, array.shape, strict=True))

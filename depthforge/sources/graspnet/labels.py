@@ -39,6 +39,7 @@ from depthforge.durable import (
 from depthforge.errors import DecodeError, MissingDataError
 from depthforge.geometry import Float32
 from depthforge.seeding import fingerprint_of, frame_words
+from depthforge.sources._npy import load_npy
 from depthforge.sources.graspnet.files import SceneFiles, load_object_ids
 from depthforge.sources.graspnet.grasps import (
     NUM_ANGLES,
@@ -123,7 +124,7 @@ class GraspStore:
             return None
         path = self._scenes / f"{scene}.npy"
         try:
-            rows: Float32 = np.load(path, mmap_mode="r", allow_pickle=False)
+            rows: Float32 = load_npy(path, mmap_mode="r")
         except (OSError, ValueError, EOFError) as error:
             raise DecodeError(
                 "the compacted grasps cannot be read", where=path, found=error, remedy=f"remove {self._scenes}"
@@ -203,7 +204,7 @@ class GraspStore:
         """Return keys and rows of the best grasps of one object of a scene that collide with nothing, best first."""
         most = self._settings.max_grasps
         usable = _mapped(self._objects / f"{object_id:03d}.grasps")
-        points = np.load(self._objects / f"{object_id:03d}.points.npy")
+        points = load_npy(self._objects / f"{object_id:03d}.points.npy")
         label = np.ascontiguousarray(usable["label"])
         free = np.flatnonzero(_free(masks, f"arr_{position}", label, len(points)))
         salt = frame_words(self._settings.seed, f"graspnet/grasps/{object_id:03d}")[0]

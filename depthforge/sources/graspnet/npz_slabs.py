@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from depthforge.errors import DecodeError, DepthforgeError, MissingDataError
 from depthforge.seeding import fingerprint_of
+from depthforge.sources._npy import read_npy_header
 
 __all__ = ["NpzSlabs", "open_npz"]
 
@@ -107,9 +108,7 @@ class NpzSlabs:
     def _header(
         self, stream: IO[bytes], name: str, dtype: np.dtype[Any], trailing: tuple[int, ...]
     ) -> tuple[int, np.dtype[Any]]:
-        version = np.lib.format.read_magic(stream)
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, is_fortran, stored = read(stream)
+        shape, is_fortran, stored = read_npy_header(stream)
         of_a_kind = stored.kind == dtype.kind or (dtype.kind == "b" and stored.kind in "ui")
         if len(shape) != len(trailing) + 1 or shape[1:] != trailing or is_fortran or not of_a_kind:
             raise DecodeError(

@@ -1,0 +1,38 @@
+"""NumPy files from many threads: Python's parser of headers is not made for that, and nothing of it shows."""
+
+from __future__ import annotations
+
+import io
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from depthforge.sources._npy import load_npy, read_npy_header
+
+
+def npy(array: np.ndarray) -> bytes:
+    stream = io.BytesIO()
+    np.save(stream, array)
+    return stream.getvalue()
+
+
+def test_many_threads_read_what_was_written() -> None:
+    arrays = [np.full((k + 1, 2), k, np.float32) for k in range(40)]
+    stored = [npy(array) for array in arrays]
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(5):
+            for array, read in zip(arrays, pool.map(lambda data: load_npy(io.BytesIO(data)), stored), strict=True):
+                np.testing.assert_array_equal(read, array)
+            headers = list(pool.map(lambda data: read_npy_header(io.BytesIO(data)), stored))
+    assert headers == [((k + 1, 2), False, np.dtype(np.float32)) for k in range(40)]
+
+
+def test_what_is_no_array_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="magic"):
+        read_npy_header(io.BytesIO(b"not a file of NumPy"))
+    path = tmp_path / "objects.npy"
+    np.save(path, np.array([{}], dtype=object), allow_pickle=True)
+    with pytest.raises(ValueError, match="pickle"):
+        load_npy(path)
