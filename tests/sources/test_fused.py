@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import builtins
+import errno
 import json
 import math
+import os
 import re
 import shutil
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +18,14 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from depthforge.errors import DecodeError, InputError, ManifestError, MissingDataError, MissingDependencyError
+from depthforge.errors import (
+    DecodeError,
+    InputError,
+    ManifestError,
+    MissingDataError,
+    MissingDependencyError,
+    StorageError,
+)
 from depthforge.frame import Camera, Finding, Frame
 from depthforge.geometry import decode_normals, look_at
 from depthforge.manifest import PluginBlock, parse_manifest
@@ -177,6 +186,21 @@ def test_thresholds_choose_without_fusing_again(scan: Path, monkeypatch: pytest.
         assert len(keys) == kept
         assert why in findings[-1].message
         assert findings[-1].severity == ("warning" if kept else "error")
+
+
+def test_a_full_disk_is_said_and_the_next_run_begins_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(handle: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    root = write_scan(tmp_path, num_frames=3, faults=False)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        with pytest.raises(StorageError, match="no room left") as error:
+            make(root).prepare()
+    assert error.value.remedy is not None
+    assert not list(root.glob("prepared/**/frames.json")), "nothing half made passes for made"
+    make(root).prepare()
+    assert len(listed(make(root))[0]) == 3
 
 
 def test_preparing_is_done_once_and_again_after_a_kill_or_a_change(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +12,7 @@ import numpy as np
 import pytest
 
 from depthforge.durable import is_temporary
-from depthforge.errors import DecodeError, MissingDataError
+from depthforge.errors import DecodeError, MissingDataError, StorageError
 from depthforge.frame import Finding, Frame
 from depthforge.sources.graspnet import GraspNet, GraspNetConfig
 from depthforge.sources.graspnet import labels as graspnet_labels
@@ -185,6 +187,17 @@ def test_a_second_time_nothing_is_made(root: Path) -> None:
     source(root).prepare()
     assert inodes(root) == before
     assert not any(is_temporary(name) for name in before)
+
+
+def test_a_full_disk_is_said_and_the_next_run_begins_anew(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(handle: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        with pytest.raises(StorageError, match="no room left"):
+            source(root).prepare()
+    assert len(prepared(root).labels["grasps"]) == 3
 
 
 def test_other_settings_of_scenes_keep_the_objects(root: Path) -> None:
