@@ -11,6 +11,7 @@ import errno
 import fcntl
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,6 +21,7 @@ from depthforge.errors import DepthforgeError, StorageError
 __all__ = [
     "is_temporary",
     "locked",
+    "remove",
     "remove_temporaries",
     "storage_errors",
     "sync_directory",
@@ -39,6 +41,8 @@ _EXPLANATIONS = {
     errno.EEXIST: ("the path is taken by something that is not a directory", "choose another --out"),
     errno.ENOLCK: ("the file system offers no locks", "choose an --out on a disk that does"),
 }
+
+_OTHERS_DIE_WITHIN_S = 10.0
 
 
 @contextmanager
@@ -69,8 +73,27 @@ def remove_temporaries(directory: Path) -> int:
         return 0
     left = [path for path in directory.iterdir() if is_temporary(path.name) and path.name != ".lock"]
     for path in left:
-        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        remove(path)
     return len(left)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a tree that may be gone, even while a dying process of an earlier run removes it or fills it.
+
+    The workers of a killed driver outlive it by a second or so. OSError when the tree still fills after ten seconds.
+    """
+    deadline = time.monotonic() + _OTHERS_DIE_WITHIN_S
+    while True:
+        try:
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+            return
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENOTEMPTY) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.001)
 
 
 def sync_directory(directory: Path) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import socket
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,6 +27,7 @@ from depthforge.corpus.planned import read_plan
 from depthforge.corpus.summary import summarise
 from depthforge.durable import (
     is_temporary,
+    remove,
     remove_temporaries,
     storage_errors,
     sync_directory,
@@ -216,8 +216,7 @@ def _remove_corpus(layout: Layout) -> None:
     """Remove what a corpus consists of, the description last; anything else in the directory stays."""
     layout.sums.unlink(missing_ok=True)
     for name in OWNED_DIRECTORIES:
-        if (layout.root / name).exists():
-            shutil.rmtree(layout.root / name)
+        remove(layout.root / name)
     for name in reversed(OWNED_FILES):
         (layout.root / name).unlink(missing_ok=True)
     sync_directory(layout.root)

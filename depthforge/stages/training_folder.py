@@ -7,13 +7,12 @@ is there says that the training is finished. One run at a time, by a kernel lock
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from depthforge import registry
-from depthforge.durable import storage_errors, try_lock, unlock, write_atomically
+from depthforge.durable import remove, storage_errors, try_lock, unlock, write_atomically
 from depthforge.errors import CorpusBusyError, CorpusMismatchError, InputError
 from depthforge.manifest import Manifest, TrainingSettings
 from depthforge.stages.prepare import make_source
@@ -138,7 +137,7 @@ def start_or_resume(out: Path, manifest: Manifest, overwrite: bool) -> None:
             )
         for path in out.iterdir():
             if not path.name.startswith("."):
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+                remove(path)
     with storage_errors(out):
         write_atomically(out / IDENTITY_FILE, (json.dumps(identity, indent=2) + "\n").encode())
 

@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from depthforge.durable import is_temporary, storage_errors, sync_directory, write_atomically
+from depthforge.durable import remove, remove_temporaries, storage_errors, sync_directory, write_atomically
 from depthforge.errors import IntegrityError, StorageError
 from depthforge.training.card import TranslatorCard
 from depthforge.training.weights import write_translator
@@ -82,8 +82,7 @@ class Checkpoints:
     def commit(self, step: int) -> None:
         """Make the parts of checkpoint ``step`` a checkpoint."""
         with storage_errors(self.folder):
-            if self.path(step).exists():
-                shutil.rmtree(self.path(step))
+            remove(self.path(step))
             os.replace(self.begin(step), self.path(step))
             sync_directory(self.folder)
 
@@ -115,10 +114,8 @@ class Checkpoints:
         wanted = {*self.steps()[-keep:], *always}
         for step in self.steps():
             if step not in wanted:
-                shutil.rmtree(self.path(step))
-        for path in self.folder.iterdir() if self.folder.is_dir() else ():
-            if is_temporary(path.name):
-                shutil.rmtree(path, ignore_errors=True)
+                remove(self.path(step))
+        remove_temporaries(self.folder)
 
 
 def _without_tensors(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
