@@ -27,8 +27,7 @@ from pydantic import (
 )
 
 from depthforge.errors import InputError, ManifestError, MissingDataError, closest
-from depthforge.registry import Registry, layouts, sensors, sources, translators
-from depthforge.sensors._presets import preset_names
+from depthforge.registry import Registry, layouts, sources, translators
 from depthforge.training.watch import WatchSettings
 
 __all__ = [
@@ -42,7 +41,6 @@ __all__ = [
     "Presence",
     "TrainingSettings",
     "load_manifest",
-    "manifest_schema",
     "parse_manifest",
 ]
 
@@ -287,56 +285,6 @@ def parse_manifest(value: Mapping[str, Any], *, where: object) -> Manifest:
         return Manifest.model_validate(value)
     except ValidationError as error:
         _explain(error, Manifest, where=where)
-
-
-def manifest_schema() -> dict[str, Any]:
-    """Return the JSON Schema of a manifest, the fields of every known source and translator included."""
-    schema = Manifest.model_json_schema()
-    places = (
-        (schema["properties"], "source", sources),
-        (schema["properties"], "translator", translators),
-        (schema["$defs"]["TrainingSettings"]["properties"], "real", sources),
-    )
-    for properties, field, registry in places:
-        variants = []
-        for name in registry.names():
-            plugin = registry.get(name).Config.model_json_schema(ref_template=f"#/$defs/{field}-{name}-{{model}}")
-            for model, definition in plugin.pop("$defs", {}).items():
-                schema["$defs"][f"{field}-{name}-{model}"] = definition
-            plugin["properties"] = {"name": {"const": name}, **plugin.get("properties", {})}
-            plugin["required"] = ["name", *plugin.get("required", [])]
-            variants.append(plugin)
-        properties[field] = {"oneOf": variants, "discriminator": {"propertyName": "name"}}
-    schema["$defs"].pop("PluginBlock", None)
-    schema["$defs"]["Sensor"] = _sensor_schema(schema["$defs"])
-    refer_to_sensors: dict[str, Any] = _with_sensors(schema)
-    return refer_to_sensors
-
-
-def _sensor_schema(definitions: dict[str, Any]) -> dict[str, Any]:
-    """Return the schema of a field that holds a sensor, adding that of each sensor to ``definitions``."""
-    presets = {"type": "string", "description": "a preset or its file", "examples": preset_names()}
-    variants = [presets]
-    for name in sensors.names():
-        plugin = sensors.get(name).model_json_schema(ref_template=f"#/$defs/sensor-{name}-{{model}}")
-        for model, definition in plugin.pop("$defs", {}).items():
-            definitions[f"sensor-{name}-{model}"] = definition
-        plugin["properties"] = {"name": {"const": name}, **plugin["properties"]}
-        definitions[f"sensor-{name}"] = plugin
-        variants.append({"$ref": f"#/$defs/sensor-{name}"})
-    return {"oneOf": variants}
-
-
-def _with_sensors(node: Any) -> Any:
-    """Return a schema in which each field that holds a sensor (``sensors.base.AnySensor``) refers to their schema."""
-    if isinstance(node, list):
-        return [_with_sensors(item) for item in node]
-    if not isinstance(node, dict):
-        return node
-    if node.get("$comment") == "sensor":
-        kept = {name: value for name, value in node.items() if name not in ("$comment", "type")}
-        return {**kept, "$ref": "#/$defs/Sensor"}
-    return {name: _with_sensors(value) for name, value in node.items()}
 
 
 def _fill(value: Any, manifest: Mapping[str, Any], *, field: str, where: Path) -> Any:

@@ -12,7 +12,8 @@ from typing import Any
 import click
 
 from depthforge.cli.main import COMMANDS, cli
-from depthforge.manifest import PluginBlock, manifest_schema
+from depthforge.manifest import PluginBlock
+from depthforge.manifest_schema import manifest_schema
 from depthforge.registry import Registry, sensors, sources, translators
 from depthforge.sensors._presets import load_preset, preset_names
 from depthforge.sources._resized import build_source

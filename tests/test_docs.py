@@ -14,7 +14,7 @@ from types import ModuleType
 import pytest
 
 from depthforge.cli.main import COMMANDS
-from depthforge.manifest import manifest_schema
+from depthforge.manifest_schema import manifest_schema
 from depthforge.registry import layouts, sensors, sources, translators
 from depthforge.sensors._presets import preset_names
 

@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 from depthforge.errors import ManifestError, MissingDataError, UnknownNameError
-from depthforge.manifest import Manifest, load_manifest, manifest_schema, parse_manifest
+from depthforge.manifest import Manifest, load_manifest, parse_manifest
+from depthforge.manifest_schema import manifest_schema
 
 GOOD: dict[str, Any] = {
     "name": "tiny",

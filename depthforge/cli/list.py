@@ -7,7 +7,7 @@ import inspect
 import click
 
 from depthforge.cli.options import as_json, debug, echo_json
-from depthforge.manifest import manifest_schema
+from depthforge.manifest_schema import manifest_schema
 from depthforge.registry import Registry, layouts, sensors, sources, translators
 from depthforge.sensors._presets import load_preset, preset_names
 
