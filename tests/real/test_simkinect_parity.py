@@ -10,33 +10,30 @@ import pytest
 
 from depthforge.sensors import structured_light as sl
 from depthforge.sensors._dot_grid import DotGrid
+from tests.real.parity import (
+    INVALID_DISPARITY,
+    PUBLISHED,
+    SIMKINECT_RUNS,
+    Run,
+    draws_of,
+    simkinect_grid,
+    simkinect_measured,
+    simkinect_run,
+)
 
-PUBLISHED = sl.StructuredLight(published=True)
-INVALID = 99999999.9
-RUNS = ["frame_181_seed1181", "holes_block_seed7", "holes_speckle_seed7"]
 
-Run = dict[str, npt.NDArray[np.float64]]
-
-
-@pytest.fixture(params=RUNS)
+@pytest.fixture(params=SIMKINECT_RUNS)
 def run(golden: Path, request: pytest.FixtureRequest) -> Run:
-    with np.load(golden / "simkinect" / f"{request.param}.npz") as stored:
-        return {name: stored[name] for name in stored.files}
+    return simkinect_run(golden, request.param)
 
 
 @pytest.fixture
 def grid(golden: Path) -> DotGrid:
-    pattern = np.load(golden / "simkinect" / "pattern.npz")["dot_pattern"]
-    return DotGrid.from_pattern(pattern, (480, 640), window=9, radius=3, mass_fraction=1 / 1.2, skip_last=True)
-
-
-def draws_of(run: Run) -> npt.NDArray[np.float64]:
-    """The (3, H, W) draws behind the stored shifts (sigma 0.5 px) and the stored normals."""
-    return np.stack([*np.moveaxis(run["shifts"] / PUBLISHED.shift_sigma_px, -1, 0), run["final_normal"]])
+    return simkinect_grid(golden)
 
 
 def steps_of(disparity_px: npt.NDArray[np.float64]) -> npt.NDArray[np.int32]:
-    return np.where(disparity_px < INVALID, np.rint(disparity_px * 8), 0).astype(np.int32)
+    return np.where(disparity_px < INVALID_DISPARITY, np.rint(disparity_px * 8), 0).astype(np.int32)
 
 
 def test_resampled_depth(run: Run) -> None:
@@ -52,7 +49,7 @@ def test_quantised_disparity(run: Run) -> None:
 def test_accepted_dots_and_fill_are_bit_identical(run: Run, grid: DotGrid) -> None:
     dots = sl.match_dots(steps_of(run["disp_quantised"]), grid, PUBLISHED)
     steps = sl.fill_from_dots(dots, grid, PUBLISHED)
-    np.testing.assert_array_equal(np.where(steps > 0, steps / 8, INVALID), run["out_disp"])
+    np.testing.assert_array_equal(np.where(steps > 0, steps / 8, INVALID_DISPARITY), run["out_disp"])
     # An accepted dot writes its own pixel, and holes are what no accepted dot reaches.
     np.testing.assert_array_equal(steps[dots > 0], dots[dots > 0])
 
@@ -64,13 +61,11 @@ def test_noisy_depth(run: Run) -> None:
 
 
 def test_whole_run(run: Run, grid: DotGrid) -> None:
-    np.testing.assert_array_equal(
-        sl.measure(run["input_depth_m"], draws_of(run), PUBLISHED, grid), run["noisy_depth_m"]
-    )
+    np.testing.assert_array_equal(simkinect_measured(run, grid, np.float64), run["noisy_depth_m"])
 
 
 def test_whole_run_in_single_precision(run: Run, grid: DotGrid) -> None:
-    found = sl.measure(run["input_depth_m"].astype(np.float32), draws_of(run).astype(np.float32), PUBLISHED, grid)
+    found = simkinect_measured(run, grid, np.float32)
     expected = run["noisy_depth_m"]
     assert ((found > 0) != (expected > 0)).mean() < 1e-4
     one_step_m = expected**2 / (8 * PUBLISHED.depth_disparity_m_px)
@@ -78,7 +73,7 @@ def test_whole_run_in_single_precision(run: Run, grid: DotGrid) -> None:
 
 
 def test_blind_margin_is_the_published_one_and_ours_has_none(run: Run, grid: DotGrid) -> None:
-    blind = sl.measure(run["input_depth_m"], draws_of(run), PUBLISHED, grid) == 0
+    blind = simkinect_measured(run, grid, np.float64) == 0
     assert blind[0].all()
     assert blind[-2:].all()
     assert blind[:, 0].all()
