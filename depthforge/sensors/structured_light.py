@@ -36,7 +36,7 @@ from depthforge.errors import InputError
 from depthforge.frame import BoolImage, DepthImage, Frame
 from depthforge.registry import sensors
 from depthforge.sensors import _structured_light_kernels as kernels
-from depthforge.sensors._dark_patches import above_share, patch_field
+from depthforge.sensors._dark_patches import PatchGrowth, PatchShare, PatchSizePx, dark_patches
 from depthforge.sensors._dot_grid import DotGrid
 from depthforge.sensors._dot_pattern import tiled_dots
 from depthforge.sensors._draws import standard_normals
@@ -124,15 +124,9 @@ class StructuredLight(Sensor):
     projector_side: Literal["none", "left", "right"] = Field(
         default="none", description="where the projector is, seen from the camera: its shadows fall on the other side"
     )
-    patch_share: float = Field(
-        default=0.0, ge=0, lt=1, description="share of what is 2 m away that sends no light back, in patches"
-    )
-    patch_growth: float = Field(
-        default=0.0, ge=-3, le=3, description="how that share grows: quantiles of the normal law per octave of depth"
-    )
-    patch_size_px: float = Field(
-        default=32.0, ge=4, le=512, description="lag at which the patches' field has lost 1 - 1/e, pixels"
-    )
+    patch_share: PatchShare = 0.0
+    patch_growth: PatchGrowth = 0.0
+    patch_size_px: PatchSizePx = 32.0
     min_depth_m: float = Field(default=0.0, ge=0, description="what is nearer is not reported, metres")
     max_depth_m: float | None = Field(default=None, gt=0, description="what is farther is not reported, metres")
     blind_left_px: int = Field(default=0, ge=0, le=64, description="columns without depth at the left border")
@@ -198,8 +192,8 @@ def illuminated(depth_m: DepthImage, seen: BoolImage, words: tuple[int, int], se
         kernels.shadows(np.ascontiguousarray(depth_m), seen, fb, sensor.projector_side == "right", 1.0, dark)
         lit = lit & ~dark
     if sensor.patch_share > 0:
-        field = patch_field(words, seen.shape, sensor.patch_size_px, stream=_PATCHES)
-        lit = lit & ~above_share(field, depth_m, sensor.patch_share, sensor.patch_growth)
+        share, growth, size_px = sensor.patch_share, sensor.patch_growth, sensor.patch_size_px
+        lit = lit & ~dark_patches(depth_m, words, share, growth, size_px, stream=_PATCHES)
     return lit
 
 

@@ -41,7 +41,7 @@ from depthforge.frame import BoolImage, Camera, Frame
 from depthforge.geometry import pixel_rays, ray_cosine
 from depthforge.registry import sensors
 from depthforge.sensors import _tof_kernels as kernels
-from depthforge.sensors._dark_patches import above_share, patch_field
+from depthforge.sensors._dark_patches import PatchGrowth, PatchShare, PatchSizePx, dark_patches
 from depthforge.sensors._draws import standard_normals
 from depthforge.sensors._fields import correlated_normals
 from depthforge.sensors._surface import Float32, Surface, infrared_albedo, luminance_of, surface_of
@@ -139,18 +139,9 @@ class TimeOfFlight(Sensor):
         default=(75.0, 65.0), description="full angles of the light cone, horizontal and vertical, degrees in (0, 180)"
     )
 
-    patch_share: float = Field(
-        default=0.0,
-        ge=0,
-        lt=1,
-        description="share of what is 2 m away that sends no light back, in made-up patches: for depth without colour",
-    )
-    patch_growth: float = Field(
-        default=0.0, ge=-3, le=3, description="by how many normal quantiles that share grows when depth doubles"
-    )
-    patch_size_px: float = Field(
-        default=32.0, ge=4, le=512, description="lag at which the patches' field has lost 1 - 1/e, pixels"
-    )
+    patch_share: PatchShare = 0.0
+    patch_growth: PatchGrowth = 0.0
+    patch_size_px: PatchSizePx = 32.0
 
     @model_validator(mode="after")
     def _ranges_are_ordered(self) -> TimeOfFlight:
@@ -194,8 +185,8 @@ class TimeOfFlight(Sensor):
             valid,
         )
         if self.patch_share > 0.0:
-            field = patch_field(words, size, self.patch_size_px, stream=_PATCHES)
-            dark = above_share(field, frame.depth_m, self.patch_share, self.patch_growth)
+            share, growth, size_px = self.patch_share, self.patch_growth, self.patch_size_px
+            dark = dark_patches(frame.depth_m, words, share, growth, size_px, stream=_PATCHES)
             valid &= ~dark
             depth_m[dark] = 0.0
         return Measured(depth_m, valid)
