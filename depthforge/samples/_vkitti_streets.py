@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +11,7 @@ import numpy.typing as npt
 from depthforge.geometry import Float32
 from depthforge.raycast import Hits
 from depthforge.samples._files import png
-from depthforge.samples._streets import Seen
+from depthforge.samples._streets import Moment, Seen
 from depthforge.scenes.shading import Lighting
 from depthforge.scenes.street import Street, build_street
 from depthforge.seeding import frame_generator
@@ -20,13 +21,14 @@ __all__ = [
     "DIRECTIONS",
     "T_GAME_STREET",
     "WEATHERS",
-    "colour_in",
+    "colours_of",
     "depth_png",
     "flow_png",
     "frames_of",
     "indexed_png",
+    "shots_of",
     "street_of",
-    "world_number",
+    "streets_of",
 ]
 
 BASELINE_M = 0.532725
@@ -52,7 +54,7 @@ T_GAME_STREET = np.array([[0.0, -1, 0, 0], [0, 0, -1, 0], [1, 0, 0, 0], [0, 0, 0
 _PALETTE_SEED = b"".join(bytes(((37 * k) % 256, (91 * k + 60) % 256, (151 * k + 120) % 256)) for k in range(256))
 
 
-def world_number(scene: int) -> int:
+def _world_number(scene: int) -> int:
     """Return the number of a scene's world: those of Virtual KITTI first."""
     return _WORLDS[scene] if scene < len(_WORLDS) else _FIRST_SPARE_WORLD + scene - len(_WORLDS)
 
@@ -68,7 +70,32 @@ def frames_of(total: int) -> dict[str, int]:
     return {name: share for name, share in shares.items() if share}
 
 
-def colour_in(weather: str | None, seen: Seen) -> npt.NDArray[np.uint8]:
+def streets_of(seed: int, num_scenes: int, shares: Mapping[str, int]) -> Iterator[tuple[int, Street]]:
+    """Yield the number of each scene's world and its street, which has a frame more than any video of ``shares``: the
+    last one's flow ends in it.
+    """
+    for scene in range(num_scenes):
+        yield _world_number(scene), street_of(seed, scene, max(shares.values(), default=0) + 1)
+
+
+def shots_of(street: Street, shares: Mapping[str, int]) -> Iterator[tuple[Moment, str, bool]]:
+    """Yield (moment, direction, whether it is the last of that direction's video), in order of time."""
+    for frame in range(max(shares.values(), default=0)):
+        moment = Moment(street, frame)
+        for direction, num_frames in shares.items():
+            if frame < num_frames:
+                yield moment, direction, frame == num_frames - 1
+
+
+def colours_of(seen: Seen, direction: str) -> Iterator[tuple[str, npt.NDArray[np.uint8]]]:
+    """Yield (variation, colour (H, W, 3)) for every variation with the geometry of a view in ``direction``."""
+    yield direction, _colour_in(None, seen)
+    if direction == "clone":
+        for weather in WEATHERS:
+            yield weather, _colour_in(weather, seen)
+
+
+def _colour_in(weather: str | None, seen: Seen) -> npt.NDArray[np.uint8]:
     """Return the colour (H, W, 3) of a view by day (None) or in another weather."""
     rgb = seen.colour(None if weather is None else _LIGHTS[weather])
     if weather != "fog":

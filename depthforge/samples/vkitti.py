@@ -26,13 +26,13 @@ from depthforge.samples._vkitti_streets import (
     DIRECTIONS,
     T_GAME_STREET,
     WEATHERS,
-    colour_in,
+    colours_of,
     depth_png,
     flow_png,
     frames_of,
     indexed_png,
-    street_of,
-    world_number,
+    shots_of,
+    streets_of,
 )
 from depthforge.samples.base import Layout
 from depthforge.vocabularies import class_names
@@ -68,18 +68,13 @@ class VkittiLayout(Layout):
         """
         require_empty(root)
         shares = frames_of(frames_per_scene)
-        for scene in range(num_scenes):
-            # One frame more than any video has: the last one's flow ends in it.
-            street = street_of(seed, scene, max(shares.values(), default=0) + 1)
-            world = f"Scene{world_number(scene):02d}"
+        for world_number, street in streets_of(seed, num_scenes, shares):
+            world = f"Scene{world_number:02d}"
             videos = {name: _Tables() for name in shares} | {name: _Tables() for name in WEATHERS}
-            for frame in range(max(shares.values(), default=0)):
-                moment = Moment(street, frame)
-                for name in (name for name, count in shares.items() if frame < count):
-                    for number in (0, 1):
-                        seen = Seen(moment, self.camera, yaw_deg=DIRECTIONS[name], right_m=BASELINE_M * number)
-                        is_last = frame == shares[name] - 1
-                        self._write_view(root, world, name, number, seen, videos, is_last=is_last)
+            for moment, direction, is_last in shots_of(street, shares):
+                for number in (0, 1):
+                    seen = Seen(moment, self.camera, yaw_deg=DIRECTIONS[direction], right_m=BASELINE_M * number)
+                    self._write_view(root, world, direction, number, seen, videos, is_last=is_last)
             for name, tables in videos.items():
                 tables.write(root / "vkitti_2.0.3_textgt" / world / name)
         return num_scenes * frames_per_scene
@@ -104,8 +99,7 @@ class VkittiLayout(Layout):
         }
         if not is_last:
             files["forwardFlow", "flow"] = flow_png(seen.flow())
-        for variation in (direction, *WEATHERS) if direction == "clone" else (direction,):
-            colour = colour_in(None if variation == direction else variation, seen)
+        for variation, colour in colours_of(seen, direction):
             for (kind, stem), content in [*files.items(), (("rgb", "rgb"), rgb_jpeg(colour))]:
                 suffix = "jpg" if kind == "rgb" else "png"
                 name = f"{world}/{variation}/frames/{kind}/Camera_{number}/{stem}_{frame:05d}.{suffix}"

@@ -17,17 +17,17 @@ from depthforge.frame import Camera
 from depthforge.geometry import invert_pose
 from depthforge.registry import layouts
 from depthforge.samples._files import png, require_empty, write_file
-from depthforge.samples._streets import Moment, Seen, Sighting, numbers, rotation_y, table
+from depthforge.samples._streets import Seen, Sighting, numbers, rotation_y, table
 from depthforge.samples._vkitti_streets import (
     DIRECTIONS,
     T_GAME_STREET,
     WEATHERS,
-    colour_in,
+    colours_of,
     depth_png,
     flow_png,
     frames_of,
-    street_of,
-    world_number,
+    shots_of,
+    streets_of,
 )
 from depthforge.samples.base import Layout
 from depthforge.scenes.street import MOST_VEHICLES, Street
@@ -57,16 +57,13 @@ class Vkitti1Layout(Layout):
         """
         require_empty(root)
         shares = frames_of(frames_per_scene)
-        for scene in range(num_scenes):
-            street = street_of(seed, scene, max(shares.values(), default=0) + 1)
-            world = f"{world_number(scene):04d}"
+        for world_number, street in streets_of(seed, num_scenes, shares):
+            world = f"{world_number:04d}"
             names = [*shares, *(WEATHERS if shares else ())]
             videos = {name: _Video(root, f"{world}_{name}", street, seed) for name in names}
-            for frame in range(max(shares.values(), default=0)):
-                moment = Moment(street, frame)
-                for name in (name for name, count in shares.items() if frame < count):
-                    seen = Seen(moment, self.camera, yaw_deg=DIRECTIONS[name])
-                    self._write_view(root, world, name, seen, videos, is_last=frame == shares[name] - 1)
+            for moment, direction, is_last in shots_of(street, shares):
+                seen = Seen(moment, self.camera, yaw_deg=DIRECTIONS[direction])
+                self._write_view(root, world, direction, seen, videos, is_last=is_last)
             for video in videos.values():
                 video.write()
         return num_scenes * frames_per_scene
@@ -78,9 +75,9 @@ class Vkitti1Layout(Layout):
         if not is_last:
             files["flowgt"] = flow_png(seen.flow())
         sightings = list(seen.sightings())
-        for variation in (direction, *WEATHERS) if direction == "clone" else (direction,):
+        for variation, colour in colours_of(seen, direction):
             video = videos[variation]
-            files["rgb"] = png(colour_in(None if variation == direction else variation, seen))
+            files["rgb"] = png(colour)
             files["scenegt"] = png(video.colours_of(seen))
             for kind, content in files.items():
                 name = f"{world}/{variation}/{seen.moment.frame:05d}.png"
