@@ -2,41 +2,28 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 
-from depthforge.errors import DecodeError, DepthforgeError, FrameError, ManifestError, MissingDataError
-from depthforge.frame import Finding, Frame, FrameRef
+from depthforge.errors import DecodeError, MissingDataError
 from depthforge.labels import after_noise
-from depthforge.manifest import PluginBlock
-from depthforge.registry import sources
-from depthforge.sources import check_source
-from depthforge.sources.bop import Bop, BopConfig
+from depthforge.sources.bop import Bop
 from depthforge.testing.sources import SourceTests
+from tests.sources.bop_trees import listed, read, source
 from tests.sources.posed_trees import (
     BEHIND,
     CAM_K,
     HEIGHT,
-    INFO,
-    PLATE,
-    ROWS,
     WIDTH,
     edit_json,
     plate_mask,
-    plate_ply,
-    png,
     pose_row,
-    rgb_png,
     scene_mm,
-    wall_mm,
     write,
     write_bop_scene,
     write_json,
@@ -51,33 +38,11 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def source(root: Path, **fields: Any) -> Bop:
-    return Bop(BopConfig(root=root, **fields))
-
-
-def listed(root: Path, **fields: Any) -> tuple[list[FrameRef], str]:
-    findings: list[Finding] = []
-    refs = list(source(root, **fields).frames(findings.append))
-    return refs, "\n".join(f"{finding.severity} {finding.path}: {finding.message}" for finding in findings)
-
-
-def read(root: Path, index: int = 0, wanted: frozenset[str] | None = None, **fields: Any) -> Frame:
-    reader = source(root, **fields)
-    ref = list(reader.frames())[index]
-    return reader.read(ref, frozenset(reader.labels) if wanted is None else wanted).require_sound()
-
-
 class TestBop(SourceTests):
     @pytest.fixture
     def source(self, root: Path) -> Bop:
         write_bop_scene(root, scene=20, images=(0,))
         return source(root)
-
-
-class TestBopRendered(SourceTests):
-    @pytest.fixture
-    def source(self, root: Path) -> Bop:
-        return source(root, depth="rendered", background="plane")
 
 
 def test_a_code_times_depth_scale_is_millimetres(root: Path) -> None:
@@ -235,277 +200,6 @@ def test_an_image_without_objects(root: Path) -> None:
     assert not labels["object_silhouettes"].any()
 
 
-def test_half_an_archive_is_reported(root: Path) -> None:
-    scene = root / "test/000001"
-    (scene / "depth/000012.png").unlink()
-    write(scene / "depth/000099.png", png(np.ones((HEIGHT, WIDTH), np.uint16)))
-    write(scene / "depth/notes.txt", "")
-    (root / "test/000002").mkdir()
-    refs, text = listed(root)
-    assert [ref.locator for ref in refs] == ["000001/000003"]
-    assert "warning test/000001/depth/notes.txt: not an image of BOP; ignored" in text
-    assert "error test/000001: 1 images are not in scene_camera.json, such as 000099" in text
-    assert "warning test/000001: 1 of 2 images have no depth image" in text
-    assert "error test/000002: skipped: the scene has no scene_camera.json (no such file)" in text
-    (root / "test/000002").joinpath("scene_camera.json").write_text('{"0": {"cam_K": [1,')
-    assert "error test/000002: skipped: the scene file cannot be read" in listed(root)[1]
-
-
-def camera_with(**change: Any) -> Callable[[Path], None]:
-    return lambda scene: edit_json(scene / "scene_camera.json", 3, change)
-
-
-def object_with(**change: Any) -> Callable[[Path], None]:
-    return lambda scene: edit_json(scene / "scene_gt.json", 3, change, row=0)
-
-
-def depth_of(content: bytes) -> Callable[[Path], None]:
-    return lambda scene: write(scene / "depth/000003.png", content)
-
-
-GOOD = png(np.full((HEIGHT, WIDTH), 9000, np.uint16))
-
-
-@pytest.mark.parametrize(
-    ("spoil", "message"),
-    [
-        (depth_of(GOOD[: len(GOOD) // 2]), r"truncated(.|\n)*depth/000003.png"),
-        (depth_of(b""), "empty"),
-        (depth_of(png(np.full((HEIGHT, WIDTH), 90, np.uint8))), "precision"),
-        (depth_of(png(np.full((HEIGHT, 5), 9000, np.uint16))), "wrong size"),
-        (camera_with(depth_scale=None), "no depth_scale"),
-        (camera_with(depth_scale=0), "depth_scale is not above 0"),
-        (camera_with(cam_K=CAM_K[:8]), "cam_K is not 9 finite numbers"),
-        (camera_with(cam_K=[100, 9, 32, 0, 100, 24, 0, 0, 1]), "without skew"),
-        (camera_with(cam_K=None), r"no 'cam_K'"),
-        (camera_with(cam_K=None, cam_model={"projection_model_type": "FISHEYE624"}), r"not a pinhole(.|\n)*FISHEYE624"),
-        (camera_with(cam_t_w2c=[0, 0, float("nan")]), "cam_t_w2c is not 3 finite numbers"),
-        (camera_with(cam_R_w2c=[1, 0, 0, 0, 1, 0, 0, 0, -1]), "cam_R_w2c is not a rotation"),
-        (
-            object_with(cam_t_m2c=[0, 0, float("inf")]),
-            r"cam_t_m2c is not 3 finite numbers(.|\n)*scene_gt.json, image 3",
-        ),
-        (object_with(cam_R_m2c=[0.9, 0, 0, 0, 0.9, 0, 0, 0, 0.9]), "cam_R_m2c is not a rotation"),
-        (object_with(cam_R_m2c="none"), "cam_R_m2c is not 9 finite numbers"),
-        (object_with(obj_id=0), "ids start at 1"),
-        (object_with(obj_id=None), "no 'obj_id'"),
-        (object_with(obj_id=70000), "16 bits"),
-        (lambda scene: edit_json(scene / "scene_gt_info.json", 3, {"bbox_visib": [1, 2, 3]}, 0), "a box"),
-        (lambda scene: edit_json(scene / "scene_gt_info.json", 3, {"px_count_all": -1}, 0), "below 0"),
-        (lambda scene: write_json(scene / "scene_gt_info.json", {3: INFO[:1], 12: INFO}), "does not fit scene_gt.json"),
-        (lambda scene: write_json(scene / "scene_gt.json", {12: ROWS}), "no entry in the annotations"),
-        (lambda scene: (scene / "mask/000003_000001.png").unlink(), r"has no mask(.|\n)*mask/000003_000001.png"),
-        (lambda scene: write(scene / "mask/000003_000001.png", png(np.ones((4, 4), np.uint8))), "wrong size"),
-        (lambda scene: write(scene / "rgb/000003.png", rgb_png()[:-20]), "truncated"),
-    ],
-)
-def test_what_is_wrong_with_an_image_costs_that_image_only(
-    root: Path, spoil: Callable[[Path], None], message: str
-) -> None:
-    scene = root / "test/000001"
-    spoil(scene)
-    write_bop_scene(root, scene=2)
-    reader = source(root)
-    first, second, *_ = reader.frames()
-    everything = frozenset(reader.labels)
-    assert reader.read(second, everything).require_sound().labels.keys() >= {"object_id", "box_2d", "instance"}
-    with pytest.raises(FrameError, match=message):
-        reader.read(first, everything)
-
-
-def test_poses_in_metres_are_refused(root: Path) -> None:
-    in_metres = [{**row, "cam_t_m2c": [value / 1000 for value in row["cam_t_m2c"]]} for row in ROWS]
-    write_json(root / "test/000001/scene_gt.json", {3: in_metres, 12: ROWS})
-    with pytest.raises(DecodeError, match=r"not in millimetres(.|\n)*0\.45(.|\n)*multiply metres by 1000"):
-        read(root)
-
-
-def test_check_tells_a_wrong_depth_scale(root: Path) -> None:
-    for image in (3, 12):
-        edit_json(root / "test/000001/scene_camera.json", image, {"depth_scale": 0.001})
-    with pytest.raises(DecodeError, match=r"different units(.|\n)*0.01 times(.|\n)*depth_scale"):
-        read(root)
-    shutil.rmtree(root / "test/000001/mask_visib")
-    report = check_source(source(root))
-    assert not report.ok
-    assert any("the unit of depth looks wrong" in issue.message for issue in report.issues)
-
-
-def test_more_than_64_objects_have_no_silhouettes(root: Path) -> None:
-    scene = root / "test/000001"
-    write_json(scene / "scene_gt.json", {3: [pose_row(2)] * 65, 12: ROWS})
-    for row in range(65):
-        shutil.copy(scene / "mask_visib/000012_000000.png", scene / f"mask_visib/000003_{row:06d}.png")
-        shutil.copy(scene / "mask/000012_000000.png", scene / f"mask/000003_{row:06d}.png")
-    with pytest.raises(FrameError, match=r"at most 64(.|\n)*object_px_count_valid to off"):
-        read(root, wanted=frozenset({"object_silhouettes"}))
-    frame = read(root, wanted=frozenset({"instance", "object_id"}))
-    assert frame.labels["instance"].max() == 65
-
-
-@pytest.mark.parametrize(
-    ("make", "fields", "message"),
-    [
-        (lambda root: shutil.rmtree(root), {}, r"no such folder(.|\n)*depthforge sample --layout bop"),
-        (lambda root: None, {"split": "tests"}, r"no scene in split 'tests'(.|\n)*split: test"),
-        (lambda root: (root / "test").rename(root / "test_primesense"), {}, "split: test_primesense"),
-        (
-            lambda root: (shutil.rmtree(root / "test"), write(root / "lm_test_all.zip", b"")),
-            {},
-            r"extract lm_test_all.zip here first",
-        ),
-        (lambda root: shutil.rmtree(root / "test/000001/depth"), {}, "no image of bop to read"),
-    ],
-)
-def test_nothing_to_read_says_why(
-    root: Path, make: Callable[[Path], object], fields: dict[str, Any], message: str
-) -> None:
-    make(root)
-    with pytest.raises(MissingDataError, match=message):
-        listed(root, **fields)
-
-
-def test_a_truncated_first_image_does_not_hide_the_size(root: Path) -> None:
-    write(root / "test/000001/depth/000003.png", GOOD[:40])
-    assert source(root).size == (HEIGHT, WIDTH)
-    write(root / "test/000001/depth/000012.png", b"")
-    with pytest.raises(DecodeError):
-        _ = source(root).size
-
-
 def test_depth_beyond_a_limit_is_no_measurement(root: Path) -> None:
     frame = read(root, max_depth_m=0.5)
     np.testing.assert_array_equal(frame.valid, (scene_mm() > 0) & (scene_mm() < 500))
-
-
-def test_background_is_for_rendered_depth(root: Path) -> None:
-    with pytest.raises(ManifestError, match="depth: rendered"):
-        PluginBlock.parse(sources, {"name": "bop", "root": str(root), "background": "plane"})
-
-
-# depth: rendered
-
-
-def test_rendered_depth_normals_and_labels(root: Path) -> None:
-    frame = read(root, depth="rendered")
-    expected = np.where(plate_mask(8), 0.449, np.where(BEHIND, 0.450, 0.0)).astype(np.float32)
-    np.testing.assert_allclose(frame.depth_m, expected, atol=1e-6)
-    np.testing.assert_array_equal(frame.labels["normals"][frame.valid], [[0, 0, -32767]] * int(frame.valid.sum()))
-    np.testing.assert_array_equal(frame.labels["instance"], np.where(plate_mask(8), 2, np.where(BEHIND, 1, 0)))
-    np.testing.assert_array_equal(frame.labels["object_px_count_all"], [529, 529])
-    np.testing.assert_array_equal(frame.labels["object_px_count_visib"], [184, 529])
-    # Of the silhouette, hidden or not, where something is rendered: all of it.
-    np.testing.assert_array_equal(frame.labels["object_px_count_valid"], [529, 529])
-    np.testing.assert_array_equal(frame.labels["box_2d"], [[21, 13, 28, 35], [29, 13, 51, 35]])
-    bits = frame.labels["object_silhouettes"].astype(np.uint64)
-    np.testing.assert_array_equal(bits, plate_mask(0).astype(np.uint64) + 2 * plate_mask(8).astype(np.uint64))
-    measured = read(root)
-    np.testing.assert_array_equal(
-        frame.labels["depth_raw"], np.where(measured.valid, measured.depth_m, np.float32(np.nan))
-    )
-
-
-def test_a_slanted_plate_is_rendered_as_planar_z(root: Path) -> None:
-    """z = 0.5 m + 0.25 x: what a ray length, a half pixel or a transposed rotation would change."""
-    write(root / "models/obj_000002.ply", plate_ply(slope=0.25))
-    write_json(root / "test/000001/scene_gt.json", {3: [pose_row(2, z_mm=500.0)]})
-    frame = read(root, depth="rendered")
-    u = np.broadcast_to(np.arange(WIDTH), (HEIGHT, WIDTH))
-    exact = 0.5 / (1 - 0.25 * (u - 32) / 100)
-    assert frame.valid.sum() > 400
-    np.testing.assert_allclose(frame.depth_m[frame.valid], exact[frame.valid], rtol=2e-6)
-
-
-def test_rotation_of_an_object_is_row_by_row(root: Path) -> None:
-    """The slope along the model's x turns to the camera's y under [0 -1 0; 1 0 0; 0 0 1]."""
-    write(root / "models/obj_000002.ply", plate_ply(slope=0.25))
-    turned = pose_row(2, z_mm=500.0, rotation=[0, -1, 0, 1, 0, 0, 0, 0, 1])
-    write_json(root / "test/000001/scene_gt.json", {3: [turned]})
-    frame = read(root, depth="rendered")
-    v = np.broadcast_to(np.arange(HEIGHT)[:, None], (HEIGHT, WIDTH))
-    exact = 0.5 / (1 - 0.25 * (v - 24) / 100)
-    np.testing.assert_allclose(frame.depth_m[frame.valid], exact[frame.valid], rtol=2e-6)
-
-
-def test_silhouettes_are_counted_beyond_the_image(root: Path) -> None:
-    """A plate 35 columns to the left: columns -14 to 8, of which the image has nine."""
-    write_json(root / "test/000001/scene_gt.json", {3: [pose_row(2, shift=-35)], 12: [pose_row(2, shift=500)]})
-    labels = read(root, depth="rendered", boxes="obj").labels
-    np.testing.assert_array_equal(labels["object_px_count_all"], [529])
-    np.testing.assert_array_equal(labels["object_px_count_visib"], [9 * 23])
-    np.testing.assert_array_equal(labels["box_2d"], [[-14, 13, 8, 35]])
-    gone = read(root, 1, depth="rendered")
-    assert not gone.valid.any()
-    np.testing.assert_array_equal(gone.labels["object_px_count_all"], [0])
-    assert np.isnan(gone.labels["box_2d"]).all()
-
-
-def test_an_object_behind_or_around_the_camera(root: Path) -> None:
-    write_json(root / "test/000001/scene_gt.json", {3: [pose_row(2, z_mm=-450.0)], 12: [pose_row(2, z_mm=21.0)]})
-    assert not read(root, depth="rendered").valid.any()
-    near = read(root, 1, depth="rendered")
-    np.testing.assert_allclose(near.depth_m, 0.021, rtol=1e-6)
-
-
-def test_rendering_needs_no_depth_image(root: Path) -> None:
-    shutil.rmtree(root / "test/000001/depth")
-    frame = read(root, depth="rendered")
-    assert frame.valid.sum() == 713
-    assert "depth_raw" not in frame.labels
-    with pytest.raises(FrameError, match="no measured depth to fit a plane to"):
-        read(root, depth="rendered", background="plane")
-
-
-def test_the_plane_behind_objects_is_the_wall(root: Path) -> None:
-    measured = read(root)
-    frame = read(root, depth="rendered", background="plane")
-    behind = measured.valid & ~plate_mask(0) & ~plate_mask(8)
-    np.testing.assert_allclose(frame.depth_m[behind], wall_mm()[behind] / 1000, atol=2e-4)
-    assert frame.valid[20].all(), "the plane fills what the sensor lost"
-    normal = np.array([0.25, 0, -1]) / np.hypot(0.25, 1)
-    np.testing.assert_allclose(frame.labels["normals"][0, 0] / 32767, normal, atol=2e-3)
-    assert not frame.labels["instance"][behind].any()
-
-
-def test_no_plane_is_an_error_of_the_frame(root: Path) -> None:
-    rng = np.random.default_rng(0)
-    write(root / "test/000001/depth/000003.png", png(rng.integers(3000, 9000, (HEIGHT, WIDTH)).astype(np.uint16)))
-    with pytest.raises(FrameError, match=r"no plane that the objects stand on(.|\n)*background: none"):
-        read(root, depth="rendered", background="plane")
-
-
-@pytest.mark.parametrize(
-    ("model", "message"),
-    [
-        (None, r"no model(.|\n)*models/obj_000005.ply"),
-        (plate_ply(scale=0.001), r"model is not in millimetres(.|\n)*0.1414"),
-        (PLATE.split("3 0 1 2")[0].replace("face 2", "face 0"), "no triangle"),
-    ],
-)
-def test_a_model_that_cannot_be_rendered(root: Path, model: str | None, message: str) -> None:
-    path = root / "models/obj_000005.ply"
-    path.unlink()
-    if model is not None:
-        write(path, model)
-    with pytest.raises(DecodeError, match=message):
-        read(root, depth="rendered")
-    text = listed(root, depth="rendered")[1]
-    assert ("error models/obj_000005.ply: no model of object 5" in text) == (model is None)
-
-
-def test_rendering_needs_poses(root: Path) -> None:
-    (root / "test/000001/scene_gt.json").unlink()
-    with pytest.raises(MissingDataError, match="with poses for `depth: rendered`"):
-        listed(root, depth="rendered")
-    write_bop_scene(root, scene=2)
-    assert "error test/000001: no scene_gt.json: nothing to render" in listed(root, depth="rendered")[1]
-
-
-def test_errors_survive_a_trip_between_processes(root: Path) -> None:
-    import pickle
-
-    edit_json(root / "test/000001/scene_gt.json", 3, {"obj_id": 0}, row=0)
-    with pytest.raises(DepthforgeError) as raised:
-        read(root)
-    assert str(pickle.loads(pickle.dumps(raised.value))) == str(raised.value)
-    assert json.dumps(str(raised.value))
