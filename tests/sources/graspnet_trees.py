@@ -13,9 +13,11 @@ import cv2
 import numpy as np
 from scipy.io import savemat
 
+from depthforge.frame import Finding, Frame
 from depthforge.geometry import Float64
 from depthforge.raycast import box
 from depthforge.render import encode_ply, tessellate
+from depthforge.sources.graspnet import GraspNet, GraspNetConfig
 
 WIDTH, HEIGHT = 48, 36
 K = np.array([[60.0, 0, 23.5], [0, 60.0, 17.5], [0, 0, 1]])
@@ -182,3 +184,21 @@ def write_grasps(root: Path) -> None:
     masks[0][1, 40, 0, 0] = True
     masks[1][0, 160, 0, 0] = True
     write_collisions(root, masks)
+
+
+def source(root: Path, **fields: object) -> GraspNet:
+    return GraspNet(GraspNetConfig.model_validate({"root": root, **SIZE, **fields}))
+
+
+def listed(root: Path, **fields: object) -> tuple[list[str], list[Finding]]:
+    findings: list[Finding] = []
+    return [ref.key for ref in source(root, **fields).frames(findings.append)], findings
+
+
+def read(root: Path, frame: int = 0, **fields: object) -> Frame:
+    reader = source(root, **fields)
+    return reader.read(list(reader.frames())[frame], frozenset(reader.labels)).require_sound()
+
+
+def messages(findings: list[Finding]) -> str:
+    return "\n".join(f"{f.severity} {f.path}: {f.message}" for f in findings)
