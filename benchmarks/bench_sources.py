@@ -41,10 +41,14 @@ def manifests_by_layout() -> dict[str, list[Path]]:
     return found
 
 
+def roots_of(path: Path, sample: Path) -> dict[str, str]:
+    """Return the environment in which every root of a shipped manifest is at the sample."""
+    return {variable: str(sample) for variable in re.findall(r"\$\{([A-Z0-9_]+)\}", path.read_text())}
+
+
 def manifest_of(path: Path, sample: Path, out: Path) -> Manifest:
     """Read a shipped manifest with every root at the sample, the default translator of learned ones replaced."""
-    for variable in re.findall(r"\$\{([A-Z0-9_]+)\}", path.read_text()):
-        os.environ[variable] = str(sample)
+    os.environ.update(roots_of(path, sample))
     manifest = load_manifest(path)
     learned = manifest.translator.is_learned
     return manifest.overridden(out=out, translator="simulation" if learned else None)
