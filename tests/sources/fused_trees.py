@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from depthforge.frame import Camera, Finding, Frame
@@ -14,7 +13,7 @@ from depthforge.manifest import PluginBlock
 from depthforge.raycast import Hits, Scene, box, cast, ellipsoid
 from depthforge.registry import sources
 from depthforge.sources.fused import Fused
-from tests.sources.scannet_trees import write
+from tests.sources.tree_files import png, write
 
 CAMERA = Camera(60.0, 60.0, 31.5, 23.5, 64, 48)
 ROOM = Scene(
@@ -36,7 +35,7 @@ def write_scan(root: Path, *, num_frames: int = NUM, faults: bool = True) -> Pat
     for number in range(num_frames):
         millimetres = np.rint(seen(number).depth_m * 1000).astype(np.uint16)
         millimetres[:4, :4] = 0
-        content = cv2.imencode(".png", millimetres)[1].tobytes()
+        content = png(millimetres)
         write(root / f"room/{number}.png", content[:-9] if faults and number == UNREADABLE else content)
         stored = pose(number)
         stored[1, 3] -= 0.2 if faults and number == WRONG_POSE else 0

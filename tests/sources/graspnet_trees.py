@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import cv2
 import numpy as np
 from scipy.io import savemat
 
@@ -18,6 +17,7 @@ from depthforge.geometry import Float64
 from depthforge.raycast import box
 from depthforge.render import encode_ply, tessellate
 from depthforge.sources.graspnet import GraspNet, GraspNetConfig
+from tests.sources.tree_files import png, write
 
 WIDTH, HEIGHT = 48, 36
 K = np.array([[60.0, 0, 23.5], [0, 60.0, 17.5], [0, 0, 1]])
@@ -43,16 +43,6 @@ def T_cam_object(frame: int) -> Float64:
     return np.linalg.inv(T_table_cam) @ np.array([T_table_object()[k] for k in OBJECT_IDS])
 
 
-def write(path: Path, content: bytes) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
-    return path
-
-
-def png(image: np.ndarray) -> bytes:
-    return cv2.imencode(".png", image)[1].tobytes()
-
-
 def save(path: Path, array: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     np.save(path, array)
@@ -69,7 +59,7 @@ def raw_depth(frame: int) -> np.ndarray:
 
 def write_frame(folder: Path, frame: int, *, meta: bool = True, annotations: bool = True) -> None:
     colour = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
-    colour[..., 2] = 200  # OpenCV writes blue, green, red
+    colour[..., 0] = 200
     label = np.zeros((HEIGHT, WIDTH), np.uint8)
     label[12:20, 20:28] = 5 + 1
     label[3:6, 30:33] = 41 + 1

@@ -8,11 +8,11 @@ import tarfile
 import zipfile
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from depthforge.frame import Finding, Frame
 from depthforge.sources.interiornet import InteriorNet, InteriorNetConfig
+from tests.sources.tree_files import png, write
 
 EVERYTHING = frozenset({"rgb", "T_world_cam", "semantic", "instance", "normals"})
 STEPS_NS = 40_000_000
@@ -43,12 +43,6 @@ RAY_MM = np.rint(RAY_M * 1000).astype(np.uint16)
 RAY_MM[470:, :] = 0
 
 
-def png(image: np.ndarray) -> bytes:
-    if image.ndim == 3:
-        image = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-    return cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes()
-
-
 def encode_gl(normals_cv: np.ndarray) -> np.ndarray:
     """OpenCV camera axes -> OpenGL camera axes -> uint16 with n = 2 v / 65535 - 1."""
     return np.rint((normals_cv * [1, -1, -1] + 1) / 2 * 65535).astype(np.uint16)
@@ -59,11 +53,6 @@ RGB_PNG = png(np.dstack([np.full((480, 640), 10), np.full((480, 640), 20), np.fu
 NYU_PNG = png(np.where(ON_SPHERE, 35, 1).astype(np.uint8))
 INSTANCE_PNG = png(np.where(ON_SPHERE, 300, 7).astype(np.uint16))
 NORMALS_PNG = png(encode_gl(NORMALS))
-
-
-def write(path: Path, data: bytes | str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(data.encode() if isinstance(data, str) else data)
 
 
 def write_images(folder: Path, stem: str, *, colour: str = "cam0") -> None:

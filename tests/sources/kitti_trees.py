@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from depthforge.frame import Frame
 from depthforge.sources.base import ImageSize
 from depthforge.sources.kitti import Kitti, KittiConfig
+from tests.sources.tree_files import png, write
 
 WIDTH, HEIGHT = 40, 24
 CROP = ImageSize(width=32, height=16)
@@ -50,17 +50,6 @@ LABELS = (
     "DontCare -1 -1 -10 5.0 9.0 7.0 12.0 -1 -1 -1 -1000 -1000 -1000 -10\n"
     "Pedestrian 0.00 0 -0.20 0.0 0.0 3.0 7.0 1.9 0.5 1.2 1.8 1.5 8.4 0.01\n"
 )
-
-
-def png(image: np.ndarray) -> bytes:
-    if image.ndim == 3:
-        image = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-    return cv2.imencode(".png", image)[1].tobytes()
-
-
-def write(path: Path, data: bytes | str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(data.encode() if isinstance(data, str) else data)
 
 
 def oxts(latitude: float, longitude: float, altitude: float, yaw: float = 0.0) -> str:

@@ -10,8 +10,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
+
+from tests.sources.tree_files import png, write
 
 WIDTH, HEIGHT = 64, 48
 CAM_K = [100.0, 0.0, 32.0, 0.0, 100.0, 24.0, 0.0, 0.0, 1.0]
@@ -33,17 +34,8 @@ def plate_ply(slope: float = 0.0, scale: float = 1.0) -> str:
 PLATE = plate_ply()
 
 
-def png(image: np.ndarray) -> bytes:
-    return cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes()
-
-
-def write(path: Path, content: bytes | str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content.encode() if isinstance(content, str) else content)
-
-
 def rgb_png() -> bytes:
-    return png(np.broadcast_to(np.array([30, 20, 10], np.uint8), (HEIGHT, WIDTH, 3)))
+    return png(np.broadcast_to(np.array([10, 20, 30], np.uint8), (HEIGHT, WIDTH, 3)))
 
 
 def wall_mm() -> np.ndarray:

@@ -10,6 +10,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from tests.sources.tree_files import png, write
+
 WIDTH, HEIGHT = 16, 12
 COLOUR_WIDTH, COLOUR_HEIGHT = 32, 24
 DEPTH_K = (20.0, 20.0, 7.5, 5.5)
@@ -30,17 +32,8 @@ RGB = np.zeros((COLOUR_HEIGHT, COLOUR_WIDTH, 3), np.uint8)
 RGB[..., 0] = 200
 
 
-def png(image: np.ndarray) -> bytes:
-    return cv2.imencode(".png", image[..., ::-1] if image.ndim == 3 else image)[1].tobytes()
-
-
 def jpeg(image: np.ndarray) -> bytes:
     return cv2.imencode(".jpg", image[..., ::-1])[1].tobytes()
-
-
-def write(path: Path, data: bytes | str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(data.encode() if isinstance(data, str) else data)
 
 
 def matrix_text(matrix: np.ndarray) -> str:

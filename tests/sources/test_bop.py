@@ -24,11 +24,11 @@ from tests.sources.posed_trees import (
     plate_mask,
     pose_row,
     scene_mm,
-    write,
     write_bop_scene,
     write_json,
     write_models,
 )
+from tests.sources.tree_files import write
 
 
 @pytest.fixture

@@ -21,13 +21,12 @@ from tests.sources.posed_trees import (
     ROWS,
     WIDTH,
     edit_json,
-    png,
     rgb_png,
-    write,
     write_bop_scene,
     write_json,
     write_models,
 )
+from tests.sources.tree_files import png, write
 
 
 @pytest.fixture

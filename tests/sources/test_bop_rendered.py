@@ -22,14 +22,13 @@ from tests.sources.posed_trees import (
     WIDTH,
     plate_mask,
     plate_ply,
-    png,
     pose_row,
     wall_mm,
-    write,
     write_bop_scene,
     write_json,
     write_models,
 )
+from tests.sources.tree_files import png, write
 
 
 @pytest.fixture

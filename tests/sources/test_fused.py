@@ -38,7 +38,8 @@ from tests.sources.fused_trees import (
     seen,
     write_scan,
 )
-from tests.sources.scannet_trees import TABLE, png, write, write_export
+from tests.sources.scannet_trees import TABLE, write_export
+from tests.sources.tree_files import png, write
 
 pytest.importorskip("open3d", exc_type=ImportError)
 

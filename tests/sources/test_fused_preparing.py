@@ -19,7 +19,7 @@ from depthforge.sources.fused import source as module
 from depthforge.sources.fused.scenes import SceneRecord
 from depthforge.testing.sources import assert_frames_equal
 from tests.sources.fused_trees import frame_of, listed, make, write_scan
-from tests.sources.scannet_trees import write
+from tests.sources.tree_files import write
 
 pytest.importorskip("open3d", exc_type=ImportError)
 

@@ -24,13 +24,13 @@ from tests.sources.graspnet_trees import (
     T_cam_object,
     labels_of,
     set_grasp,
-    write,
     write_collisions,
     write_grasps,
     write_labels,
     write_scene,
 )
 from tests.sources.test_grasps import are_near, literal_rotation, literal_view
+from tests.sources.tree_files import write
 
 
 def source(root: Path, **grasps: object) -> GraspNet:

@@ -20,10 +20,10 @@ from tests.sources.interiornet_trees import (
     pack,
     read_first,
     source,
-    write,
     write_room,
     write_views,
 )
+from tests.sources.tree_files import write
 
 
 class TestTrajectoriesInArchives(SourceTests):

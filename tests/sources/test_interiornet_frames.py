@@ -28,14 +28,14 @@ from tests.sources.interiornet_trees import (
     VIEWS,
     ccam,
     encode_gl,
-    png,
     read_first,
     render,
     source,
-    write,
     write_room,
     write_views,
 )
+from tests.sources.tree_files import png, write
+
 
 def test_random_lighting_changes_the_colour_only(tmp_path: Path) -> None:
     folder = write_views(tmp_path, num_frames=1)

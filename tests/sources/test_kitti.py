@@ -20,12 +20,12 @@ from tests.sources.kitti_trees import (
     WRITERS,
     read,
     source,
-    write,
     write_completion,
     write_object,
     write_odometry,
     write_raw,
 )
+from tests.sources.tree_files import write
 
 
 def listed(root: Path, layout: str, **fields: object) -> tuple[list[str], list[Finding]]:

@@ -26,13 +26,12 @@ from tests.sources.kitti_trees import (
     TOP,
     WIDTH,
     WRITERS,
-    png,
     read,
     source,
-    write,
     write_completion,
     write_raw,
 )
+from tests.sources.tree_files import png, write
 
 # --- values ----------------------------------------------------------------------------------------------------------
 

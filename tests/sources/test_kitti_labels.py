@@ -24,11 +24,11 @@ from tests.sources.kitti_trees import (
     oxts,
     read,
     source,
-    write,
     write_object,
     write_odometry,
     write_raw,
 )
+from tests.sources.tree_files import write
 
 # --- values ----------------------------------------------------------------------------------------------------------
 

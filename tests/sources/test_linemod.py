@@ -19,16 +19,8 @@ from depthforge.sources.bop import Bop, BopConfig
 from depthforge.sources.linemod import SYMMETRIC_OBJECTS, Linemod, LinemodConfig
 from depthforge.sources.linemod import files as linemod_files
 from depthforge.testing.sources import SourceTests, arrays_of
-from tests.sources.posed_trees import (
-    plate_mask,
-    png,
-    rgb_png,
-    wall_mm,
-    write,
-    write_bop_scene,
-    write_models,
-    write_preprocessed,
-)
+from tests.sources.posed_trees import plate_mask, rgb_png, wall_mm, write_bop_scene, write_models, write_preprocessed
+from tests.sources.tree_files import png, write
 
 
 @pytest.fixture

@@ -27,12 +27,11 @@ from tests.sources.scannet_trees import (
     TABLE,
     WIDTH,
     matrix_text,
-    png,
-    write,
     write_export,
     write_stream,
     write_tree,
 )
+from tests.sources.tree_files import png, write
 
 EVERYTHING = frozenset({"rgb", "T_world_cam", "semantic", "instance"})
 DEPTH = Camera(*DEPTH_K, WIDTH, HEIGHT)

@@ -13,6 +13,7 @@ from depthforge.sources.base import ImageSize
 from depthforge.sources.vkitti import Vkitti, VkittiConfig
 from depthforge.sources.vkitti.palette import decode_palette_indices
 from depthforge.vocabularies import class_names
+from tests.sources.tree_files import png, write
 from tests.sources.vkitti_trees import (
     CLASS_COLOURS,
     EVERYTHING,
@@ -25,10 +26,8 @@ from tests.sources.vkitti_trees import (
     W,
     indexed_png,
     listed,
-    png,
     read,
     source,
-    write,
     write_v1,
     write_v2,
 )

@@ -13,6 +13,7 @@ import numpy as np
 from depthforge.frame import Finding, Frame
 from depthforge.sources.base import ImageSize
 from depthforge.sources.vkitti import Vkitti, VkittiConfig
+from tests.sources.tree_files import png, write
 
 W, H = 46, 15
 SIZE = ImageSize(width=W, height=H)
@@ -38,12 +39,6 @@ MOT_ROW = "0 12 DontCare 0 0 -1.5 3 4 20 11 1.6 1.5 4.0 2.0 1.7 10.0 0.0 0.0 0.0
 EVERYTHING = frozenset(Vkitti(VkittiConfig(root=Path())).labels)
 
 
-def png(image: np.ndarray) -> bytes:
-    if image.ndim == 3:
-        image = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-    return cv2.imencode(".png", image)[1].tobytes()
-
-
 def indexed_png(indices: np.ndarray, bits: int = 8) -> bytes:
     """A palette PNG from the format's own specification, nothing borrowed from the reader."""
 
@@ -62,11 +57,6 @@ def indexed_png(indices: np.ndarray, bits: int = 8) -> bytes:
     header = struct.pack(">IIBBBBB", width, height, bits, 3, 0, 0, 0)
     body = chunk(b"IHDR", header) + chunk(b"PLTE", palette) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + body
-
-
-def write(path: Path, data: bytes | str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(data.encode() if isinstance(data, str) else data)
 
 
 def w2c(frame: int, right_m: float = 0.0) -> str:
