@@ -14,6 +14,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from depthforge.fitting.slopes import bins_of_slope
 from depthforge.frame import BoolImage, Camera, DepthImage
 from depthforge.geometry import normals_from_depth, pixel_rays
 from depthforge.realism.windows import MAX_JUMP, fit_windows
@@ -49,6 +50,7 @@ class Places:
     int16: 0 for far pixels left of a near surface, 1 right of it, 2 for near pixels, times ``NUM_DISTANCES``, plus the
     bin of their distance, -1 elsewhere; ``near`` and ``far`` (H, W) float32: 1/z of the two sides of that silhouette.
     ``away`` (H, W) bool: far from any silhouette, and from where its shadow may lie.
+    ``slope_bin`` (H, W) int16: of pixels away from silhouettes, see ``slopes``, -1 elsewhere.
     ``flat`` (rows, columns) bool: the windows in which the guess itself is as good as a plane.
     """
 
@@ -58,6 +60,7 @@ class Places:
     near: npt.NDArray[np.float32]
     far: npt.NDArray[np.float32]
     away: BoolImage
+    slope_bin: npt.NDArray[np.int16]
     flat: BoolImage
 
     @classmethod
@@ -76,7 +79,8 @@ class Places:
         angle = _angles_deg(guess_m, camera)
         angle_bin = np.where(interior & (angle >= 0), np.digitize(angle, ANGLE_EDGES_DEG) - 1, -1).astype(np.int16)
         angle_bin[angle_bin >= NUM_ANGLES] = -1
-        return cls(camera, angle_bin, beside, near, far, away, _flat_windows(guess_m, scan_m, valid))
+        flat = _flat_windows(guess_m, scan_m, valid)
+        return cls(camera, angle_bin, beside, near, far, away, bins_of_slope(guess_m, off_edges), flat)
 
 
 def _flat_windows(guess_m: DepthImage, scan_m: DepthImage, valid: BoolImage) -> BoolImage:

@@ -182,19 +182,20 @@ _STRUCTURED_LIGHT: Final = Recipe(
     },
     stages=(
         Stage(
-            _NOISE,
+            # A pixel that looks aside is off by shift x slope, independently of its neighbours.
+            (*_NOISE, "white noise against slope"),
             numbers=(
                 Number("disparity_sigma_px", 0.004, 1.0, "log", start=0.06),
                 Number("disparity_sigma_power", -2.0, 2.0),
                 Number("disparity_correlation_px", 0.5, 12.0, "log", start=2.5),
                 Number("noise_sigma_steps", 0.0, 1.0),
+                Number("shift_sigma_px", 0.02, 2.0, "log", start=0.1, off=0.021),
             ),
             from_burst=True,
         ),
         _patch_stage(),
         Stage(
             (*_SILHOUETTES, "flying pixels at silhouettes"),
-            numbers=(Number("shift_sigma_px", 0.0, 2.0),),
             choices=(
                 Choice("projector_side", ("none", "left", "right")),
                 Choice("mass_fraction", (0.3, 0.5, 0.7, 1 / 1.2), late=True),

@@ -24,6 +24,7 @@ __all__ = ["draw_curves", "lines", "preset_text", "to_json", "write_fit"]
 Float64 = npt.NDArray[np.float64]
 
 _DIGITS = 5
+_NOISES = ("noise against", "white noise against")
 
 
 def preset_text(fit: Fit) -> str:
@@ -97,7 +98,7 @@ def draw_curves(fit: Fit) -> bytes:
         axis.set_title(f"{curve}, {_unit(curve)}", fontsize=9)
         axis.set_xlabel(CURVES[curve], fontsize=8)
         axis.tick_params(labelsize=7)
-        if curve == "hole sizes" or curve.endswith("depth"):
+        if curve == "hole sizes" or curve.endswith(("depth", "slope")):
             axis.set_xscale("log")
     axes[0].legend(fontsize=8)
     for axis in axes[len(CURVES) :]:
@@ -182,13 +183,13 @@ def _curve(part: SetFit, curve: str) -> dict[str, Any]:
 
 
 def _unit(curve: str) -> str:
-    if curve.startswith("noise against"):
+    if curve.startswith(_NOISES):
         return "1/km of 1/z"
     return "" if curve.startswith("noise correlation") else "%"
 
 
 def _in_unit(curve: str, values: Float64) -> Float64:
-    if curve.startswith("noise against"):
+    if curve.startswith(_NOISES):
         return np.asarray(1000.0 * 2.0**values)
     if curve.startswith("noise correlation"):
         return values

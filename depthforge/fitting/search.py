@@ -59,13 +59,20 @@ Judge = Callable[[Sensor, Stage], Float64]
 """Residuals of a candidate for the curves of a stage."""
 
 # What a curve cannot be expected to be known better than, in its stretched units.
-_FLOORS: Final = {"noise": 0.03, "noise correlation": 0.01, "holes": 0.01, "hole sizes": 0.01, "other": 0.01}
+_FLOORS: Final = {
+    "noise": 0.03,
+    "noise correlation": 0.01,
+    "white": 0.01,
+    "holes": 0.01,
+    "hole sizes": 0.01,
+    "other": 0.01,
+}
 _ENOUGH_PIXELS: Final = 2_000_000
 _MOST_DRAWS: Final = 4
 _BIAS_DRAWS: Final = 3
 _SPREAD_DRAWS: Final = 6
 _MISSING: Final = 5.0
-_LARGEST: Final = 8.0
+_LARGEST: Final = 4.0
 _WHISKER: Final = 0.02
 # Half widths of the regions of a sweep, as shares of the bounds, when nothing is known, and near the answer.
 FROM_AFAR: Final = ((0.5, 0.2, 0.08),)
@@ -165,17 +172,23 @@ def residuals(found: Curves, target: Target, curves: Sequence[str]) -> Float64:
         error = np.hypot(np.nan_to_num(target.errors[name][known], nan=0.1), _floor(name))
         off = (found[name][known] - wanted[known]) / error
         off = np.clip(np.where(np.isnan(off), _MISSING, off), -1e3, 1e3)
-        # Beyond some errors a curve pulls with its logarithm: what a model cannot do does not spoil what it can.
-        size = np.abs(off)
-        off = np.where(size > _LARGEST, np.sign(off) * (_LARGEST + np.log1p(np.maximum(size - _LARGEST, 0))), off)
         parts.append(off / np.sqrt(np.count_nonzero(known)))
     return np.concatenate(parts) if parts else np.zeros(1)
+
+
+def softened(off: Float64) -> Float64:
+    """Return residuals that, beyond some errors, pull with their logarithm.
+
+    What a model cannot do does not spoil what it can.
+    """
+    size = np.abs(off)
+    return np.where(size > _LARGEST, np.sign(off) * (_LARGEST + np.log1p(np.maximum(size - _LARGEST, 0))), off)
 
 
 def misfit(found: Curves, target: Target, curves: Sequence[str]) -> float:
     """Return the root mean square of ``residuals`` over curves: 1 is as good as the scans are known."""
     known = sum(bool((~np.isnan(target.curves[name])).any()) for name in curves)
-    return float(np.sqrt(np.sum(residuals(found, target, curves) ** 2) / max(known, 1)))
+    return float(np.sqrt(np.sum(softened(residuals(found, target, curves)) ** 2) / max(known, 1)))
 
 
 def match_stages(
@@ -198,7 +211,7 @@ def match_stages(
             for choice in stage.choices:
                 if late or not choice.late:
                     trials = [with_values(sensor, {choice.name: option}) for option in choice.options]
-                    costs = [float(np.sum(judge(each, stage) ** 2)) for each in trials]
+                    costs = [float(np.sum(softened(judge(each, stage)) ** 2)) for each in trials]
                     sensor = trials[int(np.argmin(costs))]
             if stage.numbers:
                 sensor = _move(sensor, stage, judge, of_sweep)
@@ -290,7 +303,9 @@ def _move(sensor: Sensor, stage: Stage, judge: Judge, radii: Sequence[float]) ->
         surface = np.linalg.lstsq(_terms((np.array(points)[near] - at) / radius), np.array(values)[near], rcond=1e-6)[0]
         # The surface is flat where a curve says nothing; a whisker keeps what moves nothing where it is.
         solution = least_squares(
-            lambda shift, surface=surface: np.concatenate([_terms(shift[None])[0] @ surface, _WHISKER * shift]),
+            lambda shift, surface=surface: np.concatenate(
+                [softened(_terms(shift[None])[0] @ surface), _WHISKER * shift]
+            ),
             np.zeros(len(at)),
             bounds=((low - at) / radius - 1e-9, (high - at) / radius + 1e-9),
         )

@@ -1,7 +1,8 @@
 """What is measured of a scan, and in the same way of a simulation of it: curves that each say one thing of a sensor.
 
 Noise is what a plane leaves of flat windows (``realism.windows``): its size against depth and against the angle of the
-surface, and its correlation along x and y. Only windows that are flat in the clean guess count, and of those in a bin
+surface, its correlation along x and y, and its white part against the slope of 1/z, which is where a sensor that looks
+aside by chance shows it. Only windows that are flat in the clean guess count, and of those in a bin
 the quieter ones, since what is bent without the guess knowing is louder. Holes (``holes``): within surfaces how many,
 how many single ones and how far they reach, against depth and angle, and by distance beside silhouettes: left and right
 of them on the far side, where a projector's shadow lies, and on the near side. At silhouettes it also counts depth that
@@ -42,6 +43,7 @@ from depthforge.fitting.places import (
     window_px,
     without_specks,
 )
+from depthforge.fitting.slopes import NUM_SLOPES, SLOPE_EDGES, white_by_slope, white_by_slope_of_inverse
 from depthforge.frame import BoolImage, Camera, DepthImage
 from depthforge.realism.noise import DEPTH_EDGES_M
 from depthforge.realism.windows import Windows, fit_windows
@@ -80,6 +82,7 @@ CURVES: Final[dict[str, str]] = {
     "noise against angle": "angle, deg",
     "noise correlation along x": "distance, px",
     "noise correlation along y": "distance, px",
+    "white noise against slope": "slope, 1/m per px",
     "holes against depth": "depth, m",
     "holes against angle": "angle, deg",
     "holes left of silhouettes": "distance, px",
@@ -103,7 +106,8 @@ class Measurement:
 
     ``window_*`` (N,): depth (m), noise (share of depth squared, 1/m) and angle (deg) of each flat window;
     ``correlation`` (2, lags): summed over ``num_correlated`` windows. ``num_pixels``: away from silhouettes, with the
-    holes and the single holes among them. The rest are counts of pixels: by depth, by
+    holes and the single holes among them. ``by_slope`` (bins, 2): how many pixels, and the sum of their white noise
+    (1/m), see ``slopes``. The rest are counts of pixels: by depth, by
     angle and beside silhouettes, each with those of them that are holes.
     """
 
@@ -112,6 +116,7 @@ class Measurement:
     window_angle_deg: Float64
     correlation: Float64
     num_correlated: int
+    by_slope: Float64
     by_depth: Float64
     by_angle: Float64
     beside: Float64
@@ -139,6 +144,8 @@ def measure(
     found = replace(
         _measure_nothing(int(np.count_nonzero(places.away))), num_holes=int(np.count_nonzero(holes & places.away))
     )
+    if "white noise against slope" in wanted:
+        found = replace(found, by_slope=white_by_slope(depth_m, valid, places.slope_bin))
     if any(curve.startswith("noise") for curve in wanted):
         seen = valid if usable is None else valid & usable
         windows = _restrict(fit_windows(*without_specks(depth_m, seen), window_px(depth_m.shape)), places.flat)
@@ -179,6 +186,7 @@ def _measure_nothing(num_pixels: int) -> Measurement:
         window_angle_deg=none,
         correlation=np.zeros((2, 1)),
         num_correlated=0,
+        by_slope=np.zeros((NUM_SLOPES, 2)),
         by_depth=np.zeros((NUM_DEPTHS, 2)),
         by_angle=np.zeros((NUM_ANGLES, 2)),
         beside=np.zeros((3 * NUM_DISTANCES, 4)),
@@ -205,6 +213,7 @@ def measure_deviations(
     cut = np.lib.stride_tricks.sliding_window_view(deviation, (size, size), axis=(1, 2))
     residual = cut[:, row * size, column * size].astype(np.float64)  # (T, N, size, size)
     sigma = np.sqrt(np.mean(residual**2, axis=(0, 2, 3)) * times / (times - 1))
+    by_slope = np.sum([white_by_slope_of_inverse(each, always, places.slope_bin) for each in deviation], axis=0)
     correlation, num = _correlation_of(residual.swapaxes(0, 1).reshape(-1, size, size), size // 3)
     return replace(
         _measure_nothing(always.size),
@@ -213,6 +222,7 @@ def measure_deviations(
         window_angle_deg=_window_angles_deg(windows, places.camera),
         correlation=correlation,
         num_correlated=num,
+        by_slope=by_slope,
     )
 
 
@@ -223,6 +233,7 @@ def summarise(frames: Sequence[Measurement], *, simulated: bool = False) -> Curv
     num_correlated = sum(f.num_correlated for f in frames)
     correlation = np.sum([f.correlation for f in frames], axis=0)
     correlation = correlation / num_correlated if num_correlated >= fewest else correlation * np.nan
+    by_slope = np.sum([f.by_slope for f in frames], axis=0)
     by_depth = np.sum([f.by_depth for f in frames], axis=0)
     by_angle = np.sum([f.by_angle for f in frames], axis=0)
     beside = np.sum([f.beside for f in frames], axis=0).reshape(3, NUM_DISTANCES, 4)
@@ -239,6 +250,7 @@ def summarise(frames: Sequence[Measurement], *, simulated: bool = False) -> Curv
         "noise against angle": _quiet_by_bin(log_sigma, angle, ANGLE_EDGES_DEG, fewest),
         "noise correlation along x": correlation[0],
         "noise correlation along y": correlation[1],
+        "white noise against slope": _log_mean(by_slope[:, 1], by_slope[:, 0]),
         "holes against depth": _stretched_share(by_depth[:, 1], by_depth[:, 0]),
         "holes against angle": _stretched_share(by_angle[:, 1], by_angle[:, 0]),
         "holes left of silhouettes": _stretched_share(beside[0, :, 1], beside[0, :, 0]),
@@ -289,6 +301,8 @@ def places_of(curve: str, count: int) -> Float64:
         return np.asarray((ANGLE_EDGES_DEG[1:] + ANGLE_EDGES_DEG[:-1]) / 2)
     if curve.startswith("noise correlation"):
         return np.arange(1.0, count + 1)
+    if curve == "white noise against slope":
+        return np.asarray(np.sqrt(SLOPE_EDGES[1:] * np.maximum(SLOPE_EDGES[:-1], SLOPE_EDGES[1:] / 2)))
     if curve in ("holes within surfaces", "single holes"):
         return np.zeros(1)
     if curve == "holes beside holes":
@@ -349,6 +363,11 @@ def _quiet_by_bin(values: Float64, places: Float64, edges: Float64, fewest: int)
     bins = np.digitize(places, edges) - 1
     of_bins = [values[bins == index] for index in range(len(edges) - 1)]
     return np.array([np.quantile(each, _QUIET) if each.size >= fewest else np.nan for each in of_bins])
+
+
+def _log_mean(total: Float64, count: Float64) -> Float64:
+    mean = np.divide(total, count, out=np.full(len(count), np.nan), where=count >= _FEWEST_PIXELS)
+    return np.asarray(np.log2(np.maximum(mean, _ROUNDING)))
 
 
 def _stretched_share(part: Float64, whole: Float64) -> Float64:

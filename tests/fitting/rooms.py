@@ -40,8 +40,9 @@ def scan(sensor: Sensor, number: int, *, view: int | None = None, unit_m: float 
     return Frame(clean.key, measured * valid, valid & (measured > 0), CAMERA)
 
 
-def scans(sensor: Sensor, count: int, *, unit_m: float = 0.0) -> Scans:
-    """``count`` scans to fit and half as many that are held out."""
-    frames = [scan(sensor, number, unit_m=unit_m) for number in range(count + max(count // 2, 2))]
+def scans(sensor: Sensor, count: int, *, first: int = 0, unit_m: float = 0.0) -> Scans:
+    """``count`` scans to fit, of the rooms from ``first`` on, and half as many that are held out."""
+    numbers = range(first, first + count + max(count // 2, 2))
+    frames = [scan(sensor, number, unit_m=unit_m) for number in numbers]
     views = [DepthView(frame.depth_m, frame.valid, frame.camera) for frame in frames]
     return Scans(tuple(frames[:count]), tuple(frames[count:]), file_step_m(views), "test", "none", False)
