@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from depthforge.errors import InputError
 from depthforge.networks.blur import BlurDown, BlurUp
 from depthforge.networks.convolution import ConvNorm, ResidualBlock, reflected_conv
-from depthforge.networks.generator import SMALLEST_SIDE, Features
+from depthforge.networks.generator import SMALLEST_SIDE, Features, features_of
 
 __all__ = ["ColourGenerator"]
 
@@ -56,11 +56,4 @@ class ColourGenerator(nn.Module):
                 found=tuple(colour.shape),
             )
         # CUT's images are in [-1, 1].
-        stem = self.stem(2 * colour - 1)
-        half = self.down[1](self.blur_down[0](self.down[0](stem)))
-        x = self.blur_down[1](half)
-        residual = []
-        for block in self.blocks:
-            x = block(x)
-            residual.append(x)
-        return stem, half, residual[0], residual[2], residual[4]
+        return features_of(self.stem(2 * colour - 1), self.down, self.blur_down, self.blocks)

@@ -20,7 +20,7 @@ from depthforge.errors import InputError
 from depthforge.networks.blur import BlurDown, BlurUp
 from depthforge.networks.convolution import ConvNorm, ResidualBlock, reflected_conv
 
-__all__ = ["DepthGenerator", "Features", "apply_padded", "pad_to_multiple", "where_measured"]
+__all__ = ["DepthGenerator", "Features", "apply_padded", "features_of", "pad_to_multiple", "where_measured"]
 
 Features = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 
@@ -120,14 +120,7 @@ class DepthGenerator(nn.Module):
         return self._encode(functional.pad(depth, (0, 0, 0, 0, 0, self.noise_channels)))
 
     def _encode(self, depth: Tensor) -> Features:
-        stem = self.stem(depth)
-        half = self.down[1](self.blur_down[0](self.down[0](stem)))
-        x = self.blur_down[1](half)
-        residual = []
-        for block in self.blocks:
-            x = block(x)
-            residual.append(x)
-        return stem, half, residual[0], residual[2], residual[4]
+        return features_of(self.stem(depth), self.down, self.blur_down, self.blocks)
 
     def _decode(self, x: Tensor, depth: Tensor) -> Tensor:
         for blur, conv in zip(self.blur_up, self.up, strict=True):
@@ -145,6 +138,17 @@ class DepthGenerator(nn.Module):
                 expected=f"(batch, {channels}, height, width), sides of at least {SMALLEST_SIDE} pixels",
                 found=tuple(x.shape),
             )
+
+
+def features_of(stem: Tensor, down: nn.ModuleList, blur_down: nn.ModuleList, blocks: nn.ModuleList) -> Features:
+    """Return the five features on the way from the first layer's output to the last block's, which is the last."""
+    half = down[1](blur_down[0](down[0](stem)))
+    x = blur_down[1](half)
+    residual = []
+    for block in blocks:
+        x = block(x)
+        residual.append(x)
+    return stem, half, residual[0], residual[2], residual[4]
 
 
 def where_measured(noisy: Tensor, logit: Tensor, depth: Tensor) -> Tensor:
