@@ -28,10 +28,7 @@ class File:
 
     def read_if_there(self) -> bytes | None:
         """Return its bytes, None when there is no such file."""
-        try:
-            return self.read()
-        except FileNotFoundError:
-            return None
+        return self.tree.read_if_there(self.path)
 
     def text(self) -> str:
         """Return it as text; raise FileNotFoundError as ``read``, DecodeError when it is none."""
@@ -43,7 +40,4 @@ class File:
 
 def names_in(tree: Tree, folder: str) -> frozenset[str]:
     """Return the names of the files in a folder; none when there is no such folder."""
-    try:
-        return frozenset(tree.scan(folder).files)
-    except FileNotFoundError:
-        return frozenset()
+    return frozenset(tree.scan_if_there(folder).files)

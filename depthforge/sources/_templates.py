@@ -77,10 +77,7 @@ class PathTemplate:
         if not parts:
             yield folder, fields
             return
-        try:
-            listing = tree.scan(folder)
-        except FileNotFoundError:
-            return
+        listing = tree.scan_if_there(folder)
         pattern = _pattern(parts[0], tuple(fields.items()))
         is_file = len(parts) == 1 and not folders_only
         for name in listing.files if is_file else listing.folders:

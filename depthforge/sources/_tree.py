@@ -49,6 +49,20 @@ class Tree(ABC):
     def read(self, path: str) -> bytes:
         """Return a file's bytes; raise FileNotFoundError when there is none, DecodeError when it is damaged."""
 
+    def scan_if_there(self, folder: str) -> Listing:
+        """Return what is in ``folder``; nothing where there is no such folder."""
+        try:
+            return self.scan(folder)
+        except FileNotFoundError:
+            return Listing()
+
+    def read_if_there(self, path: str) -> bytes | None:
+        """Return a file's bytes, None where there is none; raise DecodeError when it is damaged."""
+        try:
+            return self.read(path)
+        except FileNotFoundError:
+            return None
+
     @abstractmethod
     def describe(self, path: str) -> str:
         """Return how an error should name ``path``."""

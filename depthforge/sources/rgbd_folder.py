@@ -33,6 +33,7 @@ from depthforge.frame import (
 )
 from depthforge.geometry import ray_length_to_z
 from depthforge.registry import sources
+from depthforge.sources._file import names_in
 from depthforge.sources._images import decode_depth, decode_ids, decode_relative_depth, decode_rgb, require_size
 from depthforge.sources._pose_files import parse_matrix, parse_trajectory_log, to_house_pose
 from depthforge.sources._rgbd_config import RgbdFolderConfig
@@ -99,7 +100,7 @@ class RgbdFolder(Source):
         for label, template in (("semantic", config.semantic), ("instance", config.instance)):
             if label in wanted and template is not None:
                 path = PathTemplate(template).fill(**named)
-                data = _read_if_there(tree, path)
+                data = tree.read_if_there(path)
                 if data is not None:
                     labels[label] = decode_ids(data, where=tree.describe(path))
                     require_size(labels[label], camera.size, where=tree.describe(path))
@@ -167,7 +168,7 @@ class RgbdFolder(Source):
         per_frame = {"rgb": config.rgb, "semantic": config.semantic, "instance": config.instance}
         if config.pose is not None:
             per_frame["T_world_cam"] = config.pose.file
-        files = lru_cache(64)(lambda folder: _files_in(tree, folder))
+        files = lru_cache(64)(lambda folder: names_in(tree, folder))
         for label, text in per_frame.items():
             if text is None or not refs:
                 continue
@@ -190,7 +191,7 @@ class RgbdFolder(Source):
 
     def _read_depth(self, tree: Tree, path: str, camera: Camera) -> tuple[DepthImage, BoolImage]:
         config, where = self.config, tree.describe(path)
-        data = _read_if_there(tree, path)
+        data = tree.read_if_there(path)
         if data is None:
             raise DecodeError("the depth image has gone since it was listed", where=where)
         if config.assume_max_depth_m is not None:
@@ -227,7 +228,7 @@ class RgbdFolder(Source):
         if self.config.rgb is None:
             return None
         path = PathTemplate(self.config.rgb).fill(**named)
-        data = _read_if_there(tree, path)
+        data = tree.read_if_there(path)
         if data is None:
             return None
         rgb = decode_rgb(data, where=tree.describe(path))
@@ -253,14 +254,14 @@ class RgbdFolder(Source):
         if pose.format == "trajectory_log":
             matrix = self._trajectory(path).get(int(named["frame"])) if named["frame"].isdecimal() else None
         else:
-            data = _read_if_there(tree, path)
+            data = tree.read_if_there(path)
             where = tree.describe(path)
             matrix = None if data is None else parse_matrix(data.decode(errors="replace"), (4, 4), where=where)
         return None if matrix is None else to_house_pose(matrix, pose.direction, pose.axes)
 
     def _read_trajectory(self, path: str) -> dict[int, npt.NDArray[np.float64]]:
         tree = self._tree()
-        data = _read_if_there(tree, path)
+        data = tree.read_if_there(path)
         return {} if data is None else parse_trajectory_log(data.decode(errors="replace"), where=tree.describe(path))
 
     def _read_camera(self) -> Camera:
@@ -270,7 +271,7 @@ class RgbdFolder(Source):
         else:
             tree = self._tree()
             where = tree.describe(camera.matrix_file)
-            data = _read_if_there(tree, camera.matrix_file)
+            data = tree.read_if_there(camera.matrix_file)
             if data is None:
                 raise MissingDataError("no file of intrinsics", where=where, expected="3 x 3 numbers")
             K = parse_matrix(data.decode(errors="replace"), (3, 3), where=where)
@@ -280,17 +281,3 @@ class RgbdFolder(Source):
 
 def _frame_name(frame: str) -> str:
     return f"{int(frame):06d}" if frame.isdecimal() else frame
-
-
-def _files_in(tree: Tree, folder: str) -> frozenset[str]:
-    try:
-        return frozenset(tree.scan(folder).files)
-    except FileNotFoundError:
-        return frozenset()
-
-
-def _read_if_there(tree: Tree, path: str) -> bytes | None:
-    try:
-        return tree.read(path)
-    except FileNotFoundError:
-        return None

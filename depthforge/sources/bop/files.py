@@ -34,7 +34,7 @@ from depthforge.sources.bop.annotations import (
     parse_pixels,
     parse_view,
 )
-from depthforge.sources.bop.object_files import At, File, ObjectFiles, folder_or_inner, read_mask, scan
+from depthforge.sources.bop.object_files import At, File, ObjectFiles, folder_or_inner, read_mask
 
 __all__ = ["BopFiles"]
 
@@ -86,7 +86,7 @@ class BopFiles(ObjectFiles):
 
     def scenes(self, report: Report) -> list[str]:
         tree = self._tree()
-        found = scan(tree, self._split)
+        found = tree.scan_if_there(self._split)
         folders = sorted((name for name in found.folders if name.isdecimal()), key=int)
         if not folders:
             raise self._no_scenes(tree)
@@ -184,7 +184,7 @@ class BopFiles(ObjectFiles):
 
     def _no_scenes(self, tree: Tree) -> MissingDataError:
         top = tree.scan("")
-        splits = sorted(name for name in top.folders if any(n.isdecimal() for n in scan(tree, name).folders))
+        splits = sorted(name for name in top.folders if any(n.isdecimal() for n in tree.scan_if_there(name).folders))
         packed = sorted(name for name in top.files if name.endswith((".zip", ".z01", ".tar", ".tar.gz")))
         remedy = _TRY_WITHOUT_DATA
         if packed:
@@ -204,7 +204,7 @@ class BopFiles(ObjectFiles):
     def _depth_stems(self, scene: str, report: Report) -> dict[int, str]:
         tree, folder = self._tree(), self._path(scene, f"depth{self._suffix}")
         stems: dict[int, str] = {}
-        for name in sorted(scan(tree, folder).files):
+        for name in sorted(tree.scan_if_there(folder).files):
             stem, dot, suffix = name.rpartition(".")
             if f"{dot}{suffix}" not in _DEPTH_SUFFIXES or not stem.isdecimal():
                 report(Finding("warning", f"{folder}/{name}", "not an image of BOP; ignored"))
@@ -221,7 +221,7 @@ class BopFiles(ObjectFiles):
     ) -> None:
         """Say what a scene lacks; scans its folder once and opens nothing."""
         folder, tree = self._path(scene), self._tree()
-        there = scan(tree, folder)
+        there = tree.scan_if_there(folder)
         for image in sorted(stems.keys() - set(views.images()))[:1]:
             count = len(stems.keys() - set(views.images()))
             report(Finding("error", folder, f"{count} images are not in scene_camera.json, such as {stems[image]}"))
@@ -279,10 +279,9 @@ class BopFiles(ObjectFiles):
     def _first(self, *paths: str) -> File | None:
         tree = self._tree()
         for path in paths:
-            try:
-                return File(tree.read(path), tree.describe(path))
-            except FileNotFoundError:
-                continue
+            data = tree.read_if_there(path)
+            if data is not None:
+                return File(data, tree.describe(path))
         return None
 
     def _path(self, scene: str, *parts: str) -> str:

@@ -8,11 +8,10 @@ from typing import NamedTuple
 
 from depthforge.frame import BoolImage
 from depthforge.sources._images import decode_ids, require_size
-from depthforge.sources._tree import Listing, Tree
 from depthforge.sources.base import Report
 from depthforge.sources.bop.annotations import Objects, Pixels, View
 
-__all__ = ["At", "File", "ObjectFiles", "folder_or_inner", "read_mask", "scan"]
+__all__ = ["At", "File", "ObjectFiles", "folder_or_inner", "read_mask"]
 
 
 class At(NamedTuple):
@@ -98,11 +97,3 @@ def read_mask(file: File, size: tuple[int, int]) -> BoolImage:
 def folder_or_inner(root: Path, inner: str) -> Path:
     """Return ``root/inner`` where there is such a folder, or else ``root``: users name either."""
     return root / inner if inner and (root / inner).is_dir() else root
-
-
-def scan(tree: Tree, folder: str) -> Listing:
-    """Return what is in a folder; nothing where there is no such folder."""
-    try:
-        return tree.scan(folder)
-    except FileNotFoundError:
-        return Listing()

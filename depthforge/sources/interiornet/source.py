@@ -267,9 +267,8 @@ def _optional(
     clip: Clip, path: str, camera: Camera, decode: Callable[..., npt.NDArray[Scalar]]
 ) -> npt.NDArray[Scalar] | None:
     """Return the decoded image at ``path``, or None when there is no such file."""
-    try:
-        data = clip.tree.read(path)
-    except FileNotFoundError:
+    data = clip.tree.read_if_there(path)
+    if data is None:
         return None
     where = clip.tree.describe(path)
     image = decode(data, where=where)

@@ -267,10 +267,7 @@ def _is_content(folder: str) -> bool:
 
 def _image_stems(tree: Tree, folder: str, path: str, report: Report) -> set[str] | None:
     """Return the names without suffix of the images in ``folder``; None when there is none."""
-    try:
-        files = tree.scan(folder).files
-    except FileNotFoundError:
-        return None
+    files = tree.scan_if_there(folder).files
     stems = {name[:-4] for name in files if name.endswith(".png")}
     numbered = {int(stem): stem for stem in sorted(stems, reverse=True) if stem.isdecimal()}
     if odd := len(files) - len(numbered):

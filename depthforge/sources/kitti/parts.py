@@ -101,10 +101,7 @@ class KittiLayout(ABC):
 
     def folders(self, folder: str) -> list[str]:
         """Return the names of the folders in one below root, sorted; none when it is not there."""
-        try:
-            return sorted(self.tree().scan(folder).folders)
-        except FileNotFoundError:
-            return []
+        return sorted(self.tree().scan_if_there(folder).folders)
 
     def report_without_image(self, numbers: set[str], folder: str, report: Report) -> None:
         """Say how many of the frames have no image in a folder."""

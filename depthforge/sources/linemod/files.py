@@ -38,7 +38,7 @@ from depthforge.sources.bop.annotations import (
     parse_objects,
     parse_view,
 )
-from depthforge.sources.bop.object_files import At, File, ObjectFiles, folder_or_inner, read_mask, scan
+from depthforge.sources.bop.object_files import At, File, ObjectFiles, folder_or_inner, read_mask
 
 __all__ = ["LINEMOD_VIEW", "PreprocessedFiles"]
 
@@ -69,9 +69,9 @@ class PreprocessedFiles(ObjectFiles):
 
     def scenes(self, report: Report) -> list[str]:
         tree = self._tree()
-        folders = sorted((name for name in scan(tree, "data").folders if name.isdecimal()), key=int)
+        folders = sorted((name for name in tree.scan_if_there("data").folders if name.isdecimal()), key=int)
         if not folders:
-            top = scan(tree, "")
+            top = tree.scan_if_there("")
             raise MissingDataError(
                 "no object of LineMOD",
                 where=tree.describe("data"),
@@ -90,9 +90,9 @@ class PreprocessedFiles(ObjectFiles):
 
     def images(self, scene: str, report: Report, *, rendered: bool) -> list[At]:
         tree, folder = self._tree(), f"data/{scene}"
-        names = scan(tree, f"{folder}/depth").files
+        names = tree.scan_if_there(f"{folder}/depth").files
         stems = {int(name[:-4]): name[:-4] for name in names if name.endswith(".png") and name[:-4].isdecimal()}
-        there = scan(tree, folder)
+        there = tree.scan_if_there(folder)
         if "gt.yml" not in there.files:
             report(_no_poses(folder))
             return []
@@ -149,10 +149,8 @@ class PreprocessedFiles(ObjectFiles):
 
     def _read(self, at: At, folder: str) -> File | None:
         tree, path = self._tree(), f"data/{at.scene}/{folder}/{at.stem}.png"
-        try:
-            return File(tree.read(path), tree.describe(path))
-        except FileNotFoundError:
-            return None
+        data = tree.read_if_there(path)
+        return None if data is None else File(data, tree.describe(path))
 
     def _listed(self, scene: str) -> set[int]:
         tree, path = self._tree(), f"data/{scene}/{self._subset}.txt"

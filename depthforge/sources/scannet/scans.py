@@ -92,7 +92,7 @@ class Scan(ABC):
         """Return ids (H, W) in their own size, None when there are none for this frame; DecodeError names the file."""
         tree = self.labels_in(kind)
         path = f"{kind}/{_stem(item)}.png"
-        data = None if tree is None else _read_if_there(tree, path)
+        data = None if tree is None else tree.read_if_there(path)
         return None if data is None or tree is None else decode_ids(data, where=tree.describe(path))
 
     def report_labels(self, kinds: tuple[str, ...], items: list[str], report: Report) -> None:
@@ -140,7 +140,7 @@ class ExportedScan(Scan):
     def depth(self, item: str) -> npt.NDArray[np.uint16]:
         path = f"depth/{_stem(item)}.png"
         where = self._tree.describe(path)
-        data = _read_if_there(self._tree, path)
+        data = self._tree.read_if_there(path)
         if data is None:
             raise DecodeError("the depth image has gone since it was listed", where=where)
         stored = decode_depth(data, where=where)
@@ -151,7 +151,7 @@ class ExportedScan(Scan):
     def color(self, item: str) -> npt.NDArray[np.uint8] | None:
         for suffix in _COLOUR_SUFFIXES:
             path = f"color/{_stem(item)}{suffix}"
-            data = _read_if_there(self._tree, path)
+            data = self._tree.read_if_there(path)
             if data is not None:
                 return decode_rgb(data, where=self._tree.describe(path))
         return None
@@ -194,7 +194,7 @@ class ExportedScan(Scan):
     @cached_property
     def _meta(self) -> dict[str, float]:
         """What <id>.txt says in single numbers: lines of ``key = value``."""
-        data = _read_if_there(self._tree, f"{self.name}.txt")
+        data = self._tree.read_if_there(f"{self.name}.txt")
         values = {}
         for line in (data or b"").decode(errors="replace").splitlines():
             key, _, value = line.partition("=")
@@ -205,7 +205,7 @@ class ExportedScan(Scan):
         return values
 
     def _matrix(self, path: str) -> Matrix | None:
-        data = _read_if_there(self._tree, path)
+        data = self._tree.read_if_there(path)
         if data is None:
             return None
         return parse_matrix(data.decode(errors="replace"), (4, 4), where=self._tree.describe(path))
@@ -329,14 +329,4 @@ def _stem(item: str) -> str:
 
 
 def _stems(tree: Tree, folder: str) -> frozenset[str]:
-    try:
-        return frozenset(name.rpartition(".")[0] for name in tree.scan(folder).files)
-    except FileNotFoundError:
-        return frozenset()
-
-
-def _read_if_there(tree: Tree, path: str) -> bytes | None:
-    try:
-        return tree.read(path)
-    except FileNotFoundError:
-        return None
+    return frozenset(name.rpartition(".")[0] for name in tree.scan_if_there(folder).files)

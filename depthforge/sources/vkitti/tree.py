@@ -214,17 +214,11 @@ class VkittiTree:
 
     def _scan_names(self, tree: Tree, folder: str) -> dict[str, str]:
         """Return every name in a folder by its lower-case form."""
-        try:
-            listing = tree.scan(folder)
-        except FileNotFoundError:
-            return {}
+        listing = tree.scan_if_there(folder)
         return {name.lower(): name for name in [*listing.files, *listing.folders]}
 
     def _folders(self, place: _Place) -> Iterator[str]:
-        try:
-            yield from place.tree.scan(place.folder).folders
-        except FileNotFoundError:
-            return
+        yield from place.tree.scan_if_there(place.folder).folders
 
     def _root_names(self) -> list[str]:
         try:
