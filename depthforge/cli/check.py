@@ -25,6 +25,8 @@ __all__ = ["command"]
 def command(target: Path, source: str | None, frames: int | None, as_json: bool, debug: bool) -> int:
     """Say whether the data set of a manifest, or under a root (--source), is complete and readable.
 
+    What a source needs made once before it can be read (fused meshes, compacted grasps) is made here too.
+
     Ends with 3 when frames are missing or unreadable, before any conversion time is spent.
     """
     if source is None:

@@ -33,7 +33,7 @@ def run(path: Path, options: RunOptions) -> ConversionReport | None:
     """Prepare and convert, or print the plan and return None for a dry run."""
     manifest = options.read_manifest(path)
     progress = frame_progress("converting")
-    with prepare(manifest, progress.note) as prepared:
+    with prepare(manifest, progress.note, dry_run=options.dry_run) as prepared:
         for line in finding_lines(prepared.findings):
             progress.warn(line)
         if options.dry_run:
@@ -91,9 +91,14 @@ def summary_lines(report: ConversionReport) -> list[str]:
 
 
 def _plan_json(prepared: Prepared, cost: Estimate) -> dict[str, object]:
+    to_prepare = prepared.to_prepare
+    at_most = to_prepare is not None and to_prepare.drops_frames
     return {
         "out": str(prepared.manifest.corpus.out),
-        "fingerprint": prepared.info.fingerprint,
+        "to_prepare": None if to_prepare is None else to_prepare.task,
+        "frames_are_at_most": at_most,
+        # That of a corpus depends on its frames.
+        "fingerprint": None if at_most else prepared.info.fingerprint,
         "frames": cost.num_frames,
         "shards": cost.num_shards,
         "frames_per_split": prepared.plan.frames_per_split,
@@ -111,19 +116,30 @@ def _plan_lines(prepared: Prepared, cost: Estimate) -> list[str]:
     manifest = prepared.manifest
     splits = ", ".join(f"{count} {name}" for name, count in sorted(prepared.plan.frames_per_split.items()))
     fields = ", ".join(["depth_noisy", "depth_clean", *(spec.name for spec in prepared.schema.fields)])
-    if cost.seconds is None:
-        duration = "unknown: none of the first frames could be read"
+    to_prepare = prepared.to_prepare
+    first, at_most = [], ""
+    if to_prepare is not None:
+        then = "which may leave out frames" if to_prepare.drops_frames else "which leaves out no frame"
+        first = [f"  first    {to_prepare.task}; {then}"]
+        at_most = "at most " if to_prepare.drops_frames else ""
+    if cost.seconds is not None:
+        after = "" if to_prepare is None else " after that"
+        duration = f"about {cost.seconds:.0f} s{after} (timed on the first frames, without writing)"
+    elif to_prepare is not None:
+        duration = "unknown before that"
     else:
-        duration = f"about {cost.seconds:.0f} s (timed on the first frames, without writing)"
+        duration = "unknown: none of the first frames could be read"
     available = f" of {cost.available_bytes / 2**30:.1f} GiB free" if cost.available_bytes is not None else ""
     return [
         f"plan of {manifest.name}: {manifest.source.name} -> {manifest.translator.name}; nothing was written",
         f"  out      {manifest.corpus.out}",
-        f"  frames   {cost.num_frames} ({splits}), {prepared.schema.height}x{prepared.schema.width} (height x width)",
+        *first,
+        f"  frames   {at_most}{cost.num_frames} ({splits}), "
+        f"{prepared.schema.height}x{prepared.schema.width} (height x width)",
         f"  fields   {fields}",
-        f"  shards   {cost.num_shards} of up to {manifest.corpus.shard_frames} frames",
-        f"  bytes    {cost.raw_bytes / 2**30:.2f} GiB before compression (a half to a quarter of it on disk)",
-        f"  memory   at most {cost.worker_bytes / 2**20:.0f} MiB a worker, "
+        f"  shards   {at_most}{cost.num_shards} of up to {manifest.corpus.shard_frames} frames",
+        f"  bytes    {at_most}{cost.raw_bytes / 2**30:.2f} GiB before compression (a half to a quarter of it on disk)",
+        f"  memory   {'at most' if to_prepare is None else 'at least'} {cost.worker_bytes / 2**20:.0f} MiB a worker, "
         f"{cost.total_bytes / 2**30:.2f} GiB for {cost.num_workers}{available}",
         f"  time     {duration}",
         f"  findings {len(prepared.findings)}",

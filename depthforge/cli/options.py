@@ -82,7 +82,9 @@ def run_options(command: Callable[[Path, RunOptions], int]) -> Callable[..., int
             click.option("--overwrite", is_flag=True, help="Replace the corpus that is there."),
             click.option("--retry-rejects", is_flag=True, help="Try again the shards that hold rejected frames."),
             click.option(
-                "--dry-run", is_flag=True, help="Print frames, shards, bytes, memory and time; write nothing."
+                "--dry-run",
+                is_flag=True,
+                help="Print what a source needs made first, frames, shards, bytes, memory and time; write nothing.",
             ),
             as_json,
             debug,

@@ -9,7 +9,16 @@ from typing import cast
 from depthforge.frame import Frame, FrameRef, LabelSpec
 from depthforge.labels import resize_frame
 from depthforge.registry import sources
-from depthforge.sources.base import ImageSize, Note, Report, Source, SourceConfig, ignore_findings, say_nothing
+from depthforge.sources.base import (
+    ImageSize,
+    Note,
+    Preparation,
+    Report,
+    Source,
+    SourceConfig,
+    ignore_findings,
+    say_nothing,
+)
 
 __all__ = ["Resized", "build_source"]
 
@@ -57,6 +66,12 @@ class Resized(Source):
 
     def prepare(self, note: Note = say_nothing) -> None:
         self._source.prepare(note)
+
+    def to_prepare(self) -> Preparation | None:
+        return self._source.to_prepare()
+
+    def candidates(self, report: Report = ignore_findings) -> Iterator[FrameRef]:
+        yield from self._source.candidates(report)
 
     def frames(self, report: Report = ignore_findings) -> Iterator[FrameRef]:
         yield from self._source.frames(report)

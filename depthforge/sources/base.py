@@ -9,13 +9,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from depthforge.frame import Finding, Frame, FrameRef, LabelSpec, Licence
 
-__all__ = ["ImageSize", "Note", "Report", "Source", "SourceConfig", "ignore_findings", "say_nothing"]
+__all__ = ["ImageSize", "Note", "Preparation", "Report", "Source", "SourceConfig", "ignore_findings", "say_nothing"]
 
 Report = Callable[[Finding], None]
 Note = Callable[[str], None]
@@ -27,6 +27,13 @@ def say_nothing(line: str) -> None:
 
 def ignore_findings(finding: Finding) -> None:
     """The report of a caller who does not want one."""
+
+
+class Preparation(NamedTuple):
+    """What ``Source.prepare`` would make: ``task`` in words ("fuse ..."), and whether it may leave frames out."""
+
+    task: str
+    drops_frames: bool
 
 
 class ImageSize(BaseModel):
@@ -110,10 +117,23 @@ class Source(ABC):
     def prepare(self, note: Note = say_nothing) -> None:  # noqa: B027 (most need nothing)
         """Make once, on disk, what reading needs and the data set does not ship: fused meshes, compacted grasps.
 
-        Called before ``frames`` in every run; what is there already and still fits is left alone, so a second call
-        costs next to nothing. A run that is killed in it leaves nothing half made. ``note`` is told what was made, a
-        line each.
+        Called before ``frames`` in every run but a dry one; what is there already and still fits is left alone, so a
+        second call costs next to nothing. A run that is killed in it leaves nothing half made. ``note`` is told what
+        was made, a line each.
         """
+
+    def to_prepare(self) -> Preparation | None:
+        """Return what ``prepare`` would make now, None when all of it is there; a dry run asks. Writes nothing.
+
+        Raises what ``prepare`` would before it begins: raw files that are missing, say.
+        """
+        return None
+
+    def candidates(self, report: Report = ignore_findings) -> Iterator[FrameRef]:
+        """Yield, before ``prepare``, the frames that ``frames`` may yield after it: all of those and, where what it
+        makes ``drops_frames``, others.
+        """
+        return self.frames(report)
 
     def working_bytes(self) -> int:
         """Return what a worker's resident memory grows by, at most, to hold what reads frames: models, meshes.

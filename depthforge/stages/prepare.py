@@ -24,7 +24,7 @@ from depthforge.manifest import CHANGES_NO_BYTE, Labels, Manifest, PluginBlock
 from depthforge.plan import plan_shards
 from depthforge.seeding import fingerprint_of
 from depthforge.sources._resized import build_source
-from depthforge.sources.base import Note, Source, SourceConfig, say_nothing
+from depthforge.sources.base import Note, Preparation, Source, SourceConfig, say_nothing
 from depthforge.translators.base import Translator
 
 __all__ = [
@@ -41,7 +41,10 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Prepared:
-    """A run that is ready to start. ``plan_file`` lives as long as the context of :func:`prepare`."""
+    """A run that is ready to start. ``plan_file`` lives as long as the context of :func:`prepare`.
+
+    In a dry run ``to_prepare`` is what the source has to make first; the plan is of its ``candidates`` then.
+    """
 
     manifest: Manifest
     source: Source
@@ -51,13 +54,14 @@ class Prepared:
     plan_file: Path
     info: CorpusInfo
     findings: tuple[Finding, ...]
+    to_prepare: Preparation | None = None
 
 
 @contextmanager
-def prepare(manifest: Manifest, note: Note = say_nothing) -> Iterator[Prepared]:
+def prepare(manifest: Manifest, note: Note = say_nothing, *, dry_run: bool = False) -> Iterator[Prepared]:
     """Check ``manifest`` against its plug-ins and its data, and plan the run.
 
-    What the source has to make once (``Source.prepare``) is made here, and told to ``note``.
+    What the source has to make once (``Source.prepare``) is made here, and told to ``note``; in a dry run it is not.
 
     Raises UnknownNameError for a label that the source does not have, MissingDataError when there is nothing to
     read, InputError when the listing is unsound, StorageError when the temporary folder has no room for the plan.
@@ -66,12 +70,15 @@ def prepare(manifest: Manifest, note: Note = say_nothing) -> Iterator[Prepared]:
     source = make_source(manifest.source)
     translator = make_translator(manifest.translator)
     schema = _schema(manifest, source, translator)
-    source.prepare(note)
+    if not dry_run:
+        source.prepare(note)
+    to_prepare = source.to_prepare() if dry_run else None
+    listing = source.frames if to_prepare is None else source.candidates
     findings: list[Finding] = []
     with tempfile.TemporaryDirectory(prefix="depthforge-plan-") as folder:
         plan_file = Path(folder) / "frames.parquet"
         items = plan_shards(
-            source.frames(findings.append),
+            listing(findings.append),
             splits=manifest.splits,
             seed=manifest.seed,
             shard_frames=manifest.corpus.shard_frames,
@@ -88,7 +95,7 @@ def prepare(manifest: Manifest, note: Note = say_nothing) -> Iterator[Prepared]:
         if plan.num_frames == 0:
             raise InputError("the source holds no frame", where=source.name, remedy="depthforge check MANIFEST")
         info = _info(manifest, source, translator, schema, plan)
-        yield Prepared(manifest, source, translator, schema, plan, plan_file, info, tuple(findings))
+        yield Prepared(manifest, source, translator, schema, plan, plan_file, info, tuple(findings), to_prepare)
 
 
 def make_source(block: PluginBlock) -> Source:

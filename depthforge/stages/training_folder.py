@@ -48,13 +48,17 @@ def is_trained(manifest: Manifest) -> bool:
 
 
 def plan_lines(manifest: Manifest) -> list[str]:
-    """Return what :func:`train` would do, a line each; reads no image."""
+    """Return what :func:`train` would do, a line each; reads no image and prepares no source."""
     settings = settings_of(manifest)
-    counts = {}
+    counts, first, bound = {}, [], dict.fromkeys(("clean", "real"), "")
     for name, block in (("clean", manifest.source), ("real", settings.real)):
         source = make_source(block)
-        source.prepare()
-        counts[name] = min(settings.max_frames, sum(1 for _ in source.frames()))
+        to_prepare = source.to_prepare()
+        listed = source.frames() if to_prepare is None else source.candidates()
+        counts[name] = min(settings.max_frames, sum(1 for _ in listed))
+        if to_prepare is not None:
+            first.append(f"  first     {to_prepare.task}")
+            bound[name] = "at most " if to_prepare.drops_frames else ""
         source.close()
     trained = max(1, round(counts["clean"] * (1 - settings.held_out)))
     per_epoch = settings.steps_per_epoch or max(1, trained // settings.batch_size)
@@ -64,7 +68,9 @@ def plan_lines(manifest: Manifest) -> list[str]:
     return [
         f"plan of {manifest.translator.name}: {state}; nothing was written",
         f"  out       {settings.out}",
-        f"  frames    {counts['clean']} clean, {counts['real']} real; the last {settings.held_out:.0%} held out",
+        *first,
+        f"  frames    {bound['clean']}{counts['clean']} clean, {bound['real']}{counts['real']} real; "
+        f"the last {settings.held_out:.0%} held out",
         f"  steps     {steps} of {settings.batch_size} {crops} of each side: {settings.epochs} epochs of {per_epoch}, "
         f"{settings.decay_epochs} more with a falling learning rate",
         f"  workers   {settings.workers}, device {settings.device}, {settings.precision}",

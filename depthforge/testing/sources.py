@@ -72,6 +72,11 @@ class SourceTests:
         assert all(before < after for before, after in pairwise(keys))
         assert all(len(key.split("/")) == 3 and all(key.split("/")) for key in keys)
 
+    def test_nothing_is_left_to_prepare(self, source: Source) -> None:
+        source.prepare()
+        assert source.to_prepare() is None
+        assert list(source.candidates()) == list(source.frames())
+
     def test_lists_the_same_twice(self, source: Source) -> None:
         assert list(source.frames()) == list(source.frames())
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from depthforge.errors import DecodeError, MissingDataError, MissingDependencyError, StorageError
+from depthforge.frame import Finding
 from depthforge.sources import check_source
 from depthforge.sources.fused import scenes as fused_scenes
 from depthforge.sources.fused import source as module
@@ -66,6 +67,21 @@ def test_preparing_is_done_once_and_again_after_a_kill_or_a_change(tmp_path: Pat
     make(root).prepare()
     assert len(listed(make(root))[0]) == 3
     assert sorted(path.name for path in record.parent.iterdir()) == ["frames.json", "mesh.ply"]
+
+
+def test_what_is_still_to_be_fused_is_said_and_listed_whole(tmp_path: Path) -> None:
+    root = write_scan(tmp_path)
+    make(root).prepare()
+    kept = listed(make(root))[0]
+    for number in range(2):
+        for suffix in ("png", "txt"):
+            write(root / f"study/{number}.{suffix}", (root / f"room/{number}.{suffix}").read_bytes())
+    source = make(root)
+    assert source.to_prepare() == (f"fuse 2 frames of 1 scene, kept in {root / 'prepared'}", True)
+    findings: list[Finding] = []
+    keys = [ref.key for ref in source.candidates(findings.append)]
+    assert keys == [*kept, "analytic/study/000000", "analytic/study/000001"], "what is fused is listed as it will be"
+    assert [finding.path for finding in findings if finding.path.startswith("analytic")] == ["analytic/room"]
 
 
 def test_what_shapes_the_mesh_names_its_folder(scan: Path) -> None:

@@ -189,6 +189,23 @@ def test_a_second_time_nothing_is_made(root: Path) -> None:
     assert not any(is_temporary(name) for name in before)
 
 
+def test_what_is_still_to_be_compacted_is_said(root: Path) -> None:
+    def left(**grasps: object) -> str | None:
+        found = source(root, **grasps).to_prepare()
+        return None if found is None else found.task.partition(", kept in ")[0]
+
+    assert left() == "compact the grasps (objects: 2, scenes: 1)"
+    assert not (root / "prepared").exists()
+    source(root).prepare()
+    assert left() is None
+    assert left(max_grasps=1) == "compact the grasps (objects: 0, scenes: 1)"
+    (root / "grasp_label/005_labels.npz").unlink()
+    assert left() is None, "what was made of them is still there"
+    next((root / "prepared").rglob("005.json")).unlink()
+    with pytest.raises(MissingDataError, match=r"grasp_label\.zip"):
+        left()
+
+
 def test_a_full_disk_is_said_and_the_next_run_begins_anew(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(handle: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -25,6 +25,7 @@ from depthforge.stages.train import TrainingReport, train
 from depthforge.stages.training_folder import is_trained, plan_lines
 from depthforge.training.card import read_card
 from depthforge.training.checkpoint import Checkpoints
+from tests.sources import fused_trees
 from tests.stages.runs import contents, run
 
 ROOMS: dict[str, Any] = {
@@ -278,6 +279,18 @@ def test_the_terms_of_the_scans_bind_the_corpus(tmp_path: Path) -> None:
     assert "license_name: Scanner's terms" in text
     assert "- procedural (the translator was trained on it, real side): Scanner's terms" in text
     assert "The most restrictive term that applies to this corpus: Scanner's terms (non-commercial use only)." in text
+
+
+def test_a_plan_prepares_no_source(tmp_path: Path) -> None:
+    pytest.importorskip("open3d", exc_type=ImportError)
+    root = fused_trees.write_scan(tmp_path / "scan", num_frames=5)
+    loaded = manifest(tmp_path, source=fused_trees.block(root))
+    first, frames = plan_lines(loaded)[2:4]
+    assert first == f"  first     fuse 5 frames of 1 scene, kept in {root / 'prepared'}"
+    assert frames.startswith("  frames    at most 5 clean, 8 real; ")
+    assert not (root / "prepared").exists()
+    fused_trees.make(root).prepare()
+    assert plan_lines(loaded)[2].startswith("  frames    4 clean, 8 real; ")
 
 
 @pytest.mark.parametrize(

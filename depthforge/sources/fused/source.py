@@ -37,7 +37,7 @@ from depthforge.render import MeshScene, mesh_bytes
 from depthforge.render.fusion import BYTES_PER_BLOCK
 from depthforge.seeding import fingerprint_of
 from depthforge.sources._resized import build_source
-from depthforge.sources.base import Note, Report, Source, SourceConfig, ignore_findings, say_nothing
+from depthforge.sources.base import Note, Preparation, Report, Source, SourceConfig, ignore_findings, say_nothing
 from depthforge.sources.fused.scenes import (
     MESH_FILE,
     Fusion,
@@ -169,7 +169,7 @@ class Fused(Source):
     def prepare(self, note: Note = say_nothing) -> None:
         """Fuse every scene that is not fused yet, or whose frames have changed; see the module."""
         self._of.prepare(note)
-        for refs in self._by_world(ignore_findings):
+        for refs in self._by_world(self._of.frames()):
             if self._is_done(self._record(refs)):
                 continue
             folder = self._folder(self._of.world_of(refs[0]))
@@ -182,13 +182,30 @@ class Fused(Source):
                     record = fuse_scene(self._of, refs, self.config.fusion, folder)
                     note(f"fused: {record.num_triangles} triangles of {record.num_fused} frames")
 
+    def to_prepare(self) -> Preparation | None:
+        """Return which scenes are still to be fused, and how many frames they have."""
+        sizes = [len(refs) for refs in self._by_world(self._of.candidates()) if not self._is_done(self._record(refs))]
+        inner = self._of.to_prepare()
+        if not sizes:
+            return inner
+        frames = f"{sum(sizes)} frames of {len(sizes)} {'scene' if len(sizes) == 1 else 'scenes'}"
+        what = f"fuse {frames}" if self.config.mesh == "fused" else f"compare {frames} with the shipped mesh"
+        task = f"{what}, kept in {self.config.prepared}"
+        return Preparation(f"{inner.task}; then {task}" if inner is not None else task, drops_frames=True)
+
+    def candidates(self, report: Report = ignore_findings) -> Iterator[FrameRef]:
+        """Yield the frames that agree with the truth of their scene, and all of a scene that has none yet."""
+        for refs in self._by_world(self._of.candidates(report)):
+            record = self._record(refs)
+            yield from self._kept(refs, record, report) if record is not None and self._is_done(record) else refs
+
     def frames(self, report: Report = ignore_findings) -> Iterator[FrameRef]:
         """Yield the frames that agree with the truth of their scene.
 
         Raises MissingDataError before ``prepare``, and when no scene could be fused.
         """
         failures, num_fused = [], 0
-        for refs in self._by_world(report):
+        for refs in self._by_world(self._of.frames(report)):
             record = self._record(refs)
             if record is None:
                 raise MissingDataError(
@@ -198,12 +215,9 @@ class Fused(Source):
                 )
             if record.failure is not None:
                 failures.append(record.failure)
-                report(Finding("error", self._of.world_of(refs[0]), f"skipped: {record.failure}"))
-                continue
-            num_fused += 1
-            kept = [ref for ref in refs if self._fits(record, ref)]
-            report(self._finding(refs, record, len(kept)))
-            yield from kept
+            else:
+                num_fused += 1
+            yield from self._kept(refs, record, report)
         if not num_fused:
             raise MissingDataError(
                 "no scene could be fused", where="source.of", found=failures[0] if failures else "no frame"
@@ -245,9 +259,18 @@ class Fused(Source):
             self._scenes.clear()
         self._of.close()
 
-    def _by_world(self, report: Report) -> Iterator[list[FrameRef]]:
-        for _, refs in groupby(self._of.frames(report), self._of.world_of):
+    def _by_world(self, listed: Iterator[FrameRef]) -> Iterator[list[FrameRef]]:
+        for _, refs in groupby(listed, self._of.world_of):
             yield list(refs)
+
+    def _kept(self, refs: list[FrameRef], record: SceneRecord, report: Report) -> list[FrameRef]:
+        """Return the frames of a scene that agree with its truth, none when it has none, and report on it."""
+        if record.failure is not None:
+            report(Finding("error", self._of.world_of(refs[0]), f"skipped: {record.failure}"))
+            return []
+        kept = [ref for ref in refs if self._fits(record, ref)]
+        report(self._finding(refs, record, len(kept)))
+        return kept
 
     def _folder(self, world: str) -> Path:
         """Return the folder of a world: under what everything that shapes a mesh hashes to, so nothing is mixed."""

@@ -18,9 +18,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
@@ -131,6 +131,16 @@ class GraspStore:
             ) from None
         return rows
 
+    def to_compact(self, scenes: Sequence[SceneFiles]) -> tuple[int, int]:
+        """Return of how many objects and of how many ``scenes`` :meth:`compact` would make the files.
+
+        Writes nothing and decodes no label. Raises MissingDataError and DecodeError as :meth:`compact`.
+        """
+        ids_of = {files: _object_ids(files) for files in scenes}
+        stamps = self._object_stamps(ids_of.values())
+        objects = sum(_committed(*self._object_files(object_id)) != stamp for object_id, stamp in stamps.items())
+        return objects, sum(not self._is_compacted(files, ids, stamps) for files, ids in ids_of.items())
+
     def compact(self, scenes: Sequence[SceneFiles], report: Callable[[str], None] = lambda line: None) -> None:
         """Make what is missing or no longer fits the raw labels of ``scenes``; ``report`` is told each finished file.
 
@@ -143,9 +153,8 @@ class GraspStore:
             for folder in (self._objects, self._scenes):
                 remove_temporaries(folder)
             ids_of = {files: _object_ids(files) for files in scenes}
-            every_id = sorted({object_id for ids in ids_of.values() for object_id in ids})
-            stamps = {object_id: self._object_stamp(object_id) for object_id in every_id}
-            for line in _side_by_side(lambda k: self._compact_object(k, stamps[k]), every_id):
+            stamps = self._object_stamps(ids_of.values())
+            for line in _side_by_side(lambda k: self._compact_object(k, stamps[k]), list(stamps)):
                 report(line)
             for line in _side_by_side(lambda files: self._compact_scene(files, ids_of[files], stamps), scenes):
                 report(line)
@@ -153,11 +162,26 @@ class GraspStore:
     def _raw_object(self, object_id: int) -> Path:
         return self._root / "grasp_label" / f"{object_id:03d}_labels.npz"
 
+    def _raw_masks(self, files: SceneFiles) -> Path:
+        return self._root / "collision_label" / files.name / "collision_labels.npz"
+
+    def _object_files(self, object_id: int) -> tuple[Path, Path]:
+        """Return the record and the grasps of an object."""
+        return self._objects / f"{object_id:03d}.json", self._objects / f"{object_id:03d}.grasps"
+
+    def _scene_files(self, files: SceneFiles) -> tuple[Path, Path]:
+        """Return the record and the grasps of a scene."""
+        return self._scenes / f"{files.name}.json", self._scenes / f"{files.name}.npy"
+
+    def _object_stamps(self, ids_of_scenes: Iterable[list[int]]) -> dict[int, str]:
+        every_id = sorted({object_id for ids in ids_of_scenes for object_id in ids})
+        return {object_id: self._object_stamp(object_id) for object_id in every_id}
+
     def _object_stamp(self, object_id: int) -> str:
         """Return what the raw labels of an object are, or were when they are gone and what was made of them is not."""
         path = self._raw_object(object_id)
         if not path.exists():
-            kept = _committed(self._objects / f"{object_id:03d}.json", self._objects / f"{object_id:03d}.grasps")
+            kept = _committed(*self._object_files(object_id))
             if kept is not None:
                 return kept
         with open_npz(path, remedy=_FETCH_LABELS.format(archive="grasp_label.zip")) as raw:
@@ -165,7 +189,7 @@ class GraspStore:
 
     def _compact_object(self, object_id: int, stamp: str) -> str:
         name = f"{object_id:03d}"
-        record, grasps = self._objects / f"{name}.json", self._objects / f"{name}.grasps"
+        record, grasps = self._object_files(object_id)
         if _committed(record, grasps) == stamp:
             return f"grasps of object {name}: as they were"
         record.unlink(missing_ok=True)
@@ -181,16 +205,24 @@ class GraspStore:
         _commit(record, stamp, grasps, count)
         return f"grasps of object {name}: {count} usable"
 
+    def _masks(self, files: SceneFiles) -> AbstractContextManager[NpzSlabs]:
+        return open_npz(self._raw_masks(files), remedy=_FETCH_LABELS.format(archive="collision_label.zip"))
+
+    def _is_compacted(self, files: SceneFiles, object_ids: list[int], stamps: Mapping[int, str]) -> bool:
+        """Say whether a scene's grasps are there and fit the raw labels, or those are gone."""
+        kept = _committed(*self._scene_files(files))
+        if kept is not None and not self._raw_masks(files).exists():
+            return True
+        with self._masks(files) as masks:
+            return kept == _scene_stamp(masks, object_ids, stamps)
+
     def _compact_scene(self, files: SceneFiles, object_ids: list[int], stamps: Mapping[int, str]) -> str:
-        record, target = self._scenes / f"{files.name}.json", self._scenes / f"{files.name}.npy"
-        path = self._root / "collision_label" / files.name / "collision_labels.npz"
-        kept = _committed(record, target)
-        if kept is not None and not path.exists():
-            return f"grasps of {files.name}: as they were; the raw ones are gone"
-        with open_npz(path, remedy=_FETCH_LABELS.format(archive="collision_label.zip")) as masks:
-            stamp = fingerprint_of([masks.stamp, [[k, stamps[k]] for k in object_ids]])
-            if kept == stamp:
-                return f"grasps of {files.name}: as they were"
+        if self._is_compacted(files, object_ids, stamps):
+            gone = "" if self._raw_masks(files).exists() else "; the raw ones are gone"
+            return f"grasps of {files.name}: as they were{gone}"
+        record, target = self._scene_files(files)
+        with self._masks(files) as masks:
+            stamp = _scene_stamp(masks, object_ids, stamps)
             record.unlink(missing_ok=True)
             parts = [self._best_of_object(masks, k, object_id) for k, object_id in enumerate(object_ids)]
         keys, rows = (np.concatenate(columns) for columns in zip(*parts, strict=True))
@@ -228,6 +260,11 @@ class GraspStore:
             if len(kept) == most:
                 break
         return kept_keys, kept_rows
+
+
+def _scene_stamp(masks: NpzSlabs, object_ids: list[int], stamps: Mapping[int, str]) -> str:
+    """Return what the raw labels of a scene are: its collisions, and the grasps of its objects."""
+    return fingerprint_of([masks.stamp, [[object_id, stamps[object_id]] for object_id in object_ids]])
 
 
 def _side_by_side(function: Callable[[Item], str], items: Sequence[Item]) -> Iterator[str]:

@@ -45,7 +45,7 @@ from depthforge.geometry import Float32, Float64, encode_normals
 from depthforge.registry import sources
 from depthforge.render import mesh_bytes
 from depthforge.sources._images import decode_depth, decode_ids, decode_rgb, require_size
-from depthforge.sources.base import Note, Report, Source, SourceConfig, ignore_findings, say_nothing
+from depthforge.sources.base import Note, Preparation, Report, Source, SourceConfig, ignore_findings, say_nothing
 from depthforge.sources.graspnet.clean import MODELS_KEPT, CleanScenes
 from depthforge.sources.graspnet.files import (
     NUM_OBJECTS,
@@ -157,6 +157,16 @@ class GraspNet(Source):
         """Compact the grasps of the scenes that are asked for, when grasps are."""
         if self._store is not None:
             self._store.compact(list(self._tree.scenes(ignore_findings)), note)
+
+    def to_prepare(self) -> Preparation | None:
+        """Return of how many objects and scenes the grasps are still to be compacted; no frame depends on it."""
+        if self._store is None:
+            return None
+        objects, scenes = self._store.to_compact(list(self._tree.scenes(ignore_findings)))
+        if not objects + scenes:
+            return None
+        task = f"compact the grasps (objects: {objects}, scenes: {scenes}), kept in {self.config.prepared}"
+        return Preparation(task, drops_frames=False)
 
     def frames(self, report: Report = ignore_findings) -> Iterator[FrameRef]:
         found_any = False
