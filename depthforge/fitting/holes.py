@@ -1,9 +1,10 @@
 """How the holes of a depth image are counted: by place, by depth, by how near to one another they are.
 
-Patches are told from what is lost at silhouettes by where they are: how many there are and how far they reach is
-counted ``Places.away`` from silhouettes, since a guess does not have those quite where they are, and a sensor that
-loses them would have larger patches for it. A single hole, all around which is measured, is a pixel that was lost by
-itself.
+Patches are told from what is lost at silhouettes by what ends a hole along its row: measurements of one surface. That
+asks no guess. Counting what lies away from a guess's silhouettes does: where it has them wrong, what the sensor lost
+there counts as patches, and the simulation, whose silhouettes are where the guess has them, has none of it (4 % too
+many; ``count_together`` says how far holes reach in that way, for a look at it, and fits nothing). A single hole, all
+around which is measured, is a pixel that was lost by itself.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from depthforge.realism.windows import MAX_JUMP
 
 __all__ = [
     "NUM_DEPTHS",
+    "NUM_LENGTHS",
     "TOGETHER_PX",
     "count_beside",
     "count_by_bin",
@@ -34,6 +36,8 @@ Float64 = npt.NDArray[np.float64]
 # At these distances from a hole it is counted how often there is another, pixels.
 TOGETHER_PX: Final = (1, 2, 4, 8, 16, 32)
 NUM_DEPTHS: Final = len(DEPTH_EDGES_M) - 1
+# Lengths of holes along a row are counted by octaves: 1, 2-3, 4-7 ... px, the last without an end.
+NUM_LENGTHS: Final = 9
 # A depth whose inverse lies this far between those of the two sides belongs to neither.
 _BETWEEN = 0.2
 
@@ -50,15 +54,17 @@ def count_by_bin(bins: npt.NDArray[np.int16], holes: BoolImage, num: int) -> Flo
     return np.stack([code.sum(axis=1), code[:, 1]], axis=1).astype(np.float64)
 
 
-def holes_within_surfaces(depth_m: DepthImage, valid: BoolImage) -> Float64:
-    """Return (bins, 2): pixels at each depth, and holes among them.
+def holes_within_surfaces(depth_m: DepthImage, valid: BoolImage) -> tuple[Float64, Float64]:
+    """Return (bins, 2): pixels at each depth, and holes among them; and (octaves,): those holes by length.
 
     A hole is at the depth of the measurements that end it along its row, where those agree; between two surfaces it
-    may be a shadow and is of none. The clean guess is not asked: it gives the whole of a hole to one surface.
+    may be a shadow and is of none. The clean guess is not asked: it gives the whole of a hole to one surface, and it
+    is where a guess puts silhouettes that bends what is counted away from them. Columns are not walked: a shadow is
+    long and narrow, and above and below it there is the same wall.
     """
-    counts = np.zeros((NUM_DEPTHS, 2), np.float64)
-    _walk_holes(depth_m, valid, np.float32(MAX_JUMP), DEPTH_EDGES_M.astype(np.float32), counts)
-    return counts
+    counts, lengths = np.zeros((NUM_DEPTHS, 2), np.float64), np.zeros(NUM_LENGTHS, np.float64)
+    _walk_holes(depth_m, valid, np.float32(MAX_JUMP), DEPTH_EDGES_M.astype(np.float32), counts, lengths)
+    return counts, lengths
 
 
 def count_together(holes: BoolImage, away: BoolImage) -> Float64:
@@ -72,7 +78,7 @@ def count_together(holes: BoolImage, away: BoolImage) -> Float64:
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
-def _walk_holes(depth, valid, max_jump, edges, counts):  # type: ignore[no-untyped-def]
+def _walk_holes(depth, valid, max_jump, edges, counts, lengths):  # type: ignore[no-untyped-def]
     height, width = depth.shape
     last_bin = edges.shape[0] - 2
     # Bins are half octaves from edges[0].
@@ -89,6 +95,8 @@ def _walk_holes(depth, valid, max_jump, edges, counts):  # type: ignore[no-untyp
                 if last >= 0 and x - last > 1 and abs(depth[y, last] - z) <= max_jump * min(depth[y, last], z):
                     counts[place, 0] += x - last - 1
                     counts[place, 1] += x - last - 1
+                    octave = min(int(np.log2(np.float32(x - last - 1) + np.float32(0.5))), lengths.shape[0] - 1)
+                    lengths[octave] += x - last - 1
             last = x
 
 

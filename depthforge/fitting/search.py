@@ -4,10 +4,12 @@ The scene is the clean guess of each scan. The candidate sensor sees it, its dep
 curves of what comes out are held against those of the scans. Every candidate draws the same random numbers, so a
 curve moves with the parameters alone, and the same scans give the same parameters. The numbers of a stage are moved
 by least squares on a response surface: each residual as a quadratic in the parameters, from a Sobol sequence of twice
-as many points as it has terms, in a region that shrinks around the answer. A zoomed patch is another patch, and rounded
-depth moves in steps, so differences of neighbouring parameters are mostly chance; a surface averages over it
-(Gauss-Newton on differences stopped 90 % off the size of patches). Choices are tried one by one. Residuals are in units
-of what leaving out frames says of the scans' curves, with a floor.
+as many points as it has terms, in a region that shrinks around the answer and moves on while the answer lies at its
+border. A zoomed patch is another patch, and rounded depth moves in steps, so differences of neighbouring parameters are
+mostly chance; a surface averages over it (Gauss-Newton on differences stopped 90 % off the size of patches). Choices
+are tried one by one. Residuals are in units of what leaving out frames says of the scans' curves, with a floor; large
+ones are softened on the surface and not before it is fitted, since a quadratic has no kink (with softened values five
+parameters of noise were left 20 % off what had a thirtieth of the cost).
 
 The guess is not clean: what is left of the noise adds to the candidate's, and silhouettes are as ragged as the sensor
 made them. So the fitted sensor's own simulation is taken for scans of a known truth: a guess is made of *it*, the same
@@ -70,9 +72,12 @@ _FLOORS: Final = {
 _ENOUGH_PIXELS: Final = 2_000_000
 _MOST_DRAWS: Final = 4
 _BIAS_DRAWS: Final = 3
-_SPREAD_DRAWS: Final = 6
+_SPREAD_DRAWS: Final = 8
 _MISSING: Final = 5.0
 _LARGEST: Final = 4.0
+# A region whose answer lies this near to its border is searched again around it, so many times.
+_AT_THE_BORDER: Final = 0.98
+_MOST_REPEATS: Final = 2
 _WHISKER: Final = 0.02
 # Half widths of the regions of a sweep, as shares of the bounds, when nothing is known, and near the answer.
 FROM_AFAR: Final = ((0.5, 0.2, 0.08),)
@@ -225,8 +230,9 @@ def refined(sensor: Sensor, scenes: Sequence[Scene], target: Target, unit_m: flo
     ``sensor``'s own simulation is taken for scans, of scenes that are known, and a guess is made of it; by how much its
     curves on that guess exceed those of the scans is the bias. What chance does to both is taken off by how far the
     same random numbers are off on ``scenes``, and what is not larger than the rest of it is shrunk to nothing (James,
-    Stein). Leaving out frames does not see the patches that happen not to be in any frame: an error is at least the
-    spread of the curves over repeated simulations.
+    Stein). The draws of the fit are chance, too: by how much they are off the mean of others is added. Leaving out
+    frames does not see the patches that happen not to be in any frame: an error is at least the spread of the curves
+    over repeated simulations.
     """
     differences: dict[str, list[Float64]] = {name: [] for name in CURVES}
     # What chance does to the curves, it does with the same random numbers on the scenes that are known, too.
@@ -246,20 +252,25 @@ def refined(sensor: Sensor, scenes: Sequence[Scene], target: Target, unit_m: flo
     repeated = [simulated_curves(sensor, scenes, unit_m, [draw]) for draw in range(200, 200 + _SPREAD_DRAWS)]
     curves, errors = {}, {}
     for name in CURVES:
-        spread = np.std([each[name] for each in repeated], axis=0, ddof=1)
-        errors[name] = np.fmax(target.errors[name], spread)
-        curves[name] = target.curves[name] + _shrunk(np.array(differences[name]))
+        repetitions = np.array([each[name] for each in repeated])
+        errors[name] = np.fmax(target.errors[name], np.std(repetitions, axis=0, ddof=1))
+        of_draws = np.nan_to_num(expected[name] - repetitions.mean(axis=0))
+        bias = _shrunk(np.array(differences[name]), np.hypot(errors[name], _floor(name)))
+        curves[name] = target.curves[name] + of_draws + bias
     return Target(curves, errors)
 
 
-def _shrunk(biases: Float64) -> Float64:
-    """Return the mean of ``biases`` (N, P), shrunk by how much of it is chance; 0 where it is not known."""
+def _shrunk(biases: Float64, errors: Float64) -> Float64:
+    """Return the mean of ``biases`` (N, P), shrunk by how much of it is chance; 0 where it is not known.
+
+    In units of the ``errors`` (P,): a bin of few windows has no say in what is believed of the others.
+    """
     bias = biases.mean(axis=0)
-    known = ~np.isnan(bias)
+    known = ~np.isnan(bias) & ~np.isnan(errors)
     if not known.any():
         return np.zeros_like(bias)
-    chance = float(np.mean(biases[:, known].var(axis=0, ddof=1))) / len(biases)
-    size = float(np.mean(bias[known] ** 2))
+    chance = float(np.mean(biases[:, known].var(axis=0, ddof=1) / errors[known] ** 2)) / len(biases)
+    size = float(np.mean((bias[known] / errors[known]) ** 2))
     return np.where(known, max(0.0, 1.0 - chance / max(size, 1e-12)) * bias, 0.0)
 
 
@@ -292,24 +303,31 @@ def _move(sensor: Sensor, stage: Stage, judge: Judge, radii: Sequence[float]) ->
     num_terms = _terms(at[None] - at).shape[1]
     points: list[Float64] = []
     values: list[Float64] = []
+    design = qmc.Sobol(len(numbers), scramble=False).random(_sobol_count(num_terms))[1 : 1 + 2 * num_terms]
     for radius in radii:
-        low, high = np.maximum(at - radius, 0.0), np.minimum(at + radius, 1.0)
-        design = qmc.Sobol(len(numbers), scramble=False).random(_sobol_count(num_terms))[1 : 1 + 2 * num_terms]
-        for unit in (*([at] if not points else []), *(low + design * (high - low))):
-            candidate = with_values(sensor, _values(numbers, unit))
-            points.append(unit)
-            values.append(judge(candidate, stage))
-        near = [index for index, unit in enumerate(points) if np.all(np.abs(unit - at) <= 1.01 * radius)]
-        surface = np.linalg.lstsq(_terms((np.array(points)[near] - at) / radius), np.array(values)[near], rcond=1e-6)[0]
-        # The surface is flat where a curve says nothing; a whisker keeps what moves nothing where it is.
-        solution = least_squares(
-            lambda shift, surface=surface: np.concatenate(
-                [softened(_terms(shift[None])[0] @ surface), _WHISKER * shift]
-            ),
-            np.zeros(len(at)),
-            bounds=((low - at) / radius - 1e-9, (high - at) / radius + 1e-9),
-        )
-        at = np.clip(at + radius * np.asarray(solution.x), 0.0, 1.0)
+        for _ in range(1 + _MOST_REPEATS):
+            low, high = np.maximum(at - radius, 0.0), np.minimum(at + radius, 1.0)
+            for unit in (at, *(low + design * (high - low))):
+                points.append(unit)
+                values.append(judge(with_values(sensor, _values(numbers, unit)), stage))
+            near = [index for index, unit in enumerate(points) if np.all(np.abs(unit - at) <= 1.01 * radius)]
+            shifts, near_values = (np.array(points)[near] - at) / radius, np.array(values)[near]
+            # A point that is far off says where the answer is not; near the answer the surface has to be right.
+            size = np.linalg.norm(near_values, axis=1)
+            weight = (1.0 / np.maximum(np.median(size) + size, 1e-9))[:, None]
+            surface = np.linalg.lstsq(weight * _terms(shifts), weight * near_values, rcond=1e-6)[0]
+            # The surface is flat where a curve says nothing; a whisker keeps what moves nothing where it is.
+            solution = least_squares(
+                lambda shift, surface=surface: np.concatenate(
+                    [softened(_terms(shift[None])[0] @ surface), _WHISKER * shift]
+                ),
+                np.zeros(len(at)),
+                bounds=((low - at) / radius - 1e-9, (high - at) / radius + 1e-9),
+            )
+            shift = np.asarray(solution.x)
+            at = np.clip(at + radius * shift, 0.0, 1.0)
+            if not np.any((np.abs(shift) > _AT_THE_BORDER) & (at > 0.0) & (at < 1.0)):
+                break
     return with_values(sensor, _values(numbers, at))
 
 

@@ -2,11 +2,11 @@
 
 Noise is what a plane leaves of flat windows (``realism.windows``): its size against depth and against the angle of the
 surface, its correlation along x and y, and its white part against the slope of 1/z, which is where a sensor that looks
-aside by chance shows it. Only windows that are flat in the clean guess count, and of those in a bin
-the quieter ones, since what is bent without the guess knowing is louder. Holes (``holes``): within surfaces how many,
-how many single ones and how far they reach, against depth and angle, and by distance beside silhouettes: left and right
-of them on the far side, where a projector's shadow lies, and on the near side. At silhouettes it also counts depth that
-belongs to neither side (flying pixels) and depth of the wrong side (fraying).
+aside by chance shows it (``slopes``). Only windows that are flat in the clean guess count, and of those in a bin the
+quieter ones, since what is bent without the guess knowing is louder. Holes (``holes``): within surfaces how many, how
+long, how many single ones and how far they reach, against depth and angle, and by distance beside silhouettes: left and
+right of them on the far side, where a projector's shadow lies, and on the near side. At silhouettes it also counts
+depth that belongs to neither side (flying pixels) and depth of the wrong side (fraying).
 
 Values are stretched so that a difference means as much anywhere on a curve: log2 of noise, arc sines of the square root
 of shares. A frame gives sums and samples (``Measurement``), frames together curves (``summarise``), and leaving out
@@ -27,6 +27,7 @@ import numpy.typing as npt
 
 from depthforge.fitting.holes import (
     NUM_DEPTHS,
+    NUM_LENGTHS,
     TOGETHER_PX,
     count_beside,
     count_by_bin,
@@ -91,6 +92,7 @@ CURVES: Final[dict[str, str]] = {
     "holes within surfaces": "",
     "single holes": "",
     "holes beside holes": "distance, px",
+    "hole lengths": "length, px",
     "hole sizes": "area, px",
     "flying pixels at silhouettes": "distance, px",
     "frayed silhouettes": "distance, px",
@@ -121,6 +123,7 @@ class Measurement:
     by_angle: Float64
     beside: Float64
     together: Float64
+    lengths: Float64
     octaves: Float64
     num_holes: int
     num_singles: int
@@ -159,9 +162,11 @@ def measure(
             correlation=correlation,
             num_correlated=num_correlated,
         )
-    if wanted & {"holes against depth", "holes beside holes"}:
-        by_depth = holes_within_surfaces(depth_m, valid)
-        found = replace(found, by_depth=by_depth, together=count_together(holes, places.away))
+    if wanted & {"holes against depth", "hole lengths"}:
+        by_depth, lengths = holes_within_surfaces(depth_m, valid)
+        found = replace(found, by_depth=by_depth, lengths=lengths)
+    if "holes beside holes" in wanted:
+        found = replace(found, together=count_together(holes, places.away))
     if "single holes" in wanted:
         found = replace(found, num_singles=count_singles(holes, places.away))
     if "holes against angle" in wanted:
@@ -191,6 +196,7 @@ def _measure_nothing(num_pixels: int) -> Measurement:
         by_angle=np.zeros((NUM_ANGLES, 2)),
         beside=np.zeros((3 * NUM_DISTANCES, 4)),
         together=np.zeros((len(TOGETHER_PX), 2)),
+        lengths=np.zeros(NUM_LENGTHS),
         octaves=np.zeros(NUM_OCTAVES),
         num_holes=0,
         num_singles=0,
@@ -238,6 +244,7 @@ def summarise(frames: Sequence[Measurement], *, simulated: bool = False) -> Curv
     by_angle = np.sum([f.by_angle for f in frames], axis=0)
     beside = np.sum([f.beside for f in frames], axis=0).reshape(3, NUM_DISTANCES, 4)
     together = np.sum([f.together for f in frames], axis=0)
+    lengths = np.sum([f.lengths for f in frames], axis=0)
     octaves = np.sum([f.octaves for f in frames], axis=0)
     num_pixels, num_holes, num_singles = (
         np.array([sum(getattr(f, name) for f in frames)], np.float64)
@@ -259,6 +266,7 @@ def summarise(frames: Sequence[Measurement], *, simulated: bool = False) -> Curv
         "holes within surfaces": _stretched_share(num_holes, num_pixels),
         "single holes": _stretched_share(num_singles, num_pixels),
         "holes beside holes": _stretched_share(together[:, 1], together[:, 0]),
+        "hole lengths": _stretched_share(np.cumsum(lengths)[:-1], np.full(NUM_LENGTHS - 1, lengths.sum())),
         # Cumulated, so that holes twice as large are half as far off as holes four times as large.
         "hole sizes": np.cumsum(octaves)[:-1] / octaves.sum()
         if octaves.sum() > 0
@@ -307,7 +315,7 @@ def places_of(curve: str, count: int) -> Float64:
         return np.zeros(1)
     if curve == "holes beside holes":
         return np.array(TOGETHER_PX, np.float64)
-    if curve == "hole sizes":
+    if curve in ("hole sizes", "hole lengths"):
         return np.asarray(2.0 ** np.arange(1, count + 1))
     return np.asarray((DISTANCE_EDGES_PX[1 : count + 1] + DISTANCE_EDGES_PX[:count] - 1) / 2)
 
