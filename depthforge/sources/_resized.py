@@ -33,7 +33,7 @@ class Resized(Source):
     """The frames of another source in another size (``depthforge.labels``)."""
 
     def __init__(self, source: Source, size: ImageSize) -> None:
-        self.licence = source.licence
+        self.licence, self.config = source.licence, source.config
         self.typical_depth_m = source.typical_depth_m  # type: ignore[misc]
         self._source, self._resize = source, size
 

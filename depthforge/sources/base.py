@@ -74,10 +74,16 @@ class Source(ABC):
     typical_depth_m: ClassVar[tuple[float, float]] = (0.05, 100.0)
     """Between which the median depth of a data set must lie; outside, `check` says that its unit is wrong."""
     licence: Licence
+    config: SourceConfig
+    """What it was built from; a subclass declares it with its own type."""
 
     @abstractmethod
     def __init__(self, config: SourceConfig) -> None:
-        """Keep the configuration; touch no file."""
+        """Keep the configuration as ``config``; touch no file."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # What is open or kept in this process stays here.
+        return type(self), (self.config,)
 
     @property
     @abstractmethod

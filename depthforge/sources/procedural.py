@@ -81,6 +81,7 @@ class Procedural(Source):
     """Furnished rooms from a seed; keys are ``procedural/room-000003/000017``."""
 
     Config = ProceduralConfig
+    config: ProceduralConfig
     licence = Licence("Apache-2.0", non_commercial=False, url="https://www.apache.org/licenses/LICENSE-2.0")
 
     def __init__(self, config: SourceConfig) -> None:
@@ -88,9 +89,6 @@ class Procedural(Source):
         self.config = config
         self._rooms: OrderedDict[int, tuple[Room, Float64]] = OrderedDict()
         self._lock = threading.Lock()
-
-    def __reduce__(self) -> tuple[type[Procedural], tuple[ProceduralConfig]]:
-        return type(self), (self.config,)
 
     @property
     def size(self) -> tuple[int, int]:

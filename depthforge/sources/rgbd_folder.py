@@ -54,6 +54,7 @@ class RgbdFolder(Source):
     """
 
     Config = RgbdFolderConfig
+    config: RgbdFolderConfig
     licence = Licence("stated in the manifest", True)
 
     def __init__(self, config: RgbdFolderConfig) -> None:
@@ -65,10 +66,6 @@ class RgbdFolder(Source):
         self._trajectory = lru_cache(16)(self._read_trajectory)
         self._camera = lru_cache(1)(self._read_camera)
         self._metres = lru_cache(1)(self._metres_of_codes)
-
-    def __reduce__(self) -> tuple[object, ...]:
-        # What is open in this process stays here.
-        return type(self), (self.config,)
 
     @property
     def size(self) -> tuple[int, int]:

@@ -124,10 +124,6 @@ class PosedObjects(Source):
         self._renderer = ModelRenderer(self._files.model)
         self._known_size = lru_cache(1)(self._find_size)
 
-    def __reduce__(self) -> tuple[object, ...]:
-        # What is open and parsed in this process stays here.
-        return type(self), (self.config,)
-
     @abstractmethod
     def _make_files(self) -> ObjectFiles:
         """Return the files of the data set, touching none."""

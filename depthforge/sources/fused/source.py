@@ -122,6 +122,7 @@ class Fused(Source):
     """
 
     Config = FusedConfig
+    config: FusedConfig
     _version: ClassVar[int] = 1
 
     def __init__(self, config: SourceConfig) -> None:
@@ -141,10 +142,6 @@ class Fused(Source):
             )
         self._scenes: OrderedDict[str, MeshScene] = OrderedDict()
         self._lock = threading.Lock()
-
-    def __reduce__(self) -> tuple[object, ...]:
-        # Meshes stay in this process.
-        return type(self), (self.config,)
 
     @property
     def adapter_version(self) -> int:  # type: ignore[override]

@@ -123,6 +123,7 @@ class GraspNet(Source):
     """GraspNet-1Billion as it lies on disk; keys are ``graspnet/scene_0000/realsense-0000``."""
 
     Config = GraspNetConfig
+    config: GraspNetConfig
     licence: Licence = Licence("CC BY-NC-SA 4.0 (GraspNet-1Billion)", True, "https://graspnet.net")
     typical_depth_m: ClassVar[tuple[float, float]] = (0.2, 3.0)
 
@@ -135,10 +136,6 @@ class GraspNet(Source):
         self._store: GraspStore | None = None
         if config.grasps is not None and config.prepared is not None:
             self._store = GraspStore(self._root, config.prepared.expanduser(), config.grasps)
-
-    def __reduce__(self) -> tuple[object, ...]:
-        # Meshes and arrays that are open in this process stay here.
-        return type(self), (self.config,)
 
     @property
     def size(self) -> tuple[int, int]:

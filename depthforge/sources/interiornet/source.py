@@ -96,6 +96,7 @@ class InteriorNet(Source):
     """
 
     Config = InteriorNetConfig
+    config: InteriorNetConfig
     typical_depth_m = (0.3, 20.0)
     licence: Licence = Licence(
         "InteriorNet terms of use: research only, non-commercial", True, "https://interiornet.org"
@@ -104,10 +105,6 @@ class InteriorNet(Source):
     def __init__(self, config: InteriorNetConfig) -> None:
         self.config = config
         self._files = InteriorNetTree(config.root.expanduser(), config.lighting)
-
-    def __reduce__(self) -> tuple[object, ...]:
-        # What is open in this process stays here.
-        return type(self), (self.config,)
 
     @property
     def size(self) -> tuple[int, int]:

@@ -114,16 +114,13 @@ class Kitti(Source):
     """
 
     Config = KittiConfig
+    config: KittiConfig
     licence = Licence("CC BY-NC-SA 3.0", True, "https://www.cvlibs.net/datasets/kitti/")
 
     def __init__(self, config: SourceConfig) -> None:
         assert isinstance(config, KittiConfig)
         self.config = config
         self._layout = lru_cache(1)(self._find_layout)
-
-    def __reduce__(self) -> tuple[object, ...]:
-        # What is open in this process stays here.
-        return type(self), (self.config,)
 
     @property
     def size(self) -> tuple[int, int]:

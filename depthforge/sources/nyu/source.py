@@ -83,6 +83,7 @@ class Nyu(Source):
     """
 
     Config = NyuConfig
+    config: NyuConfig
     typical_depth_m = (0.4, 8.0)
     licence: Licence = Licence(
         "NYU Depth v2 states none; research use", True, "https://cs.nyu.edu/~fergus/datasets/nyu_depth_v2.html"
@@ -94,10 +95,6 @@ class Nyu(Source):
         self._root = config.root.expanduser()
         self._labelled = LabelledSet(self._root / LABELLED_FILE, self.size)
         self._metres = metres_of_codes()
-
-    def __reduce__(self) -> tuple[object, ...]:
-        # What is open in this process stays here.
-        return type(self), (self.config,)
 
     @property
     def size(self) -> tuple[int, int]:

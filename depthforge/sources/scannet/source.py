@@ -82,6 +82,7 @@ class ScanNet(Source):
     """
 
     Config = ScanNetConfig
+    config: ScanNetConfig
     typical_depth_m = (0.4, 6.0)
     licence: Licence = Licence(
         "ScanNet terms of use: non-commercial research and education", True, "https://kaldir.vc.in.tum.de/scannet"
@@ -93,10 +94,6 @@ class ScanNet(Source):
         self._root = config.root.expanduser()
         self._scan = lru_cache(_SCANS_KEPT)(self._open)
         self._nyu40 = lru_cache(1)(lambda: read_nyu40_table(self._root / LABEL_TABLE))
-
-    def __reduce__(self) -> tuple[object, ...]:
-        # What is open in this process stays here.
-        return type(self), (self.config,)
 
     @property
     def size(self) -> tuple[int, int]:

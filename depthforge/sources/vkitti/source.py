@@ -91,6 +91,7 @@ class Vkitti(Source):
     """
 
     Config = VkittiConfig
+    config: VkittiConfig
     licence = Licence(
         "CC BY-NC-SA 3.0", True, "https://europe.naverlabs.com/research/computer-vision/proxy-virtual-worlds-vkitti-2/"
     )
@@ -100,10 +101,6 @@ class Vkitti(Source):
         self.config = config
         self._files = VkittiTree(config.root.expanduser())
         self._tables = VideoTables(self._files)
-
-    def __reduce__(self) -> tuple[object, ...]:
-        # What is open in this process stays here.
-        return type(self), (self.config,)
 
     @property
     def size(self) -> tuple[int, int]:
