@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import numpy as np
 
+from depthforge.fitting.places import Places
 from depthforge.fitting.scans import Scans
+from depthforge.fitting.search import Scene
 from depthforge.fitting.steps import file_step_m
 from depthforge.frame import Camera, DepthImage, Frame
 from depthforge.realism.views import DepthView
@@ -46,3 +51,13 @@ def scans(sensor: Sensor, count: int, *, first: int = 0, unit_m: float = 0.0) ->
     frames = [scan(sensor, number, unit_m=unit_m) for number in numbers]
     views = [DepthView(frame.depth_m, frame.valid, frame.camera) for frame in frames]
     return Scans(tuple(frames[:count]), tuple(frames[count:]), file_step_m(views), "test", "none", False)
+
+
+def known_scenes(frames: Sequence[Frame]) -> list[Scene]:
+    """What a fit would simulate on if its clean guesses were right: the rooms that ``frames`` are scans of."""
+    scenes = []
+    for frame in frames:
+        depth_m = room(int(frame.key.rsplit("/", 1)[1]))
+        whole = replace(frame, depth_m=depth_m, valid=np.ones(depth_m.shape, np.bool_))
+        scenes.append(Scene(whole, Places.of(depth_m, frame.camera, frame.depth_m, frame.valid), frame.valid))
+    return scenes
