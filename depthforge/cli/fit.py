@@ -8,11 +8,14 @@ import click
 
 from depthforge.cli.options import as_json, debug, echo_json
 from depthforge.cli.progress import frame_progress
-from depthforge.fitting.burst import MOST_FRAMES, read_burst
+from depthforge.errors import InputError
+from depthforge.fitting.burst import Burst, read_burst
+from depthforge.fitting.estimators import Estimator
 from depthforge.fitting.fit import fit_sensor
-from depthforge.fitting.recipes import recipe_for
+from depthforge.fitting.plans import plan_for
+from depthforge.fitting.recipes import Recipe
 from depthforge.fitting.report import lines, require_preset_path, to_json, write_fit
-from depthforge.fitting.scans import read_frames, read_scans
+from depthforge.fitting.scans import MOST_BURST_FRAMES, read_frames, read_scans
 from depthforge.fitting.steps import file_step_m
 from depthforge.manifest import load_manifest
 from depthforge.realism.views import DepthView
@@ -35,7 +38,8 @@ __all__ = ["command"]
     "--burst",
     metavar="MANIFEST",
     type=click.Path(path_type=Path),
-    help=f"Frames of one view by a camera that stands still (5 and more; {MOST_FRAMES} are used): their noise counts.",
+    help=f"Frames of one view by a camera that stands still (5 and more; {MOST_BURST_FRAMES} are used, "
+    "more to tell a factor of whole frames): their noise counts.",
 )
 @click.option("--out", metavar="FILE.yaml", type=click.Path(path_type=Path), help="Where the preset goes.")
 @click.option("--limit", metavar="N", type=click.IntRange(min=1), help="Only the first N scans.")
@@ -67,17 +71,33 @@ def command(
     if out is not None:
         require_preset_path(out)
     start = parse_sensor(sensor)
-    recipe_for(start)
-    note = frame_progress("fitting").note
-    scans = read_scans(make_source(load_manifest(real).source), frames, limit=limit, wanted=start.uses)
-    still = None
+    plan = plan_for(start)
     if burst is not None:
-        seen = read_frames(make_source(load_manifest(burst).source), MOST_FRAMES)
-        unit_m = file_step_m([DepthView(frame.depth_m, frame.valid, frame.camera) for frame in seen]) if seen else 0.0
-        still = read_burst(seen, unit_m, str(burst))
+        _require_use_of_burst(plan, start.name)
+    note = frame_progress("fitting").note
+    source = make_source(load_manifest(real).source)
+    scans = read_scans(source, frames, limit=limit, wanted=start.uses, fewest=plan.fewest_frames, require=plan.require)
+    still = None if burst is None else _read_burst(burst, plan)
     fit = fit_sensor(start, scans, burst=still, note=note)
     echo_json(to_json(fit)) if as_json else click.echo("\n".join(lines(fit)))
     if out is not None:
         preset, picture = write_fit(fit, out)
         click.echo(f"wrote {preset} and {picture}", err=True)
     return 0
+
+
+def _require_use_of_burst(plan: Recipe | Estimator, name: str) -> None:
+    if plan.most_burst_frames == 0:
+        raise InputError(
+            f"a burst says nothing of the sensor {name}",
+            where="--burst",
+            expected="no burst: its noise is read off single scans",
+            found="a manifest",
+            remedy="leave --burst out",
+        )
+
+
+def _read_burst(burst: Path, plan: Recipe | Estimator) -> Burst:
+    seen = read_frames(make_source(load_manifest(burst).source), plan.most_burst_frames)
+    unit_m = file_step_m([DepthView(frame.depth_m, frame.valid, frame.camera) for frame in seen]) if seen else 0.0
+    return read_burst(seen, unit_m, str(burst), shares_factor=plan.shares_factor)

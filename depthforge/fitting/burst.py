@@ -12,6 +12,10 @@ block. And noise forgets: from frame to frame it changes as much as over the bur
 from a hand, goes on where it was (von Neumann's ratio, 1 for noise).
 
 16 frames are enough: at 640x480 a candidate is judged by as many simulated ones.
+
+Some noise is a factor of the whole frame. For a sensor that has one, each frame is first divided by its ratio to the
+mean over time, the median of its pixels', and those ratios are kept; a camera that walks towards a wall scales its
+depth, too, but from frame to frame little by little.
 """
 
 from __future__ import annotations
@@ -25,7 +29,7 @@ import numpy.typing as npt
 from depthforge.errors import InputError
 from depthforge.fitting.clean import clean_guess
 from depthforge.fitting.places import Places
-from depthforge.fitting.scans import require_scans
+from depthforge.fitting.scans import MOST_BURST_FRAMES, require_scans
 from depthforge.fitting.search import Scene, Target, simulate
 from depthforge.fitting.statistics import Curves, Measurement, measure_deviations, summarise, uncertainty
 from depthforge.frame import BoolImage, Frame
@@ -36,23 +40,33 @@ __all__ = ["FEWEST_FRAMES", "MOST_FRAMES", "Burst", "read_burst"]
 Float32 = npt.NDArray[np.float32]
 
 FEWEST_FRAMES = 5
-MOST_FRAMES = 16
+MOST_FRAMES = MOST_BURST_FRAMES
 
 _BLOCK_PX = 16
 _STILL = 0.6
 _FORGETS = 0.75
 _FEWEST_BLOCKS = 6
 _FIRST_DRAW = 300
+# Frames are compared at every fourth pixel; a factor that spreads less is none.
+_EVERY_PX = 4
+_FEWEST_PIXELS = 50
+_LEAST_FACTOR = 1e-4
+_FACTOR_FORGETS = 0.4
+_ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
 class Burst:
-    """A static burst: its ``scene``, how many frames it has, and what it measures (``target``)."""
+    """A static burst: its ``scene``, how many frames it has, and what it measures (``target``).
+
+    ``factors``: what the frames were divided by, of a sensor whose frames share one; there may be more of them.
+    """
 
     scene: Scene
     num_frames: int
     unit_m: float
     target: Target
+    factors: tuple[float, ...] = ()
 
     def simulated(self, sensor: Sensor) -> Curves:
         """Return the curves of as many frames of the scene by ``sensor``."""
@@ -61,8 +75,8 @@ class Burst:
         return summarise([_measured(inverse, valid, self.scene.places)], simulated=True)
 
 
-def read_burst(frames: Sequence[Frame], unit_m: float, where: str) -> Burst:
-    """Measure a static burst; ``unit_m`` is that of its file.
+def read_burst(frames: Sequence[Frame], unit_m: float, where: str, *, shares_factor: bool = False) -> Burst:
+    """Measure a static burst; ``unit_m`` is that of its file, ``shares_factor`` whether a frame may be scaled.
 
     Raises InputError for fewer than 5 frames, for a camera that moves, for frames that are all the same, and as
     ``scans.require_scans``.
@@ -75,8 +89,13 @@ def read_burst(frames: Sequence[Frame], unit_m: float, where: str) -> Burst:
             found=len(frames),
         )
     require_scans(frames, where)
-    inverse, valid = _inverse([frame.depth_m for frame in frames], [frame.valid for frame in frames])
-    _require_still(inverse, valid, where)
+    factors = _factors(frames, where) if shares_factor else np.ones(len(frames), np.float32)
+    frames = frames[:MOST_FRAMES]
+    depths_m = [frame.depth_m / factor for frame, factor in zip(frames, factors, strict=False)]
+    inverse, valid = _inverse(depths_m, [frame.valid for frame in frames])
+    # What nothing but its factor tells from the other frames stands still.
+    if not (shares_factor and factors.std() > _LEAST_FACTOR and not _differs(inverse, valid)):
+        _require_still(inverse, valid, where)
     count = valid.sum(axis=0)
     mean = np.divide(inverse.sum(axis=0), count, out=np.zeros(count.shape, np.float32), where=count > 0)
     mostly = 2 * count > len(frames)
@@ -86,7 +105,36 @@ def read_burst(frames: Sequence[Frame], unit_m: float, where: str) -> Burst:
     clean = Frame(frames[0].key, guess_m, np.ones(mostly.shape, np.bool_), camera)
     places = Places.of(guess_m, camera, frames[0].depth_m, frames[0].valid)
     measured = [_measured(inverse, valid, places)]
-    return Burst(Scene(clean, places, mostly), len(frames), unit_m, Target(summarise(measured), uncertainty(measured)))
+    target = Target(summarise(measured), uncertainty(measured))
+    kept = tuple(factors.tolist()) if shares_factor else ()
+    return Burst(Scene(clean, places, mostly), len(frames), unit_m, target, kept)
+
+
+def _factors(frames: Sequence[Frame], where: str) -> Float32:
+    """Return the ratio of each frame to the mean over time; InputError where it drifts, as a moving camera's does."""
+    always = np.all([frame.valid[::_EVERY_PX, ::_EVERY_PX] for frame in frames], axis=0)
+    depth_m = np.stack([frame.depth_m[::_EVERY_PX, ::_EVERY_PX][always] for frame in frames])
+    if depth_m.shape[1] < _FEWEST_PIXELS:
+        return np.ones(len(frames), np.float32)
+    factors = np.median(depth_m / depth_m.mean(axis=0), axis=1)
+    factors = np.asarray(factors / factors.mean(), np.float32)
+    forgets = _von_neumann_ratio(factors[:, None])
+    if factors.std() > _LEAST_FACTOR and forgets < _FACTOR_FORGETS:
+        raise InputError(
+            "the burst moves: its frames grow or shrink little by little",
+            where=where,
+            expected=f"factors that change from frame to frame by more than {_FACTOR_FORGETS:g} of what they do at all",
+            found=f"{forgets:.2f}",
+            remedy="put the camera on a stand, or leave --burst out",
+        )
+    return factors
+
+
+def _differs(inverse: Float32, valid: npt.NDArray[np.bool_]) -> bool:
+    """Return whether pixels differ from frame to frame by more than rounding."""
+    always = np.all(valid, axis=0)
+    part = inverse[:, always]
+    return bool(part.size and np.median(part.std(axis=0) / part.mean(axis=0)) > _ROUNDING)
 
 
 def _measured(inverse: Float32, valid: npt.NDArray[np.bool_], places: Places) -> Measurement:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from depthforge.errors import InputError
 from depthforge.fitting.burst import Burst
-from depthforge.fitting.recipes import Recipe, Stage, recipe_for
+from depthforge.fitting.estimators import CurveKind, Estimator
+from depthforge.fitting.plans import plan_for
+from depthforge.fitting.recipes import Recipe, Stage
 from depthforge.fitting.scans import Scans
 from depthforge.fitting.search import (
     FROM_AFAR,
@@ -58,7 +60,8 @@ class Fit:
     """A fitted sensor.
 
     ``read_off`` and ``matched`` are the parameters that were found, ``skipped`` why others were not; ``on_fitted`` and
-    ``on_held_out`` say how well it does on the frames that it was fitted to, and on the others.
+    ``on_held_out`` say how well it does on the frames that it was fitted to, and on the others. ``kinds`` are the
+    curves of a sensor that has its own; those of ``statistics`` otherwise.
     """
 
     start: Sensor
@@ -72,23 +75,55 @@ class Fit:
     burst: Burst | None
     on_fitted: SetFit
     on_held_out: SetFit
+    kinds: Mapping[str, CurveKind] = field(default_factory=dict)
 
 
 def fit_sensor(
     start: Sensor, scans: Scans, *, burst: Burst | None = None, note: Callable[[str], None] = lambda line: None
 ) -> Fit:
-    """Return ``start`` with the parameters that its recipe finds in ``scans``; the same scans give the same answer.
+    """Return ``start`` with the parameters that its plan finds in ``scans``; the same scans give the same answer.
 
     With a ``burst`` the noise is that of the burst, and what flat surfaces of the scans show has no say. Raises
-    InputError for a sensor without a recipe, and when the scans show nothing that it could use.
+    InputError for a sensor without a plan, and when the scans show nothing that it could use.
     """
-    recipe = recipe_for(start)
+    plan = plan_for(start)
+    if isinstance(plan, Recipe):
+        return _fit_by_stages(plan, start, scans, burst, note)
+    return _fit_by_estimator(plan, start, scans, burst, note)
+
+
+def _fit_by_estimator(
+    estimator: Estimator, start: Sensor, scans: Scans, burst: Burst | None, note: Callable[[str], None]
+) -> Fit:
+    found = estimator.estimate(start, scans, burst, note)
+    sensor = with_values(start, found.values)
+    note("read off: " + ", ".join(found.values))
+    return Fit(
+        start=start,
+        sensor=sensor,
+        scans=scans,
+        read_off=found.values,
+        fixed={},
+        matched={},
+        skipped=found.skipped,
+        curves=tuple(estimator.kinds),
+        burst=burst,
+        on_fitted=SetFit(*estimator.judge(scans.fitted, scans.unit_m, start, sensor)),
+        on_held_out=SetFit(*estimator.judge(scans.held_out, scans.unit_m, start, sensor)),
+        kinds=estimator.kinds,
+    )
+
+
+def _fit_by_stages(
+    recipe: Recipe, start: Sensor, scans: Scans, burst: Burst | None, note: Callable[[str], None]
+) -> Fit:
     read_off = recipe.read_off(scans, start)
     sensor = with_values(start, {**recipe.fixed, **read_off})
     note("read off: " + (", ".join(f"{name} {value}" for name, value in read_off.items()) or "nothing"))
     scenes = scenes_of(scans.fitted)
     target = target_of(measure_scans(scans.fitted, scenes))
     stages, skipped = _stages(recipe, scans, target, burst)
+    skipped |= {name: why for name, why in recipe.untold.items() if name not in read_off}
     if not stages:
         raise InputError(
             "the scans show too little to fit anything",

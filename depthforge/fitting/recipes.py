@@ -9,15 +9,18 @@ value that the fit starts from.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 import numpy as np
 
 from depthforge.errors import InputError
-from depthforge.fitting.scans import Scans, views_of
+from depthforge.fitting.blocks import block_and_shift_px
+from depthforge.fitting.scans import FEWEST_FRAMES, MOST_BURST_FRAMES, Scans, require_noise, views_of
 from depthforge.fitting.steps import disparity_steps_m
+from depthforge.frame import Frame
+from depthforge.sensors._distortion import CELLS
 from depthforge.sensors.base import Sensor
 
 __all__ = ["RECIPES", "Choice", "Number", "Recipe", "Stage", "recipe_for"]
@@ -31,7 +34,7 @@ _NOISE: Final = (
     "noise correlation along y",
 )
 _SILHOUETTES: Final = ("holes left of silhouettes", "holes right of silhouettes", "holes inside silhouettes")
-_PATCHES: Final = ("holes within surfaces", "holes against depth", "holes beside holes")
+_PATCHES: Final = ("holes against depth", "hole lengths")
 
 
 @dataclass(frozen=True)
@@ -90,11 +93,20 @@ class Stage:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to fit a sensor: ``fixed`` values to begin with, what is read off, and the stages, in order."""
+    """How to fit a sensor: ``fixed`` values to begin with, what is read off, and the stages, in order.
+
+    ``untold``: why a parameter keeps its value when it is not read off. The rest says what scans there must be, as an
+    ``estimators.Estimator`` does.
+    """
 
     stages: tuple[Stage, ...]
     read_off: Callable[[Scans, Sensor], Values] = lambda scans, sensor: {}
     fixed: Mapping[str, Any] = field(default_factory=dict)
+    untold: Mapping[str, str] = field(default_factory=dict)
+    fewest_frames: int = FEWEST_FRAMES
+    most_burst_frames: int = MOST_BURST_FRAMES
+    shares_factor: bool = False
+    require: Callable[[Sequence[Frame], float, str], None] = require_noise
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -103,15 +115,14 @@ class Recipe:
 
 
 def recipe_for(sensor: Sensor) -> Recipe:
-    """Return the recipe of a sensor; InputError for one whose parameters scans cannot tell."""
+    """Return the recipe of a sensor; InputError for one that is not fitted by stages (``plans`` has all)."""
     recipe = RECIPES.get(sensor.name)
     if recipe is None:
         raise InputError(
-            f"the sensor {sensor.name} has no parameters that are fitted",
+            f"the sensor {sensor.name} is not fitted by stages",
             where="SENSOR",
             expected=f"one of: {', '.join(sorted(RECIPES))}, or a preset of one of them",
             found=sensor.name,
-            remedy="write its preset by hand; depthforge.fitting.recipes says what a fit needs",
         )
     return recipe
 
@@ -289,9 +300,51 @@ _GAUSSIAN_DROPOUT: Final = Recipe(
     ),
 )
 
+
+def _read_off_redwood(scans: Scans, sensor: Sensor) -> Values:
+    fields = sensor.model_dump()
+    views = views_of(scans.fitted)
+    found: Values = {name: value for name, value in _range_m(scans).items() if name == "max_depth_m"}
+    found["blind_border_cells"] = _blind_cells(scans)
+    found["block_px"], shift_px = block_and_shift_px(views)
+    if shift_px is not None:
+        found["shift_sigma_px"] = round(shift_px, 4)
+    steps_m = disparity_steps_m(views, scans.unit_m)
+    if steps_m is not None:
+        # Only the product shows: steps in a pixel are the camera's.
+        found["depth_disparity_m_px"] = round(steps_m / fields["steps_per_px"], 4)
+    return found
+
+
+def _blind_cells(scans: Scans) -> tuple[int, int, int, int]:
+    """Return how many cells of the distortion table measure nothing: left, top, right, bottom."""
+    share = np.mean([frame.valid for frame in scans.fitted], axis=0)
+    found = []
+    for axis in (0, 1):
+        line = share.mean(axis=axis)
+        # A pixel that looks aside reads from beyond the border now and then.
+        seen = np.flatnonzero(line > 0.3 * np.median(line[line > 0])) if line.any() else np.array([0, len(line) - 1])
+        found.append([round(blank * CELLS / len(line)) for blank in (int(seen[0]), len(line) - 1 - int(seen[-1]))])
+    (left, right), (top, bottom) = found
+    return left, top, right, bottom
+
+
+_REDWOOD: Final = Recipe(
+    read_off=_read_off_redwood,
+    untold={
+        "shift_sigma_px": "only blocks tell it, by how often the one beside is read: the scans show none, or too few",
+        "depth_disparity_m_px": "the depth of the scans is no comb of disparity steps",
+        "max_depth_m": "no limit that many scans reach",
+        "steps_per_px": "only its product with depth_disparity_m_px shows, which is for this value",
+        "distortion_strength": "a warped lens and bent walls are alike to scans of unknown rooms",
+    },
+    stages=(Stage(_NOISE, numbers=(Number("noise_sigma_px", 1e-3, 2.0, "log", start=0.03),), from_burst=True),),
+)
+
 RECIPES: Final[dict[str, Recipe]] = {
     "active_stereo": _ACTIVE_STEREO,
     "gaussian_dropout": _GAUSSIAN_DROPOUT,
+    "redwood": _REDWOOD,
     "structured_light": _STRUCTURED_LIGHT,
     "time_of_flight": _TIME_OF_FLIGHT,
 }

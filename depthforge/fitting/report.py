@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import yaml
+from pydantic import BaseModel
 
 from depthforge.durable import storage_errors, write_atomically
 from depthforge.errors import InputError
+from depthforge.fitting.estimators import CurveKind
 from depthforge.fitting.fit import Fit, SetFit, changed_parameters
 from depthforge.fitting.statistics import CURVES, Curves, places_of, share_of
 
@@ -24,6 +27,7 @@ __all__ = ["draw_curves", "lines", "preset_text", "to_json", "write_fit"]
 Float64 = npt.NDArray[np.float64]
 
 _DIGITS = 5
+_WIDEST_CELL = 11
 _NOISES = ("noise against", "white noise against")
 
 
@@ -46,7 +50,7 @@ def to_json(fit: Fit) -> dict[str, Any]:
         "parameters": _plain(changed_parameters(fit)),
         "fit": _provenance(fit),
         "curves": {
-            where: {curve: _curve(part, curve) for curve in CURVES}
+            where: {curve: _curve(part, curve, kind) for curve, kind in _kinds(fit).items()}
             for where, part in (("fitted", fit.on_fitted), ("held_out", fit.on_held_out))
         },
     }
@@ -60,17 +64,25 @@ def lines(fit: Fit) -> Iterator[str]:
     yield f"{fit.sensor.name}, fitted to {len(fit.scans.fitted)} scans of {fit.scans.dataset}"
     yield f"  {'parameter':<28}{'before':>12}{'fitted':>12}   how"
     for name in names:
-        yield (f"  {name:<28}{_cell(getattr(fit.start, name)):>12}{_cell(getattr(fit.sensor, name)):>12}   {how[name]}")
+        before, after = _cell(getattr(fit.start, name)), _cell(getattr(fit.sensor, name))
+        if max(len(before), len(after)) > _WIDEST_CELL:
+            yield f"  {name:<52}   {how[name]}"
+            yield f"    before  {before}"
+            yield f"    fitted  {after}"
+        else:
+            yield f"  {name:<28}{before:>12}{after:>12}   {how[name]}"
     for name, why in fit.skipped.items():
         yield f"  {name:<28}{_cell(getattr(fit.start, name)):>12}{'-':>12}   left as it is: {why}"
     yield ""
     yield f"  {'misfit (1: as scans are known)':<32}{'fitted frames':>20}{'held-out frames':>20}"
     yield f"  {'':<32}{'before':>10}{'fitted':>10}{'before':>10}{'fitted':>10}"
-    for curve in CURVES:
+    for curve in _kinds(fit):
         mark = "" if curve in fit.curves else " (not used)"
         yield _misfit_line(curve + mark, fit, (curve,))
     yield _misfit_line("all that were used", fit, fit.curves)
-    if fit.burst is not None:
+    if fit.burst is not None and fit.kinds:
+        yield f"  a static burst of {max(fit.burst.num_frames, len(fit.burst.factors))} frames was used"
+    elif fit.burst is not None:
         yield f"  noise is that of a static burst of {fit.burst.num_frames} frames; its lines above are not used"
 
 
@@ -79,14 +91,16 @@ def draw_curves(fit: Fit) -> bytes:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(15, 12), layout="constrained")
-    axes = figure.subplots(4, -(-len(CURVES) // 4)).ravel()
+    kinds = _kinds(fit)
+    rows = min(4, -(-len(kinds) // 2))
+    axes = figure.subplots(rows, -(-len(kinds) // rows)).ravel()
     part = fit.on_held_out
-    for axis, curve in zip(axes, CURVES, strict=False):
+    for axis, (curve, kind) in zip(axes, kinds.items(), strict=False):
         real, error = part.real.curves[curve], part.real.errors[curve]
-        at = places_of(curve, len(real))
+        at = kind.places(len(real))
         known = ~np.isnan(real)
         if known.any():
-            low, high = (_in_unit(curve, real + sign * np.nan_to_num(error)) for sign in (-1, 1))
+            low, high = (kind.in_unit(real + sign * np.nan_to_num(error)) for sign in (-1, 1))
             axis.fill_between(at[known], low[known], high[known], color="0.8")
         for name, values, style in (
             ("scans, held out", real, "k.-"),
@@ -94,14 +108,14 @@ def draw_curves(fit: Fit) -> bytes:
             ("before", part.start[curve], "C1.--"),
         ):
             shown = known & ~np.isnan(values)
-            axis.plot(at[shown], _in_unit(curve, values)[shown], style, label=name, linewidth=1)
-        axis.set_title(f"{curve}, {_unit(curve)}", fontsize=9)
-        axis.set_xlabel(CURVES[curve], fontsize=8)
+            axis.plot(at[shown], kind.in_unit(values)[shown], style, label=name, linewidth=1)
+        axis.set_title(", ".join(filter(None, (curve, kind.unit))), fontsize=9)
+        axis.set_xlabel(kind.places_are, fontsize=8)
         axis.tick_params(labelsize=7)
-        if curve == "hole sizes" or curve.endswith(("depth", "slope")):
+        if kind.log_places:
             axis.set_xscale("log")
     axes[0].legend(fontsize=8)
-    for axis in axes[len(CURVES) :]:
+    for axis in axes[len(kinds) :]:
         axis.set_axis_off()
     figure.suptitle(f"{fit.sensor.name} fitted to {fit.scans.dataset}: frames that it has not seen", fontsize=11)
     stored = io.BytesIO()
@@ -135,7 +149,7 @@ def _provenance(fit: Fit) -> dict[str, Any]:
     on_fitted, on_held_out = (
         {
             curve: [round(value, 3) for value in part.misfits((curve,))]
-            for curve in CURVES
+            for curve in _kinds(fit)
             if not np.isnan(part.real.curves[curve]).all()
         }
         for part in (fit.on_fitted, fit.on_held_out)
@@ -167,18 +181,31 @@ def _misfit_line(title: str, fit: Fit, curves: tuple[str, ...]) -> str:
     return f"  {title:<32}" + "".join(f"{cell:>10}" for cell in cells)
 
 
-def _curve(part: SetFit, curve: str) -> dict[str, Any]:
+def _curve(part: SetFit, curve: str, kind: CurveKind) -> dict[str, Any]:
     def numbers(curves: Curves) -> list[float | None]:
-        values = _in_unit(curve, curves[curve])
+        values = kind.in_unit(curves[curve])
         return [None if np.isnan(value) else float(f"{value:.6g}") for value in values]
 
     return {
-        "places": places_of(curve, len(part.real.curves[curve])).tolist(),
-        "places_are": CURVES[curve],
-        "unit": _unit(curve),
+        "places": kind.places(len(part.real.curves[curve])).tolist(),
+        "places_are": kind.places_are,
+        "unit": kind.unit,
         "scans": numbers(part.real.curves),
         "before": numbers(part.start),
         "fitted": numbers(part.fitted),
+    }
+
+
+def _kinds(fit: Fit) -> Mapping[str, CurveKind]:
+    return fit.kinds or {
+        curve: CurveKind(
+            places_are,
+            _unit(curve),
+            partial(places_of, curve),
+            partial(_in_unit, curve),
+            curve == "hole sizes" or curve.endswith(("depth", "slope")),
+        )
+        for curve, places_are in CURVES.items()
     }
 
 
@@ -196,12 +223,20 @@ def _in_unit(curve: str, values: Float64) -> Float64:
     return 100.0 * (values if curve == "hole sizes" else share_of(values))
 
 
-def _plain(parameters: Mapping[str, Any]) -> dict[str, Any]:
+def _plain(value: Any) -> Any:
     # Five digits: more say nothing, and differ between machines.
-    return {
-        name: float(f"{value:.{_DIGITS}g}") if isinstance(value, float) else value for name, value in parameters.items()
-    }
+    if isinstance(value, BaseModel):
+        value = value.model_dump()
+    if isinstance(value, Mapping):
+        return {name: _plain(each) for name, each in value.items()}
+    if isinstance(value, tuple | list):
+        return [_plain(each) for each in value]
+    return float(f"{value:.{_DIGITS}g}") if isinstance(value, float) else value
 
 
 def _cell(value: Any) -> str:
+    if isinstance(value, BaseModel):
+        return "(" + ", ".join(_cell(each) for each in value.model_dump().values()) + ")"
+    if isinstance(value, tuple | list):
+        return " ".join(_cell(each) for each in value)
     return f"{value:.4g}" if isinstance(value, float) else str(value)

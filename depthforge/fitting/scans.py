@@ -9,7 +9,7 @@ noise, too few frames.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -23,9 +23,10 @@ from depthforge.realism.views import DepthView, evenly_spaced
 from depthforge.realism.windows import fit_windows
 from depthforge.sources.base import Source
 
-__all__ = ["FEWEST_FRAMES", "Scans", "read_frames", "read_scans"]
+__all__ = ["FEWEST_FRAMES", "MOST_BURST_FRAMES", "Scans", "read_frames", "read_scans"]
 
 FEWEST_FRAMES: Final = 4
+MOST_BURST_FRAMES: Final = 16
 
 _NEAREST_MEDIAN_M = 0.05
 _FARTHEST_MEDIAN_M = 120.0
@@ -60,18 +61,57 @@ class Scans:
         }
 
 
-def read_scans(source: Source, num_frames: int, *, limit: int | None = None, wanted: frozenset[str]) -> Scans:
+def require_noise(frames: Sequence[Frame], unit_m: float, where: str, *, quantile: float = 0.5) -> None:
+    """Raise InputError when flat surfaces of ``frames`` are no rougher than the rounding of their file.
+
+    Of all windows of 12 px the one at ``quantile`` of roughness counts.
+    """
+    shares, rounding = [], []
+    for frame in frames:
+        windows = fit_windows(frame.depth_m, frame.valid, 12)
+        shares.append(windows.sigma_m / windows.depth_m)
+        rounding.append(0.45 * unit_m / windows.depth_m)
+    found: npt.NDArray[np.float64] = np.concatenate(shares)
+    if found.size < FEWEST_FRAMES:
+        raise InputError(
+            "the scans show no flat surface to measure noise on",
+            where=where,
+            expected="floors, walls and tables: windows of 12 px without a hole or a depth edge",
+            found=f"{found.size} of them in {len(frames)} frames",
+        )
+    quietest = np.maximum(_NO_NOISE, np.concatenate(rounding))
+    if np.quantile(found / quietest, quantile) < 1.0:
+        raise InputError(
+            "the scans have no sensor noise: this is clean, synthetic depth",
+            where=where,
+            expected="scans of a real sensor",
+            found=f"{np.median(found):.1e} of depth about flat surfaces, which is rounding",
+            remedy="name the manifest of the scans in --real; clean depth is what a fitted sensor is applied to",
+        )
+
+
+def read_scans(
+    source: Source,
+    num_frames: int,
+    *,
+    limit: int | None = None,
+    wanted: frozenset[str],
+    fewest: int = FEWEST_FRAMES,
+    require: Callable[[Sequence[Frame], float, str], None] = require_noise,
+) -> Scans:
     """Read ``num_frames`` frames to fit, and as many that are held out, of the first ``limit`` of a source.
 
-    ``wanted`` are the labels that the sensor reads. Raises InputError as the module says.
+    ``wanted`` are the labels that the sensor reads; ``fewest`` frames there must be, and of those to fit ``require``
+    (frames, the unit of their file in metres, and where they are from) refuses what cannot be its scans. Raises
+    InputError as that, and as the module says.
     """
     source.prepare()
     references = list(source.frames())[:limit]
-    if len(references) < FEWEST_FRAMES:
+    if len(references) < fewest:
         raise InputError(
             "there are too few scans to fit a sensor",
             where=source.name,
-            expected=f"at least {FEWEST_FRAMES} frames, half of which are held out; 30 and more mean something",
+            expected=f"at least {fewest} frames, half of which are held out; 30 and more mean something",
             found=len(references),
             remedy="raise --limit, or record more",
         )
@@ -83,7 +123,7 @@ def read_scans(source: Source, num_frames: int, *, limit: int | None = None, wan
     fitted, held_out = (tuple(source.read(each, wanted & set(source.labels)) for each in part) for part in chosen)
     require_scans([*fitted, *held_out], source.name)
     unit_m = file_step_m(views_of([*fitted, *held_out]))
-    require_noise(fitted, unit_m, source.name)
+    require(fitted, unit_m, source.name)
     dataset = references[0].key.split("/", 1)[0]
     return Scans(fitted, held_out, unit_m, dataset, source.licence.name, source.licence.non_commercial)
 
@@ -132,30 +172,4 @@ def require_scans(frames: Sequence[Frame], where: str) -> None:
             expected=f"a median between {_NEAREST_MEDIAN_M:g} and {_FARTHEST_MEDIAN_M:g} m",
             found=f"{median_m:.4g} m",
             remedy="set the source's unit, for instance depth_scale: 1000 for millimetres",
-        )
-
-
-def require_noise(frames: Sequence[Frame], unit_m: float, where: str) -> None:
-    """Raise InputError when flat surfaces of ``frames`` are no rougher than the rounding of their file."""
-    shares, rounding = [], []
-    for frame in frames:
-        windows = fit_windows(frame.depth_m, frame.valid, 12)
-        shares.append(windows.sigma_m / windows.depth_m)
-        rounding.append(0.45 * unit_m / windows.depth_m)
-    found: npt.NDArray[np.float64] = np.concatenate(shares)
-    if found.size < FEWEST_FRAMES:
-        raise InputError(
-            "the scans show no flat surface to measure noise on",
-            where=where,
-            expected="floors, walls and tables: windows of 12 px without a hole or a depth edge",
-            found=f"{found.size} of them in {len(frames)} frames",
-        )
-    quietest = np.maximum(_NO_NOISE, np.concatenate(rounding))
-    if np.median(found / quietest) < 1.0:
-        raise InputError(
-            "the scans have no sensor noise: this is clean, synthetic depth",
-            where=where,
-            expected="scans of a real sensor",
-            found=f"{np.median(found):.1e} of depth about flat surfaces, which is rounding",
-            remedy="name the manifest of the scans in --real; clean depth is what a fitted sensor is applied to",
         )

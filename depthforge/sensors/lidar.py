@@ -40,7 +40,7 @@ from depthforge.sensors import _lidar_kernels as kernels
 from depthforge.sensors._draws import standard_normals, uniforms
 from depthforge.sensors.base import Measured, Sensor
 
-__all__ = ["BeamBlock", "Lidar", "simulate"]
+__all__ = ["BeamBlock", "Lidar", "lidar_rotation", "simulate"]
 
 _DRAWS, _LOST, _PHASE = 0, 1, 2  # random streams
 _GOLDEN = (5**0.5 - 1) / 2
@@ -141,7 +141,7 @@ def simulate(
         np.ascontiguousarray(inverse, np.float32),
         (float(camera.fx), float(camera.fy), float(camera.cx), float(camera.cy)),
         beams,
-        _rotation(sensor),
+        lidar_rotation(sensor.rotation_deg),
         float(np.radians(sensor.azimuth_step_deg)),
         (sensor.min_range_m, sensor.max_range_m),
         sensor.thickness_m,
@@ -170,14 +170,14 @@ def _beams(camera: Camera, words: tuple[int, int], sensor: Lidar) -> tuple[npt.N
     # A turn starts anywhere: firings are on a grid that is another in each frame, and staggered from beam to beam.
     phase = (float(uniforms(words, (1,), stream=_PHASE)[0]) + np.arange(len(elevation)) * _GOLDEN) % 1.0
     first = np.floor(left / step) * step + phase * step
-    origin = np.array(sensor.position_m) - height_m[:, None] * _rotation(sensor)[:, 1]
+    origin = np.array(sensor.position_m) - height_m[:, None] * lidar_rotation(sensor.rotation_deg)[:, 1]
     beams = np.column_stack([origin, np.sin(elevation), np.cos(elevation), first])
     return np.ascontiguousarray(beams), int(np.ceil((right - left) / step)) + 1
 
 
-def _rotation(sensor: Lidar) -> npt.NDArray[np.float64]:
+def lidar_rotation(rotation_deg: tuple[float, float, float]) -> npt.NDArray[np.float64]:
     """Return the rotation (3, 3) from the lidar to the camera, both with x right, y down, z forward."""
-    (sp, cp), (sy, cy), (sr, cr) = ((np.sin(a), np.cos(a)) for a in np.radians(sensor.rotation_deg))
+    (sp, cp), (sy, cy), (sr, cr) = ((np.sin(a), np.cos(a)) for a in np.radians(rotation_deg))
     looking_down = np.array([[1, 0, 0], [0, cp, sp], [0, -sp, cp]])
     looking_right = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
     leaning_right = np.array([[cr, -sr, 0], [sr, cr, 0], [0, 0, 1]])

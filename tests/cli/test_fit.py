@@ -81,7 +81,8 @@ def test_a_burst_that_moves_is_refused(tmp_path: Path, capsys: pytest.CaptureFix
     ("sensor", "scans", "message"),
     [
         ("nosuch", SENSOR, "unknown sensor"),
-        ("dexnet", SENSOR, "has no parameters that are fitted"),
+        ("lidar", SENSOR, "no scans of a spinning lidar"),
+        ("dexnet", None, "clean, synthetic depth"),
         ("gaussian_dropout", None, "clean, synthetic depth"),
     ],
 )

@@ -8,6 +8,7 @@ import yaml
 from depthforge.errors import InputError
 from depthforge.fitting.burst import read_burst
 from depthforge.fitting.fit import Fit, fit_sensor
+from depthforge.fitting.plans import PLANS, plan_for
 from depthforge.fitting.recipes import RECIPES, recipe_for
 from depthforge.fitting.report import lines, preset_text
 from depthforge.registry import sensors
@@ -81,10 +82,22 @@ def test_every_recipe_names_parameters_that_its_sensor_has(name: str) -> None:
             assert number.from_unit(number.to_unit(number.high)) == pytest.approx(number.high)
 
 
-def test_a_sensor_without_a_recipe_says_which_have_one() -> None:
+def test_a_sensor_without_a_plan_says_which_have_one() -> None:
+    class Own(GaussianDropout):
+        name = "own"
+
     with pytest.raises(InputError, match="no parameters that are fitted") as caught:
+        plan_for(Own())
+    assert all(name in str(caught.value.expected) for name in ("structured_light", "lidar", "redwood", "dexnet"))
+
+
+def test_a_sensor_that_is_not_fitted_by_stages_has_no_recipe() -> None:
+    with pytest.raises(InputError, match="not fitted by stages"):
         recipe_for(sensors.get("lidar")())
-    assert "structured_light" in str(caught.value.expected)
+
+
+def test_every_sensor_of_ours_has_a_plan() -> None:
+    assert set(PLANS) == {sensors.get(name).name for name in sensors.names()}
 
 
 def test_with_a_burst_its_noise_counts_and_not_that_of_the_scans() -> None:

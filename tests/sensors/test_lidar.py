@@ -16,7 +16,7 @@ from depthforge.errors import FrameError
 from depthforge.frame import Camera, Frame
 from depthforge.sensors._presets import parse_sensor
 from depthforge.sensors.base import Sensor
-from depthforge.sensors.lidar import BeamBlock, Lidar, _beams, _rotation, simulate
+from depthforge.sensors.lidar import BeamBlock, Lidar, _beams, lidar_rotation, simulate
 from depthforge.testing.sensors import SensorTests
 from depthforge.translators.simulation import Simulation
 
@@ -74,7 +74,7 @@ def ray_directions(camera: Camera, sensor: Lidar, words: tuple[int, int]) -> tup
     sine, cosine = beams[:, 3:4], beams[:, 4:5]
     local = np.stack([cosine * np.sin(azimuth), np.broadcast_to(-sine, azimuth.shape), cosine * np.cos(azimuth)], -1)
     origin = np.broadcast_to(beams[:, None, :3], local.shape)
-    return origin.reshape(-1, 3), (local @ _rotation(sensor).T).reshape(-1, 3)
+    return origin.reshape(-1, 3), (local @ lidar_rotation(sensor.rotation_deg).T).reshape(-1, 3)
 
 
 def land(points: npt.NDArray[np.float64], camera: Camera) -> Float32:
