@@ -1,8 +1,8 @@
 """RedKitchen against its own fused truth: the residuals of the README beside the data, on a few of its frames.
 
 There 240 frames give 5.9 / 6.8 / 8.3 / 9.3 / 12.0 mm (5/25/50/75/95 % of frames); fusing 240 here gives 5.6 / 6.2 / 7.1
-/ 8.7 / 11.0 over all 400, and the 20 of this test 5.6 / 6.4 / 7.5 / 8.3 / 10.8 (``python -m benchmarks.bench_fused``, with
-``--frames 20 --fused 20``).
+/ 8.7 / 11.0 over all 400, and the 20 of this test 5.6 / 6.4 / 7.5 / 8.3 / 10.8
+(``python -m benchmarks.bench_fused --frames 20 --fused 20``).
 """
 
 from __future__ import annotations
