@@ -20,6 +20,7 @@ from depthforge.sensors.base import Sensor
 from depthforge.sensors.redwood import Redwood, distortion_table, measure, simulate
 from depthforge.testing.sensors import SensorTests
 from depthforge.translators.simulation import Simulation
+from tests.real.parity import Simulator, made_up_images, open3d_simulator, steps_apart, without_noise
 
 Float32 = npt.NDArray[np.float32]
 PLAIN = Redwood(distortion="none")
@@ -50,11 +51,6 @@ class TestPresetContract(SensorTests):
     @pytest.fixture
     def sensor(self) -> Sensor:
         return parse_sensor("primesense")
-
-
-def still(depth_m: Float32, sensor: Redwood) -> Float32:
-    """What the sensor measures without noise."""
-    return measure(depth_m, np.zeros((3, *depth_m.shape), np.float32), sensor)
 
 
 def published(depth_m: Float32, draws: Float32, table: Float32, sensor: Redwood) -> npt.NDArray[np.float64]:
@@ -108,7 +104,7 @@ def measure_with(table: Float32, depth_m: Float32, draws: Float32) -> Float32:
 @settings(max_examples=30, deadline=None)
 @given(z=st.floats(0.4, 60))
 def test_a_plane_is_measured_at_the_nearest_of_its_disparity_steps(z: float) -> None:
-    found = np.unique(still(np.full((5, 7), z, np.float32), PLAIN))
+    found = np.unique(without_noise(np.full((5, 7), z, np.float32), PLAIN))
     steps = 281.04 / float(np.float32(z))
     assert found.size == 1
     assert 281.04 / found[0] == pytest.approx(np.floor(steps + 0.5), rel=1e-6) or abs(steps % 1 - 0.5) < 1e-4
@@ -116,16 +112,16 @@ def test_a_plane_is_measured_at_the_nearest_of_its_disparity_steps(z: float) -> 
 
 def test_golden_steps_between_depths() -> None:
     # 281.04 / 1 m rounds to 281 steps; a step at 1, 2 and 3 m is z^2 / 281.04.
-    found = [float(still(np.full((1, 1), z, np.float32), PLAIN)[0, 0]) for z in (1.0, 2.0, 3.0)]
+    found = [float(without_noise(np.full((1, 1), z, np.float32), PLAIN)[0, 0]) for z in (1.0, 2.0, 3.0)]
     assert found == pytest.approx([281.04 / 281, 281.04 / 141, 281.04 / 94], rel=1e-6)
 
 
 def test_every_block_reads_its_top_left_pixel() -> None:
     fine = PLAIN.model_copy(update={"steps_per_px": 1e4})
     ramp = np.tile(np.linspace(1, 2, 12, dtype=np.float32), (6, 1)) + np.linspace(0, 0.3, 6, dtype=np.float32)[:, None]
-    found = still(ramp, fine)
+    found = without_noise(ramp, fine)
     np.testing.assert_allclose(found, np.repeat(np.repeat(ramp[::2, ::2], 2, 0), 2, 1), atol=1e-4)
-    np.testing.assert_allclose(still(ramp, fine.model_copy(update={"block_px": 1})), ramp, atol=1e-4)
+    np.testing.assert_allclose(without_noise(ramp, fine.model_copy(update={"block_px": 1})), ramp, atol=1e-4)
 
 
 def test_noise_has_the_sigma_that_the_parameters_say() -> None:
@@ -151,13 +147,13 @@ def test_shifts_move_the_share_of_pixels_that_a_normal_law_says() -> None:
 def test_blind_borders_are_of_the_image_whatever_its_size(size: tuple[int, int]) -> None:
     sensor = Redwood(blind_border_cells=(1, 2, 4, 3))
     height, width = size
-    found = still(np.full(size, 2.0, np.float32), sensor) > 0
+    found = without_noise(np.full(size, 2.0, np.float32), sensor) > 0
     cell_y, cell_x = np.arange(height) * 80 // height, np.arange(width) * 80 // width
     np.testing.assert_array_equal(found, np.outer((cell_y >= 2) & (cell_y < 77), (cell_x >= 1) & (cell_x < 76)))
 
 
 def test_primesense_loses_the_borders_that_its_published_frames_lose() -> None:
-    found = still(np.full((480, 640), 2.0, np.float32), preset()) > 0
+    found = without_noise(np.full((480, 640), 2.0, np.float32), preset()) > 0
     assert found[12:468, :608].all()
     assert found.sum() == 456 * 608
 
@@ -251,19 +247,9 @@ def test_a_missing_table_is_an_error_with_its_remedy(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def simulator(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    o3d = pytest.importorskip("open3d")
-    path = tmp_path_factory.mktemp("open3d") / "own.txt"
-    path.write_text(table_text(own_table()))
-    simulator = o3d.t.io.DepthNoiseSimulator(str(path))
-    simulator.enable_deterministic_debug_mode()
-    np.testing.assert_array_equal(simulator.noise_model.numpy(), own_table())
-
-    def run(depth_m: Float32) -> Float32:
-        image = o3d.t.geometry.Image(o3d.core.Tensor(np.ascontiguousarray(depth_m)[..., None]))
-        return np.asarray(simulator.simulate(image, depth_scale=1.0).as_tensor().numpy()[..., 0])
-
-    return run
+def open3d(tmp_path_factory: pytest.TempPathFactory) -> Simulator:
+    pytest.importorskip("open3d")
+    return open3d_simulator(Redwood(), tmp_path_factory.mktemp("open3d"))
 
 
 class TestOpen3D:
@@ -271,19 +257,16 @@ class TestOpen3D:
 
     @settings(max_examples=8, deadline=None)
     @given(planes=st.lists(st.tuples(*[st.floats(-0.003, 0.003)] * 2, st.floats(0.5, 11)), min_size=1, max_size=4))
-    def test_planes(self, simulator: Any, planes: list[tuple[float, float, float]]) -> None:
-        require_one_step(simulator, nearest(planes))
+    def test_planes(self, open3d: Simulator, planes: list[tuple[float, float, float]]) -> None:
+        depth_m = nearest(planes)
+        require_one_step(without_noise(depth_m, Redwood()), open3d(depth_m, 1.0))
 
-    def test_steps_ramps_and_noise_with_holes(self, simulator: Any) -> None:
-        x = np.arange(640, dtype=np.float32)
-        rng = np.random.default_rng(0)
-        steps = np.where((x // 37) % 2 == 0, 1.0, 3.3)
-        depth_m = np.empty((480, 640), np.float32)
-        depth_m[:160] = steps + np.arange(160)[:, None] // 23 * 0.4
-        depth_m[160:320] = 0.4 + x * 0.02
-        depth_m[320:] = rng.uniform(0.3, 15, (160, 640))
-        depth_m[rng.random(depth_m.shape) < 0.02] = 0
-        require_one_step(simulator, depth_m)
+    @pytest.mark.parametrize("sensor", [Redwood(), parse_sensor("primesense")], ids=["redwood", "primesense"])
+    def test_ramps_steps_and_noise_with_holes(self, sensor: Redwood, tmp_path: Path) -> None:
+        pytest.importorskip("open3d")
+        run = open3d_simulator(sensor, tmp_path)
+        for _, depth_m in made_up_images():
+            require_one_step(without_noise(depth_m, sensor), run(depth_m, 1.0))
 
 
 def nearest(planes: list[tuple[float, float, float]]) -> Float32:
@@ -292,10 +275,8 @@ def nearest(planes: list[tuple[float, float, float]]) -> Float32:
     return np.where(depth_m > 0.3, depth_m, 0).astype(np.float32)
 
 
-def require_one_step(simulator: Any, depth_m: Float32) -> None:
-    expected, found = simulator(depth_m), still(depth_m, Redwood())
-    np.testing.assert_array_equal(found > 0, expected > 0)
-    steps = [281.04 / z[expected > 0].astype(np.float64) for z in (found, expected)]
-    apart = np.abs(np.rint(steps[0]) - np.rint(steps[1]))
-    assert apart.max() <= 1
-    assert apart.mean() < 1e-4  # and hardly any pixel is not the same
+def require_one_step(found_m: Float32, expected_m: Float32) -> None:
+    apart = steps_apart(found_m, expected_m)
+    assert apart.holes_differ == 0
+    assert apart.max_steps <= 1
+    assert max(apart.steps_differ, apart.bits_differ) < 1e-4 * apart.pixels  # and hardly any pixel is not the same
