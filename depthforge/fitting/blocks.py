@@ -31,7 +31,10 @@ _MOST_PX: Final = 16
 # The slope around a pair of pixels is taken over so many on either side.
 _REACH_PX: Final = 12
 _LAST_PLACE: Final = 0.6
-_KNOWN: Final = 0.02
+_KNOWN: Final = 0.1
+_LEAST_PX: Final = 0.2
+# Fewer than one pixel in a thousand looks aside.
+_FEWEST_ASIDE_PX: Final = 0.15
 
 
 def block_and_shift_px(views: Sequence[DepthView]) -> tuple[int, float | None]:
@@ -48,9 +51,10 @@ def block_and_shift_px(views: Sequence[DepthView]) -> tuple[int, float | None]:
     side = max(sides)
     without = np.array([_share(total - each, side) for each in sums])
     error = float(np.sqrt((len(sums) - 1) * np.mean((without - without.mean()) ** 2)))
-    if not error < _KNOWN:
-        return side, None
-    return side, _shift_of(shares[side], side)
+    shift, least, most = (_shift_of(shares[side] + off, side) for off in (0.0, error, -error))
+    if least == 0.0 and most < _LEAST_PX:
+        return side, 0.0
+    return side, shift if most - least < 2 * _KNOWN * shift else None
 
 
 def _by_place(view: DepthView) -> Float64:
@@ -58,19 +62,26 @@ def _by_place(view: DepthView) -> Float64:
     out = np.zeros((_MOST_PX + 1, _MOST_PX, 2))
     inverse = np.divide(1, view.depth_m, out=np.zeros(view.depth_m.shape), where=view.valid)
     for image, valid in ((inverse, view.valid), (inverse.T, view.valid.T)):
-        span = 2 * _REACH_PX + 2
+        # Pairs at x, x + 1; a slope over 12 px that ends before them, and one that begins behind them.
+        aside = _REACH_PX + 1
+        span = 2 * aside + 2
         if image.shape[1] <= span:
             continue
-        whole = np.cumsum(np.pad(valid, ((0, 0), (1, 0))), axis=1)
-        whole = whole[:, span:] - whole[:, :-span] == span
-        # Pairs at x, x + 1 in the middle of what is whole.
-        left, right = image[:, _REACH_PX : -_REACH_PX - 1], image[:, _REACH_PX + 1 : -_REACH_PX]
-        slope = (image[:, span - 1 :] - image[:, : -span + 1]) / (span - 1)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            smooth = whole & (np.abs(right - left) < MAX_JUMP * left) & (np.abs(slope) * span < 4 * MAX_JUMP * left)
+        jumps = np.abs(np.diff(image, axis=1)) > MAX_JUMP * np.minimum(image[:, 1:], image[:, :-1])
+        broken = np.pad(jumps, ((0, 0), (0, 1))) | ~valid
+        count = np.cumsum(np.pad(broken, ((0, 0), (1, 0))), axis=1)
+        # The last pixel's jump to the next is beyond it.
+        whole = (count[:, span - 1 : -1] - count[:, :-span] == 0) & valid[:, span - 1 :]
+        last = image.shape[1] - span + 1
+        left, right = image[:, aside : aside + last], image[:, aside + 1 : aside + 1 + last]
+        before = (image[:, aside - 1 : aside - 1 + last] - image[:, :last]) / _REACH_PX
+        behind = (image[:, span - 1 :] - image[:, aside + 2 : aside + 2 + last]) / _REACH_PX
+        slope = (before + behind) / 2
+        # Where they differ there is an edge, or a bend, or no slope but noise.
+        smooth = whole & (np.abs(before - behind) < np.abs(slope))
         product = np.where(smooth, (right - left) * slope, 0.0).sum(axis=0)
         square = np.where(smooth, slope**2, 0.0).sum(axis=0)
-        place = np.arange(len(product)) + _REACH_PX
+        place = np.arange(len(product)) + aside
         for size in range(2, _MOST_PX + 1):
             for which, values in enumerate((product, square)):
                 out[size, :size, which] += np.bincount(place % size, weights=values, minlength=size)
@@ -95,7 +106,7 @@ def _shift_of(share: float, side: int) -> float:
         return float(np.sum(ndtr((whole + 0.5) / sigma_px) - ndtr((whole - 0.5) / sigma_px)))
 
     low, high = 0.02, 4.0
-    if share >= stays(0.15):
+    if share >= stays(_FEWEST_ASIDE_PX):
         return 0.0
     for _ in range(60):
         middle = (low + high) / 2

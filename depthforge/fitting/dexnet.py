@@ -34,7 +34,7 @@ from depthforge.realism.windows import fit_windows
 from depthforge.sensors.base import Sensor
 from depthforge.sensors.dexnet import DexNet, additive_noise
 
-__all__ = ["DexNetEstimator"]
+__all__ = ["DexNetEstimator", "gamma_of"]
 
 Float64 = npt.NDArray[np.float64]
 
@@ -124,7 +124,7 @@ class DexNetEstimator:
             )
         values: dict[str, Any] = {"additive_rate": round(len(noisy) / len(flats), 4)}
         note(f"{len(noisy)} of {len(flats)} frames have the additive field")
-        told, skipped = _factor(burst)
+        told, skipped = gamma_of(burst)
         values.update(told)
         shape, size = scans.fitted[0].valid.shape, noisy[0].residual_m.shape[1]
         field, is_told = _field_like(np.concatenate(_correlations(noisy)), shape, size, start)
@@ -163,7 +163,7 @@ class DexNetEstimator:
         return Target(curves, errors), simulated(start), simulated(fitted)
 
 
-def _factor(burst: Burst | None) -> tuple[dict[str, Any], dict[str, str]]:
+def gamma_of(burst: Burst | None) -> tuple[dict[str, Any], dict[str, str]]:
     """Return the shape of the factor's distribution, or why it is not told."""
     if burst is None:
         why = "a factor of a whole frame cannot be seen in it; a static burst (--burst) shows it"

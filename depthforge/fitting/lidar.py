@@ -198,20 +198,18 @@ class LidarEstimator:
 def _require_one_mounting(
     scans: Scans, returns: Returns, combs: Sequence[Comb], turned: tuple[float, float], start: Lidar
 ) -> None:
-    """Raise InputError where two frames by themselves have much sharper rows than all together."""
+    """Raise InputError where a frame by itself has much sharper rows than all together."""
     together = sharpness(combs, returns, start, turned)
     if len(scans.fitted) == 1 or together > _SHARP:
         return
-    alone = []
-    for frame in (scans.fitted[0], scans.fitted[-1]):
-        own = returns_of([frame])
-        own_combs, own_turn = find_beams(own, start)
-        alone.append(sharpness(own_combs, own, start, own_turn))
-    if min(alone) > together + _SHARPER_ALONE:
+    own = returns_of(scans.fitted[:1])
+    own_combs, own_turn = find_beams(own, start)
+    alone = sharpness(own_combs, own, start, own_turn)
+    if alone > together + _SHARPER_ALONE:
         raise InputError(
             "the scans are of lidars that are mounted in different ways",
             where=scans.dataset,
-            expected=f"rows as sharp as those of single frames, {min(alone):.2f}",
+            expected=f"rows as sharp as those of a single frame, {alone:.2f}",
             found=f"{together:.2f} for {len(scans.fitted)} frames together",
             remedy="fit recordings of one calibration: one day of KITTI, one car",
         )

@@ -36,8 +36,8 @@ Bool = npt.NDArray[np.bool_]
 
 _TURNS_DEG: Final = np.arange(-2.0, 2.01, 0.1)
 _HEIGHTS_M: Final = np.arange(-0.45, 0.451, 0.03)
-_FEW_TRIED: Final = 5_000
-_MOST_TRIED: Final = 20_000
+_FEW_TRIED: Final = 3_000
+_MOST_TRIED: Final = 10_000
 _BANDS_DEG: Final = (3.0, 10.0, 40.0)
 _BIN_DEG: Final = 0.02
 _LARGEST_SPACING_DEG: Final = 5.0
