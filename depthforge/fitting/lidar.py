@@ -52,7 +52,7 @@ __all__ = ["LidarEstimator"]
 
 Float64 = npt.NDArray[np.float64]
 
-_DENSEST: Final = 0.3
+_DENSEST: Final = 0.15
 _FEWEST_RETURNS: Final = 500
 _MOST_JUDGED: Final = 6
 _FEWEST_TRIPLES: Final = 500

@@ -69,6 +69,13 @@ def test_a_preset_comes_out_that_a_manifest_can_name(
     assert sensor.sigma_constant_m == preset.parameters["sigma_constant_m"] != 0.0
 
 
+def test_a_lidar_takes_no_burst(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    real = manifest(tmp_path, "scans", SENSOR)
+    code, out, err = call(capsys, "lidar", "--real", real, "--burst", real)
+    assert (code, out) == (3, "")
+    assert "a burst says nothing of the sensor lidar" in err
+
+
 def test_a_burst_that_moves_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     real = manifest(tmp_path, "scans", SENSOR)
     walk = manifest(tmp_path, "walk", SENSOR, num_scenes=1, frames_per_scene=6)
