@@ -40,6 +40,19 @@ def test_too_few_frames() -> None:
     assert caught.value.found == "3"
 
 
+def test_a_sensor_may_need_fewer_frames_and_refuse_others() -> None:
+    asked: list[tuple[int, float]] = []
+    scans = read_scans(
+        source(3),
+        8,
+        wanted=frozenset(),
+        fewest=2,
+        require=lambda frames, unit_m, where: asked.append((len(frames), unit_m)),
+    )
+    assert (len(scans.fitted), len(scans.held_out)) == (2, 1)
+    assert asked == [(2, 0.0)]
+
+
 def test_synthetic_depth_has_no_noise_to_fit() -> None:
     with pytest.raises(InputError, match="clean, synthetic depth"):
         read_scans(source(4, None), 8, wanted=frozenset())
