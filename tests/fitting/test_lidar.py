@@ -10,11 +10,10 @@ import pytest
 import yaml
 
 from depthforge.errors import InputError
-from depthforge.fitting import lidar_beams
 from depthforge.fitting.fit import Fit, fit_sensor
-from depthforge.fitting.lidar import LidarEstimator
-from depthforge.fitting.lidar_beams import Comb, returns_of, sharpness
-from depthforge.fitting.lidar_rows import cut_off_sigma
+from depthforge.fitting.lidar import LidarEstimator, beams
+from depthforge.fitting.lidar.beams import Comb, returns_of, sharpness
+from depthforge.fitting.lidar.rows import cut_off_sigma
 from depthforge.fitting.report import draw_curves, lines, preset_text, to_json
 from depthforge.registry import sensors
 from depthforge.sensors._presets import Preset
@@ -29,7 +28,7 @@ START = Lidar(position_m=TRUE.position_m, beams=(BeamBlock(num_beams=16, highest
 def _few_turns() -> Iterator[None]:
     """Half as far as the search goes by itself, which takes a quarter of its time."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lidar_beams, "_TURNS_DEG", np.arange(-1.0, 1.01, 0.1))
+        patch.setattr(beams, "_TURNS_DEG", np.arange(-1.0, 1.01, 0.1))
         yield
 
 

@@ -1,7 +1,7 @@
 """Fits a spinning lidar to its sparse scans in an image: beams, firings, noise, range and losses, each read off.
 
-A scan of rows allows no clean guess, and none is needed: its returns say where the beams are (``lidar_beams``), how
-they fired, how noisy their range is and which firings were lost (``lidar_rows``). Losses are split by maximum
+A scan of rows allows no clean guess, and none is needed: its returns say where the beams are (``beams``), how
+they fired, how noisy their range is and which firings were lost (``rows``). Losses are split by maximum
 likelihood into those that happen to any return and those that grow with range and grazing angle as received power
 falls. Known beforehand is where the lidar stands and which way its azimuths begin: the sensor that the fit starts from
 has it. How it looks down and leans is found.
@@ -27,9 +27,9 @@ import numpy.typing as npt
 from depthforge.errors import InputError
 from depthforge.fitting.burst import Burst
 from depthforge.fitting.estimators import CurveKind, Estimate
-from depthforge.fitting.lidar_beams import Comb, Polar, Returns, assign, find_beams, returns_of, sharpness
-from depthforge.fitting.lidar_curves import KINDS, FrameRows, curves_of, scene_of, target_of
-from depthforge.fitting.lidar_rows import (
+from depthforge.fitting.lidar.beams import Comb, Polar, Returns, assign, find_beams, returns_of, sharpness
+from depthforge.fitting.lidar.curves import KINDS, FrameRows, curves_of, scene_of, target_of
+from depthforge.fitting.lidar.rows import (
     Rows,
     Triples,
     firing_step_deg,
@@ -65,7 +65,7 @@ _MOST_LOST: Final = 0.27
 _REACHED: Final = 0.985
 _LEAST_BEAMS_NEAREST: Final = 3
 _FINEST_STEP_M: Final = 0.005
-# Sharpness of rows, see `lidar_beams`: HDL-64E frames have 0.85, of two days of KITTI together 0.6.
+# Sharpness of rows, see `beams`: HDL-64E frames have 0.85, of two days of KITTI together 0.6.
 _SHARP: Final = 0.75
 _SHARPER_ALONE: Final = 0.1
 

@@ -22,7 +22,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from depthforge.fitting.lidar_beams import Polar, Returns
+from depthforge.fitting.lidar.beams import Polar, Returns
 from depthforge.sensors.lidar import Lidar, lidar_rotation
 
 __all__ = [

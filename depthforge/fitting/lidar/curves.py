@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from depthforge.fitting.estimators import CurveKind
-from depthforge.fitting.lidar_rows import Rows, Triples, cut_off_sigma, second_differences_m
+from depthforge.fitting.lidar.rows import Rows, Triples, cut_off_sigma, second_differences_m
 from depthforge.fitting.search import Target
 from depthforge.fitting.statistics import Curves, share_of
 from depthforge.frame import BoolImage, Frame
