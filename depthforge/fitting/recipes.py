@@ -204,8 +204,9 @@ _STRUCTURED_LIGHT: Final = Recipe(
             ),
             from_burst=True,
         ),
-        # What a Kinect loses often ends in two surfaces: without this, a fit to RedKitchen had a third too few patches.
-        _patch_stage("holes within surfaces"),
+        # With "holes within surfaces" too a fit to RedKitchen scores 0.69 in place of 0.85, and the share of patches of
+        # 24 px is 33 % off in the rooms of bench_fit: a guess does not have silhouettes quite where they are.
+        _patch_stage(),
         Stage(
             (*_SILHOUETTES, "flying pixels at silhouettes"),
             choices=(

@@ -75,9 +75,6 @@ _BIAS_DRAWS: Final = 3
 _SPREAD_DRAWS: Final = 8
 _MISSING: Final = 5.0
 _LARGEST: Final = 4.0
-# What ends along a row in one surface is counted without a guess, which bends these curves by 1 to 2 %; the bootstrap
-# measures that no better than chance lets it, and took patches of 24 px for 27.
-_NOT_TO_BLAME: Final = ("holes within surfaces", "holes against depth", "hole lengths")
 # A region whose answer lies this near to its border is searched again around it, so many times.
 _AT_THE_BORDER: Final = 0.98
 _MOST_REPEATS: Final = 2
@@ -259,8 +256,6 @@ def refined(sensor: Sensor, scenes: Sequence[Scene], target: Target, unit_m: flo
         errors[name] = np.fmax(target.errors[name], np.std(repetitions, axis=0, ddof=1))
         of_draws = np.nan_to_num(expected[name] - repetitions.mean(axis=0))
         bias = _shrunk(np.array(differences[name]), np.hypot(errors[name], _floor(name)))
-        if name in _NOT_TO_BLAME:
-            bias = np.zeros_like(bias)
         curves[name] = target.curves[name] + of_draws + bias
     return Target(curves, errors)
 
