@@ -22,8 +22,8 @@ __all__ = ["disparity_steps_m", "file_step_m"]
 
 Float64 = npt.NDArray[np.float64]
 
-# Units that depth files are written in, metres, the coarsest first.
-_FILE_STEPS_M = (1e-2, 5e-3, 2e-3, 1e-3, 5e-4, 2.5e-4, 2e-4, 1.25e-4, 1e-4, 5e-5)
+# Units that depth files are written in, metres, the coarsest first; KITTI's is 1/256.
+_FILE_STEPS_M = (1e-2, 5e-3, 1 / 256, 2e-3, 1e-3, 5e-4, 2.5e-4, 2e-4, 1.25e-4, 1e-4, 5e-5)
 _FEWEST_VALUES = 12
 _FEWEST_UNITS = 3.0
 _SHARPEST_LOST = 0.5

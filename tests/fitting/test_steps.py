@@ -34,7 +34,7 @@ def test_depth_without_steps_has_none() -> None:
     assert disparity_steps_m([view(in_millimetres)], 0.001) is None
 
 
-@pytest.mark.parametrize("unit_m", [0.01, 0.001, 2e-4, 1e-4])
+@pytest.mark.parametrize("unit_m", [0.01, 1 / 256, 0.001, 2e-4, 1e-4])
 def test_the_unit_of_the_file_is_the_coarsest_that_fits(unit_m: float) -> None:
     depth_m = (np.rint(room(0) / unit_m) * unit_m).astype(np.float32)
     assert file_step_m([view(depth_m)]) == unit_m
