@@ -56,7 +56,7 @@ def recovery(truth: Truth, num_rooms: int) -> list[dict[str, Any]]:
     """Return a row for each parameter: true, found, how far off the fit is and the oracle, and how long it took."""
     measured = truth.scans(num_rooms)
     began = time.perf_counter()
-    found = fit_sensor(truth.start, measured).sensor
+    fit = fit_sensor(truth.start, measured)
     seconds = time.perf_counter() - began
     recipe = RECIPES.get(truth.sensor.name)
     matched = () if recipe is None else recipe.names
@@ -64,15 +64,15 @@ def recovery(truth: Truth, num_rooms: int) -> list[dict[str, Any]]:
     rows = []
     for name in truth.names:
         true = value_of(truth.sensor, name)
-        off = [off_by(name, value_of(sensor, name), true) for sensor in (found, best)]
+        off = [off_by(name, value_of(sensor, name), true) for sensor in (fit.sensor, best)]
         rows.append(
             {
                 "sensor": truth.sensor.name,
                 "scans of": truth.place,
                 "parameter": name,
                 "true": true,
-                "found": value_of(found, name),
-                "off": off[0],
+                "found": value_of(fit.sensor, name),
+                "off": None if name in fit.skipped else off[0],
                 "oracle off": off[1] if name in matched else None,
                 "seconds": seconds,
             }
@@ -197,7 +197,7 @@ def _print_recovery(rows: list[dict[str, Any]]) -> None:
                 r["parameter"],
                 _short(r["true"]),
                 _short(r["found"]),
-                f"{r['off']:+.3f}",
+                "not told" if r["off"] is None else f"{r['off']:+.3f}",
                 "-" if r["oracle off"] is None else f"{r['oracle off']:+.3f}",
                 f"{r['seconds']:.0f}",
             ]
