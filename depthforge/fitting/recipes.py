@@ -204,7 +204,7 @@ _STRUCTURED_LIGHT: Final = Recipe(
             ),
             from_burst=True,
         ),
-        # With "holes within surfaces" too a fit to RedKitchen scores 0.69 in place of 0.85, and the share of patches of
+        # With "holes within surfaces" too a fit to RedKitchen scores 0.69 in place of 0.84, and the share of patches of
         # 24 px is 33 % off in the rooms of bench_fit: a guess does not have silhouettes quite where they are.
         _patch_stage(),
         Stage(
