@@ -20,7 +20,7 @@ from depthforge.stages.training_folder import identity_of, settings_of
 from depthforge.training.frames import DecodedFrames, RangeSummary, decode_frames, overlap, summarise_range
 from depthforge.translators._learned import Learned
 
-__all__ = ["Quiet", "TrainingJob", "TrainingProgress", "decode_sides"]
+__all__ = ["Quiet", "TrainingJob", "TrainingProgress", "decode_sides", "threads_of_a_worker"]
 
 
 class TrainingProgress(Protocol):
@@ -68,13 +68,12 @@ def decode_sides(manifest: Manifest, out: Path, inline: bool, progress: Training
     _warn_of_differences(decoded, ranges, progress)
     for frames in decoded.values():
         frames.split(settings.held_out)
-    cores = len(os.sched_getaffinity(0))
     return TrainingJob(
         manifest=manifest,
         out=out,
         clean=out / "frames" / "clean",
         real=out / "frames" / "real",
-        num_threads=max(1, cores // (1 if inline else settings.workers)),
+        num_threads=threads_of_a_worker(1 if inline else settings.workers),
         fingerprint=fingerprint_of(identity_of(manifest)),
         trained_on={
             name: {
@@ -88,6 +87,18 @@ def decode_sides(manifest: Manifest, out: Path, inline: bool, progress: Training
             for name, source in sides.items()
         },
     )
+
+
+def threads_of_a_worker(num_workers: int) -> int:
+    """Return its share of the cores, at most ``OMP_NUM_THREADS`` where that is set.
+
+    Whoever shares the machine sets it: where another process has one of two cores, threads that wait for one another
+    make a small training ten times slower than one thread alone.
+    """
+    share = max(1, len(os.sched_getaffinity(0)) // num_workers)
+    # A list of numbers is one for each level of nesting.
+    most = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    return min(share, int(most)) if most.isdecimal() and int(most) > 0 else share
 
 
 def _decoded(

@@ -21,6 +21,7 @@ from depthforge.corpus.reader import CorpusReader
 from depthforge.corpus.verify import verify_corpus
 from depthforge.errors import CorpusMismatchError, InputError, MissingDataError, NotFiniteLossError
 from depthforge.manifest import Manifest, parse_manifest
+from depthforge.stages.sides import threads_of_a_worker
 from depthforge.stages.train import TrainingReport, train
 from depthforge.stages.training_folder import is_trained, plan_lines
 from depthforge.training.card import read_card
@@ -250,6 +251,20 @@ def test_on_ray_a_killed_worker_goes_on_and_ends_as_inline(tmp_path: Path) -> No
     assert report["resumed_from"] > 0
     cards = [read_card(tmp_path / name / "translator") for name in ("inline", "ray")]
     assert cards[0].weights_sha256 == cards[1].weights_sha256
+
+
+@pytest.mark.parametrize(
+    ("setting", "num_workers", "expected"),
+    [(None, 1, 4), (None, 3, 1), (None, 9, 1), ("2", 1, 2), ("2,1", 1, 2), ("16", 2, 2), ("0", 1, 4), ("all", 1, 4)],
+)
+def test_a_worker_has_its_share_of_the_cores_or_as_many_threads_as_it_is_told(
+    setting: str | None, num_workers: int, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(4)))
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if setting is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", setting)
+    assert threads_of_a_worker(num_workers) == expected
 
 
 def _kill_worker(driver: int, checkpoints: Checkpoints) -> bool:
