@@ -12,8 +12,8 @@ RedKitchen, where it lies beside the checkout, is fitted on its first half; then
 default and the fitted sensor and are held against the second half by the realism score (``realism.choice``, lower is
 better), beside the preset that is shipped. Bar: the fitted one scores lower than the default.
 
-On one core that others use too: 2 minutes a fit, 5 for structured light, half as much again for its oracle, under one
-for redwood, dexnet and lidar; Kinect 14. All of it takes an hour; name a sensor, or fewer rooms, for less.
+On one core of an EPYC: a minute or two a fit, three for structured light, half as much again for its oracle, under half
+a minute for redwood, dexnet and lidar; Kinect 11. All of it takes 35 minutes; name a sensor, or fewer rooms, for less.
 """
 
 from __future__ import annotations
