@@ -13,7 +13,7 @@ default and the fitted sensor and are held against the second half by the realis
 better), beside the preset that is shipped. Bar: the fitted one scores lower than the default.
 
 On one core of an EPYC: a minute or two a fit, three for structured light, half as much again for its oracle, under half
-a minute for redwood, dexnet and lidar; Kinect 11. All of it takes 35 minutes; name a sensor, or fewer rooms, for less.
+a minute for redwood, dexnet and lidar; Kinect 7. All of it takes half an hour; name a sensor, or fewer rooms, for less.
 """
 
 from __future__ import annotations
