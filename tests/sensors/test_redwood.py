@@ -259,7 +259,8 @@ class TestOpen3D:
     @given(planes=st.lists(st.tuples(*[st.floats(-0.003, 0.003)] * 2, st.floats(0.5, 11)), min_size=1, max_size=4))
     def test_planes(self, open3d: Simulator, planes: list[tuple[float, float, float]]) -> None:
         depth_m = nearest(planes)
-        require_one_step(without_noise(depth_m, Redwood()), open3d(depth_m, 1.0))
+        # A wall that faces the camera can lie at the edge of a step for a whole patch of the table.
+        require_one_step(without_noise(depth_m, Redwood()), open3d(depth_m, 1.0), most=1e-2)
 
     @pytest.mark.parametrize("sensor", [Redwood(), parse_sensor("primesense")], ids=["redwood", "primesense"])
     def test_ramps_steps_and_noise_with_holes(self, sensor: Redwood, tmp_path: Path) -> None:
@@ -275,8 +276,9 @@ def nearest(planes: list[tuple[float, float, float]]) -> Float32:
     return np.where(depth_m > 0.3, depth_m, 0).astype(np.float32)
 
 
-def require_one_step(found_m: Float32, expected_m: Float32) -> None:
+def require_one_step(found_m: Float32, expected_m: Float32, *, most: float = 1e-4) -> None:
+    """All pixels within a step, and at most a share of them not the same."""
     apart = steps_apart(found_m, expected_m)
     assert apart.holes_differ == 0
     assert apart.max_steps <= 1
-    assert max(apart.steps_differ, apart.bits_differ) < 1e-4 * apart.pixels  # and hardly any pixel is not the same
+    assert max(apart.steps_differ, apart.bits_differ) < most * apart.pixels
