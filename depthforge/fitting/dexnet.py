@@ -147,8 +147,8 @@ class DexNetEstimator:
         """Return the curves of scans, and of the sensor before and after on their clean guesses."""
         scans = _flats_of(frames)
         size = scans[0].residual_m.shape[1]
-        curves = _curves(scans)
-        without = [_curves([*scans[:i], *scans[i + 1 :]]) for i in range(len(scans))]
+        curves = _curves(scans, size)
+        without = [_curves([*scans[:i], *scans[i + 1 :]], size) for i in range(len(scans))]
         errors = {}
         for name in curves:
             values = np.array([each[name] for each in without])
@@ -158,7 +158,7 @@ class DexNetEstimator:
 
         def simulated(sensor: Sensor) -> Curves:
             seen = [simulate(sensor, scene, unit_m, draw) for draw in range(_DRAWS) for scene in scenes]
-            return _curves([_Flat.of(*each, size) for each in seen])
+            return _curves([_Flat.of(*each, size) for each in seen], size)
 
         return Target(curves, errors), simulated(start), simulated(fitted)
 
@@ -180,7 +180,7 @@ def gamma_of(burst: Burst | None) -> tuple[dict[str, Any], dict[str, str]]:
 
 def _with_field(flats: Sequence[_Flat]) -> list[_Flat]:
     noise = np.array([flat.noise_m for flat in flats])
-    return [flat for flat, its in zip(flats, noise, strict=True) if its > _HAS_FIELD * noise.max()]
+    return [flat for flat, its in zip(flats, noise, strict=True) if its > _HAS_FIELD * noise.max(initial=0.0)]
 
 
 def _flats_of(frames: Sequence[Frame]) -> list[_Flat]:
@@ -243,8 +243,12 @@ def _field_like(correlation: Float64, shape: tuple[int, ...], size: int, start: 
     return field(own[1], start.interpolation), own[1] > 0 and own[0] * _AS_GOOD < other[0]
 
 
-def _curves(flats: Sequence[_Flat]) -> Curves:
+def _curves(flats: Sequence[_Flat], size: int) -> Curves:
+    """Return the curves of frames whose windows are ``size`` wide; NaN throughout where none has any noise."""
     noisy = _with_field(flats)
+    if not noisy:
+        lengths = (1, len(DEPTH_EDGES_M) - 1, size // 2, size // 2)
+        return {name: np.full(length, np.nan) for name, length in zip(KINDS, lengths, strict=True)}
     depth_m, sigma_m = (np.concatenate([getattr(flat, name) for flat in noisy]) for name in ("depth_m", "sigma_m"))
     bins = np.digitize(depth_m, DEPTH_EDGES_M) - 1
     by_depth = [sigma_m[bins == index] for index in range(len(DEPTH_EDGES_M) - 1)]

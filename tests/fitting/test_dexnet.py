@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -97,3 +99,20 @@ def test_half_of_the_scans_may_be_without_noise() -> None:
     DexNetEstimator().require(frames, 0.001, "test")
     with pytest.raises(InputError, match="no sensor noise"):
         DexNetEstimator().require(scans(DexNet(additive_rate=0.0), 6, unit_m=0.001).fitted, 0.001, "test")
+
+
+@pytest.mark.parametrize("kind", ["one frame", "no noise", "nothing measured", "one of two measured"])
+def test_held_out_frames_that_say_little_are_judged_all_the_same(kind: str) -> None:
+    good = scan(TRUE.model_copy(update={"additive_rate": 1.0}), 0, unit_m=0.001)
+    wall = replace(good, depth_m=np.full_like(good.depth_m, 2.0), valid=np.ones_like(good.valid))
+    blank = replace(good, depth_m=np.zeros_like(good.depth_m), valid=np.zeros_like(good.valid))
+    frames = {
+        "one frame": [good],
+        "no noise": [wall, wall],
+        "nothing measured": [blank, blank],
+        "one of two measured": [blank, good],
+    }[kind]
+    target, before, after = DexNetEstimator().judge(frames, 0.001, DexNet(), TRUE)
+    for curves in (target.curves, before, after):
+        assert set(curves) == set(DexNetEstimator.kinds)
+    assert np.isnan(target.curves["frames with noise"]).all() == (kind in ("no noise", "nothing measured"))

@@ -150,3 +150,14 @@ def test_noise_is_told_from_edges() -> None:
     values = np.concatenate([rng.normal(0, 0.02, 20_000), rng.uniform(-5, 5, 6_000)])
     assert cut_off_sigma(values) == pytest.approx(0.02, rel=0.02)
     assert np.isnan(cut_off_sigma(values[:50]))
+
+
+def test_a_held_out_frame_without_returns_is_passed_over_and_nothing_else_is_an_error() -> None:
+    frame = street_scans().held_out[0]
+    blank = replace(frame, depth_m=np.zeros_like(frame.depth_m), valid=np.zeros_like(frame.valid))
+    alone, _, _ = LidarEstimator().judge([frame], 0.0, TRUE, TRUE)
+    both, _, _ = LidarEstimator().judge([blank, frame], 0.0, TRUE, TRUE)
+    for name, values in alone.curves.items():
+        np.testing.assert_array_equal(both.curves[name], values)
+    with pytest.raises(InputError, match="too few returns"):
+        LidarEstimator().judge([blank, blank], 0.0, TRUE, TRUE)

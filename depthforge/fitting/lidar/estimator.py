@@ -179,18 +179,26 @@ class LidarEstimator:
         """Return the curves of scans, and of the sensor before and after on their surfaces; of 6 frames at most."""
         assert isinstance(start, Lidar)
         assert isinstance(fitted, Lidar)
-        chosen = [frames[place] for place in evenly_spaced(len(frames), _MOST_JUDGED)]
+        seen = [frame for frame in frames if np.count_nonzero(frame.valid) >= _FEWEST_RETURNS]
+        if not seen:
+            raise InputError(
+                "the scans to judge the fit by have too few returns",
+                where=frames[0].key,
+                expected=f"at least {_FEWEST_RETURNS} in a frame",
+                remedy="raise --frames, or name other scans",
+            )
+        chosen = [seen[place] for place in evenly_spaced(len(seen), _MOST_JUDGED)]
         target = target_of([_frame_rows(frame, fitted) for frame in chosen])
         widest_deg = max(comb.spacing_deg for comb in _Layout.of_sensor(fitted).combs)
         scenes = [scene_of(frame, smoothed_points(_rows_by(frame, fitted)[0]), widest_deg) for frame in chosen]
 
         def simulated(sensor: Lidar) -> Curves:
-            seen = []
+            measured = []
             for scene in scenes:
                 depth_m, valid = sensor.measure(scene, frame_words(0, scene.key, "fit"))
                 depth_m = stored(depth_m, unit_m)
-                seen.append(_frame_rows(Frame(scene.key, depth_m, valid & (depth_m > 0), scene.camera), sensor))
-            return curves_of(seen)
+                measured.append(_frame_rows(Frame(scene.key, depth_m, valid & (depth_m > 0), scene.camera), sensor))
+            return curves_of(measured)
 
         return target, simulated(start), simulated(fitted)
 

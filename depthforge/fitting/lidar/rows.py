@@ -257,7 +257,7 @@ def range_step_m(rows: Rows, finest_m: float) -> float | None:
         return None
     # Of a comb's multiples the first.
     peak = first + int(np.flatnonzero(power[first:last] >= 0.7 * strongest)[0])
-    while power[peak + 1] > power[peak]:
+    while peak + 1 < len(power) and power[peak + 1] > power[peak]:
         peak += 1
     return float(length * cell_m / peak)
 
