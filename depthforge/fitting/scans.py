@@ -122,6 +122,9 @@ def read_scans(
     ]
     fitted, held_out = (tuple(source.read(each, wanted & set(source.labels)) for each in part) for part in chosen)
     require_scans([*fitted, *held_out], source.name)
+    # Each half by itself, too: a recording may go dark in the middle.
+    require_scans(fitted, f"{source.name}, the first half, which is fitted")
+    require_scans(held_out, f"{source.name}, the second half, which is held out")
     unit_m = file_step_m(views_of([*fitted, *held_out]))
     require(fitted, unit_m, source.name)
     dataset = references[0].key.split("/", 1)[0]

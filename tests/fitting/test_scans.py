@@ -9,7 +9,7 @@ import pytest
 
 from depthforge.errors import InputError
 from depthforge.fitting.scans import read_scans, require_noise, require_scans
-from depthforge.frame import Camera, Frame
+from depthforge.frame import Camera, Frame, FrameRef
 from depthforge.sensors.gaussian_dropout import GaussianDropout
 from depthforge.sources.procedural import Procedural, ProceduralConfig
 from tests.fitting.rooms import CAMERA, room, scan
@@ -78,6 +78,20 @@ def test_nothing_measured() -> None:
     frame = scan(SENSOR, 0)
     with pytest.raises(InputError, match="next to nothing"):
         require_scans([replace(frame, valid=np.zeros_like(frame.valid))], "test")
+
+
+def test_a_recording_that_goes_dark_in_the_middle(monkeypatch: pytest.MonkeyPatch) -> None:
+    scans = source(6)
+    read = scans.read
+
+    def dark(ref: FrameRef, wanted: frozenset[str]) -> Frame:
+        frame = read(ref, wanted)
+        return frame if ref.key[-6:] < "000003" else replace(frame, valid=np.zeros_like(frame.valid))
+
+    monkeypatch.setattr(scans, "read", dark)
+    with pytest.raises(InputError, match="next to nothing") as caught:
+        read_scans(scans, 3, wanted=frozenset())
+    assert "second half" in str(caught.value.where)
 
 
 def test_scans_of_two_cameras() -> None:
