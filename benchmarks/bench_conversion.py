@@ -27,7 +27,7 @@ from multiprocessing.pool import Pool
 from pathlib import Path
 
 from benchmarks.timing import machine, median, print_json, print_table
-from depthforge.corpus.planned import read_plan
+from depthforge.corpus.plan_file import read_plan
 from depthforge.corpus.store import open_for_writing
 from depthforge.frame import Frame
 from depthforge.manifest import parse_manifest

@@ -46,8 +46,8 @@ from depthforge.realism.describe import Description, describe
 from depthforge.realism.views import DepthView, evenly_spaced
 from depthforge.registry import sources
 from depthforge.seeding import frame_words
-from depthforge.sensors._presets import parse_sensor
 from depthforge.sensors.base import Sensor
+from depthforge.sensors.preset import parse_sensor
 from depthforge.sources.base import Source
 from tests.fitting.rooms import known_scenes
 

@@ -31,12 +31,12 @@ from benchmarks.timing import machine, median, print_json, print_table, shared_f
 from depthforge.frame import DepthImage, Frame, FrameRef
 from depthforge.geometry import invert_pose
 from depthforge.manifest import PluginBlock
+from depthforge.meshes import MeshScene, TsdfVolume
 from depthforge.registry import sources
-from depthforge.render import MeshScene, TsdfVolume
-from depthforge.sources._resized import build_source
 from depthforge.sources.base import Source
 from depthforge.sources.fused import Fused, FusedConfig
 from depthforge.sources.fused.scenes import QUANTILES, RECORD_FILE, agreement, load_record
+from depthforge.sources.resized import build_source
 
 REFERENCE_MM = (5.9, 6.8, 8.3, 9.3, 12.0)
 NUM_LOOKED_AT = 40

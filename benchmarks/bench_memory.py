@@ -31,10 +31,10 @@ import yaml
 
 from benchmarks.bench_sources import MANIFESTS, roots_of
 from benchmarks.timing import machine, print_json, print_table, shared_folder
+from depthforge.meshes import Mesh, encode_ply
 from depthforge.networks.initialise import initialise
 from depthforge.registry import layouts, sources, translators
-from depthforge.render import Mesh, encode_ply
-from depthforge.training.card import TranslatorCard
+from depthforge.training.translator_card import TranslatorCard
 from depthforge.training.weights import write_translator
 
 MIB = 2**20

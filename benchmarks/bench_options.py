@@ -19,8 +19,8 @@ from benchmarks.bench_translators import MANIFEST, Stderr
 from benchmarks.timing import machine, print_json, print_table
 from depthforge.manifest import Manifest, load_manifest, parse_manifest
 from depthforge.stages.train import train
-from depthforge.training.card import read_card
 from depthforge.training.checkpoint import Checkpoints
+from depthforge.training.translator_card import read_card
 
 SHOWN = ("holes, %", "patches told apart, AUC", "noise against depth, octaves", "depth off clean, %")
 VARIANTS: dict[str, dict[str, dict[str, Any]]] = {

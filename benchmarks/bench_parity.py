@@ -26,8 +26,8 @@ import cv2
 import numpy as np
 
 from benchmarks.timing import in_turn, machine, median, print_json, print_table, shared_folder
-from depthforge.sensors._presets import parse_sensor
 from depthforge.sensors.lidar import Lidar
+from depthforge.sensors.preset import parse_sensor
 from depthforge.sensors.redwood import Redwood, measure, simulate
 from tests.real import parity
 

@@ -23,9 +23,9 @@ import numpy as np
 from benchmarks.timing import in_turn, machine, median, print_json, print_table
 from depthforge.frame import Frame
 from depthforge.registry import sources
-from depthforge.sensors._distortion import own_table, table_text
-from depthforge.sensors._presets import load_preset, parse_sensor, preset_names
 from depthforge.sensors.base import Sensor
+from depthforge.sensors.distortion import own_table, table_text
+from depthforge.sensors.preset import load_preset, parse_sensor, preset_names
 
 BAR_HZ = 40.0
 PEER = "Open3D DepthNoiseSimulator"

@@ -26,7 +26,7 @@ import numpy.typing as npt
 from benchmarks.peers_simulation import simulate_loop, simulate_numpy
 from benchmarks.timing import in_turn, machine, median, print_json, print_table, shared_folder
 from depthforge.frame import Camera, Frame
-from depthforge.sensors._dot_pattern import tiled_dots
+from depthforge.sensors.dot_pattern import tiled_dots
 from depthforge.translators.simulation import Simulation
 
 HEIGHT, WIDTH = 480, 640

@@ -27,17 +27,16 @@ import cv2
 import numpy as np
 
 from benchmarks.timing import in_turn, machine, median, print_json, print_table
-from depthforge.corpus.planned import read_plan
+from depthforge.corpus.plan_file import read_plan
 from depthforge.corpus.store import open_for_writing
-from depthforge.frame import Frame
-from depthforge.labels import after_noise
+from depthforge.frame import Frame, NoisyDepth
+from depthforge.labels.noise import after_noise
 from depthforge.manifest import Manifest, load_manifest
 from depthforge.plan import WorkItem
 from depthforge.registry import layouts
 from depthforge.seeding import frame_words
 from depthforge.stages.prepare import Prepared, make_source, prepare, present_labels
 from depthforge.stages.shards import Converter, ShardJob, job_of, limit_threads, open_writer
-from depthforge.translators.base import NoisyDepth
 
 MANIFESTS = Path(__file__).resolve().parent.parent / "manifests"
 LEFT_OUT = {"kitti": 10}
@@ -116,7 +115,7 @@ def _race(prepared: Prepared, item: WorkItem, root: Path, script: Path, repeats:
         for number, ref in enumerate(item.frames):
             frame = source.read(ref, job.wanted)
             noisy = translator.translate(frame, frame_words(job.seed, ref.key, translator.fingerprint))
-            save_plainly(script / f"{number:06d}", after_noise(frame, noisy.valid), noisy, scale_m)
+            save_plainly(script / f"{number:06d}", after_noise(frame, noisy.valid, source.labels), noisy, scale_m)
         source.close()
 
     return in_turn(

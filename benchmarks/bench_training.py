@@ -29,7 +29,7 @@ from benchmarks.plain_dcl import PlainDcl, PlainDiscriminator, PlainGenerator, c
 from benchmarks.timing import machine, median, print_json, print_table
 from depthforge.training.memory import keep_freed_memory
 from depthforge.training.objective import Batch
-from depthforge.translators._one_way import DclConfig, DclObjective
+from depthforge.translators.one_way_objectives import DclConfig, DclObjective
 
 BAR = 1.5
 CONTESTANTS = ("plain PyTorch", "ours", "ours, channels last", "ours, channels last, memory kept")

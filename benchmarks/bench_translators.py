@@ -26,7 +26,7 @@ from benchmarks.timing import machine, print_json
 from depthforge import registry
 from depthforge.corpus.picture import sheet
 from depthforge.corpus.reader import CorpusFrame
-from depthforge.frame import Frame
+from depthforge.frame import Frame, NoisyDepth
 from depthforge.manifest import Manifest, load_manifest, parse_manifest
 from depthforge.realism.choice import score
 from depthforge.realism.compare import REFERENCE, compare
@@ -35,7 +35,7 @@ from depthforge.realism.views import DepthView, evenly_spaced
 from depthforge.seeding import frame_words
 from depthforge.stages.prepare import make_source
 from depthforge.stages.train import train
-from depthforge.translators.base import NoisyDepth, Translator
+from depthforge.translators.base import Translator
 
 MANIFEST = Path(__file__).resolve().parent.parent / "manifests" / "livingroom-redkitchen.yaml"
 PUBLISHED = {"residual": 0.0, "validity": False}

@@ -30,11 +30,12 @@ from depthforge.corpus.chunks import ChunkCodec
 from depthforge.corpus.layout import Layout
 from depthforge.corpus.schema import CorpusSchema, encode_depth
 from depthforge.corpus.writer import ShardWriter, label_of
-from depthforge.frame import INSTANCE, INTRINSICS, RGB, SEMANTIC_NYU40, Frame, FrameRef, LabelSpec
+from depthforge.frame import Frame, FrameRef, NoisyDepth
+from depthforge.labels.catalogue import INSTANCE, INTRINSICS, RGB, SEMANTIC_NYU40
+from depthforge.labels.spec import LabelSpec
 from depthforge.plan import WorkItem
 from depthforge.seeding import frame_words
 from depthforge.sources.procedural import Procedural, ProceduralConfig
-from depthforge.translators.base import NoisyDepth
 from depthforge.translators.simulation import Simulation
 
 Made = list[tuple[Frame, NoisyDepth]]

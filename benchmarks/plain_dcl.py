@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from depthforge.networks.published import published_names
-from depthforge.translators._contrastive import Pairs
+from depthforge.translators.contrastive import Pairs
 
 __all__ = ["PlainDcl", "PlainDiscriminator", "PlainGenerator", "copy_weights"]
 

@@ -19,7 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from depthforge.errors import InputError
-from depthforge.frame import NORMALS_SCALE, BoolImage, Camera, DepthImage
+from depthforge.frame import BoolImage, Camera, DepthImage
+from depthforge.labels.catalogue import NORMALS_SCALE
 
 __all__ = [
     "back_project",

@@ -26,20 +26,19 @@ from pydantic import (
     model_serializer,
 )
 
+from depthforge.encoding import Codec, DepthEncoding
 from depthforge.errors import InputError, ManifestError, MissingDataError, closest
 from depthforge.registry import Registry, layouts, sources, translators
-from depthforge.training.watch import WatchSettings
 
 __all__ = [
     "CHANGES_NO_BYTE",
-    "Codec",
     "CorpusSettings",
-    "DepthEncoding",
     "Labels",
     "Manifest",
     "PluginBlock",
     "Presence",
     "TrainingSettings",
+    "WatchSettings",
     "load_manifest",
     "parse_manifest",
 ]
@@ -55,21 +54,6 @@ _SPLIT_NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 class _Block(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class DepthEncoding(_Block):
-    """How depth is stored: ``uint16`` steps of ``scale_m`` metres with 0 for "no measurement", or plain ``float32``."""
-
-    dtype: Literal["uint16", "float32"] = "uint16"
-    scale_m: float = Field(default=0.001, gt=0, description="metres per step of uint16; 0.0001 for table-top sensors")
-    max_depth_m: float | None = Field(default=None, gt=0, description="farther is stored as no measurement")
-
-
-class Codec(_Block):
-    """Compression of a chunk: ``zstd``, ``blosc-zstd`` or ``blosc-lz4`` (both bit-shuffled), or ``none``."""
-
-    name: Literal["zstd", "blosc-zstd", "blosc-lz4", "none"] = "zstd"
-    level: int = Field(default=1, ge=0, le=22)
 
 
 class CorpusSettings(_Block):
@@ -141,6 +125,57 @@ class PluginBlock(BaseModel):
     @model_serializer
     def flat(self) -> dict[str, Any]:
         return {"name": self.name, **self.config.model_dump(mode="json")}
+
+
+class WatchSettings(BaseModel):
+    """When a training counts as collapsed and is stopped."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    enabled: bool = Field(default=True, description="false: signs are still reported, and none stops the training")
+    grace_steps: int = Field(
+        default=1000, ge=0, description="steps before a sign counts: an untrained network shows most of them"
+    )
+    patience: int = Field(default=3, ge=1, description="evaluations in a row with the same sign that stop the training")
+    slow_patience: int = Field(
+        default=10,
+        ge=1,
+        description="the same for what often passes: geometry, no holes yet, a discriminator that is ahead or silent",
+    )
+    min_spread: float = Field(
+        default=0.1,
+        ge=0,
+        lt=1,
+        description="one picture for all: spread of a pixel's output over the frames, as a share of the clean depth's",
+    )
+    max_holes: float = Field(
+        default=0.75,
+        gt=0,
+        le=1,
+        description="nearly everything a hole: this share of the way from the real frames with most holes to all holes",
+    )
+    min_holes: float = Field(
+        default=0.01, ge=0, lt=1, description="no holes: share of those that the real frames with fewest have"
+    )
+    max_separation: float = Field(
+        default=0.999,
+        gt=0.5,
+        le=1,
+        description="the discriminator always wins: chance that it ranks a real patch above a generated one",
+    )
+    min_logit_spread: float = Field(
+        default=1e-3,
+        ge=0,
+        description="the discriminator says nothing: standard deviation of its logits over all patches, real or not",
+    )
+    max_depth_off: float = Field(
+        default=0.3,
+        gt=0,
+        description="distorted geometry: median distance of smoothed output to smoothed clean depth, share of depth",
+    )
+    max_normals_off_deg: float = Field(
+        default=45.0, gt=0, le=180, description="distorted geometry: median angle of normals to those of clean depth"
+    )
 
 
 class TrainingSettings(_Block):

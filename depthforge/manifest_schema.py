@@ -11,7 +11,7 @@ from typing import Any
 
 from depthforge.manifest import Manifest
 from depthforge.registry import sensors, sources, translators
-from depthforge.sensors._presets import preset_names
+from depthforge.sensors.preset import preset_names
 
 __all__ = ["manifest_schema"]
 

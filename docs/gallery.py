@@ -20,10 +20,10 @@ from depthforge.corpus.picture import blue_to_red, coloured_depth, titled
 from depthforge.frame import Camera, Frame
 from depthforge.geometry import back_project, normals_from_depth
 from depthforge.manifest import load_manifest
-from depthforge.raycast import cast
+from depthforge.scenes.raycast import cast
 from depthforge.scenes.street import build_street
 from depthforge.seeding import frame_generator, frame_words
-from depthforge.sensors._presets import load_preset, parse_sensor, preset_names
+from depthforge.sensors.preset import load_preset, parse_sensor, preset_names
 from depthforge.sources.procedural import Procedural, ProceduralConfig
 from depthforge.stages.prepare import make_source
 

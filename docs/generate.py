@@ -15,9 +15,9 @@ from depthforge.cli.main import COMMANDS, cli
 from depthforge.manifest import PluginBlock
 from depthforge.manifest_schema import manifest_schema
 from depthforge.registry import Registry, sensors, sources, translators
-from depthforge.sensors._presets import load_preset, preset_names
-from depthforge.sources._resized import build_source
+from depthforge.sensors.preset import load_preset, preset_names
 from depthforge.sources.base import Source
+from depthforge.sources.resized import build_source
 
 HERE = Path(__file__).resolve().parent
 
@@ -184,7 +184,7 @@ def datasets_reference() -> str:
     for label in sorted(specs):
         spec = specs[label]
         shape = {"image": ["H", "W"], "frame": [], "ragged": ["N"]}[spec.layout] + [str(n) for n in spec.trailing]
-        changed = " **Computed again from the noisy depth.**" if spec.changed_by_noise else ""
+        changed = " **Computed again from the noisy depth.**" if spec.noise else ""
         units = f", {spec.units}" if spec.units else ""
         told = {s.labels[label].description for group in made.values() for s in group if label in s.labels}
         meaning = "; or ".join(sorted(told))

@@ -16,7 +16,7 @@ import pytest
 from depthforge.cli.main import COMMANDS
 from depthforge.manifest_schema import manifest_schema
 from depthforge.registry import layouts, sensors, sources, translators
-from depthforge.sensors._presets import preset_names
+from depthforge.sensors.preset import preset_names
 
 
 @pytest.fixture

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from depthforge.errors import FrameError
-from depthforge.frame import NORMALS, OBJECT_POSE, RGB, Camera, Frame, FrameRef
+from depthforge.frame import Camera, Frame, FrameRef
+from depthforge.labels.catalogue import NORMALS, OBJECT_POSE, RGB
 
 CAMERA = Camera(fx=600.0, fy=610.0, cx=3.5, cy=2.5, width=8, height=6)
 

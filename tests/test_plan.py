@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from depthforge.corpus.planned import read_plan, write_plan
+from depthforge.corpus.plan_file import read_plan, write_plan
 from depthforge.errors import InputError
 from depthforge.frame import FrameRef
 from depthforge.plan import WorkItem, plan_shards, split_of

@@ -14,12 +14,11 @@ from depthforge.registry import Registry
 
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Registry:
-    """A package of two plug-ins, one private module and a base; importing `broken` fails."""
+    """A package that lists two plug-ins and has a helper beside them; importing `broken` fails."""
     folder = tmp_path / "shelf"
     folder.mkdir()
-    (folder / "__init__.py").write_text("")
-    (folder / "base.py").write_text("")
-    (folder / "_private.py").write_text("")
+    (folder / "__init__.py").write_text("PLUGINS = ('broken', 'novel')\n")
+    (folder / "helper.py").write_text("")
     (folder / "broken.py").write_text("raise RuntimeError('imported')")
     made = Registry("book", "shelf")
     monkeypatch.syspath_prepend(tmp_path)
@@ -52,23 +51,47 @@ def test_an_unknown_name_lists_the_known(package: Registry) -> None:
 def test_two_classes_cannot_share_a_name() -> None:
     shelf = Registry("book", "depthforge.sources")
     shelf.register("twice")(type("First", (), {}))
-    with pytest.raises(ValueError, match="already"):
+    with pytest.raises(ValueError, match="two classes"):
         shelf.register("twice")(type("Second", (), {}))
 
 
 def test_entry_points_add_names(monkeypatch: pytest.MonkeyPatch) -> None:
     point = EntryPoint("ordered", "collections:OrderedDict", "depthforge.books")
 
-    def found(*, group: str, name: str | None = None) -> list[EntryPoint]:
-        return [point] if group == point.group and name in (None, point.name) else []
-
-    monkeypatch.setattr(registry, "entry_points", found)
+    _brings(monkeypatch, point)
     shelf = Registry("book", "depthforge.sources")
     assert "ordered" in shelf.names()
     assert shelf.get("ordered").__name__ == "OrderedDict"
 
 
-@pytest.mark.parametrize("kind", [registry.sources, registry.translators, registry.layouts])
+def _brings(monkeypatch: pytest.MonkeyPatch, *points: EntryPoint) -> None:
+    monkeypatch.setattr(registry, "entry_points", lambda *, group: [p for p in points if p.group == group])
+
+
+def test_an_entry_point_never_takes_a_name_of_ours(package: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Defect: the class of another package was used for a built-in name, without a word."""
+    _brings(monkeypatch, EntryPoint("novel", "collections:OrderedDict", "depthforge.books"))
+    with pytest.warns(UserWarning, match="one of depthforge's own"):
+        assert package.names() == ["broken", "novel"]
+    assert package.get("novel").__name__ == "Novel"
+
+
+def test_a_class_from_elsewhere_is_not_registered_under_a_name_of_ours(package: Registry) -> None:
+    with pytest.raises(ValueError, match="one of depthforge's own"):
+        package.register("novel")(type("Mine", (), {}))
+
+
+def test_two_packages_that_bring_one_name_are_refused(package: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    _brings(
+        monkeypatch,
+        EntryPoint("atlas", "collections:OrderedDict", "depthforge.books"),
+        EntryPoint("atlas", "collections:Counter", "depthforge.books"),
+    )
+    with pytest.raises(ValueError, match="two packages bring a book named 'atlas'"):
+        package.get("atlas")
+
+
+@pytest.mark.parametrize("kind", [registry.sources, registry.sensors, registry.translators, registry.layouts])
 def test_every_built_in_module_registers_its_own_name(kind: Registry) -> None:
     for name in kind.names():
         assert kind.get(name).name == name

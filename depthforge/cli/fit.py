@@ -9,17 +9,17 @@ import click
 from depthforge.cli.options import as_json, debug, echo_json
 from depthforge.cli.progress import frame_progress
 from depthforge.errors import InputError
+from depthforge.fitting.approaches import plan_for
 from depthforge.fitting.burst import Burst, read_burst
 from depthforge.fitting.estimators import Estimator
 from depthforge.fitting.fit import fit_sensor
-from depthforge.fitting.plans import plan_for
 from depthforge.fitting.recipes import Recipe
 from depthforge.fitting.report import lines, require_preset_path, to_json, write_fit
 from depthforge.fitting.scans import MOST_BURST_FRAMES, read_frames, read_scans
 from depthforge.fitting.steps import file_step_m
 from depthforge.manifest import load_manifest
 from depthforge.realism.views import DepthView
-from depthforge.sensors._presets import parse_sensor
+from depthforge.sensors.preset import parse_sensor
 from depthforge.stages.prepare import make_source
 
 __all__ = ["command"]

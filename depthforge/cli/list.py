@@ -9,7 +9,7 @@ import click
 from depthforge.cli.options import as_json, debug, echo_json
 from depthforge.manifest_schema import manifest_schema
 from depthforge.registry import Registry, layouts, sensors, sources, translators
-from depthforge.sensors._presets import load_preset, preset_names
+from depthforge.sensors.preset import load_preset, preset_names
 
 __all__ = ["command"]
 

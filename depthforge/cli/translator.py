@@ -10,9 +10,9 @@ import click
 from depthforge.cli.options import as_json, debug, echo_json
 from depthforge.errors import CorpusMismatchError
 from depthforge.registry import translators
-from depthforge.training.card import CARD_FILE, TranslatorCard, read_card
+from depthforge.training.translator_card import CARD_FILE, TranslatorCard, read_card
 from depthforge.training.weights import write_translator
-from depthforge.translators._published_checkpoint import read_published_generator
+from depthforge.translators.published_checkpoint import read_published_generator
 
 __all__ = ["command"]
 

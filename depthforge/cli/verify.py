@@ -32,8 +32,8 @@ def command(corpus: Path, source: Path | None, fast: bool, as_json: bool, debug:
     Every file against its hash, every planned frame in the index or the rejects exactly once, every array against the
     hash of its content. Ends with 6 when something is wrong.
     """
-    read = make_source(load_manifest(source).source).read if source else None
+    read_again = make_source(load_manifest(source).source) if source else None
     progress = frame_progress("verifying")
-    report = verify_corpus(corpus, source=read, deep=not fast, progress=progress)
+    report = verify_corpus(corpus, source=read_again, deep=not fast, progress=progress)
     echo_json(report.to_json()) if as_json else click.echo("\n".join(report.lines()))
     return 0 if report.ok else 6

@@ -17,8 +17,8 @@ import numpy.typing as npt
 from numcodecs.blosc import Blosc
 from numcodecs.zstd import Zstd
 
+from depthforge.encoding import Codec
 from depthforge.errors import IntegrityError
-from depthforge.manifest import Codec
 
 __all__ = ["CRC_BYTES", "ChunkCodec", "with_crc32c", "without_crc32c"]
 

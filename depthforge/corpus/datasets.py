@@ -28,7 +28,7 @@ from torch.utils.data import Dataset, IterableDataset, default_collate, get_work
 from depthforge.corpus.reader import CorpusReader
 from depthforge.corpus.schema import DEPTH_CLEAN, DEPTH_NOISY, decode_depth_into, offsets_name
 from depthforge.errors import InputError
-from depthforge.frame import LabelSpec
+from depthforge.labels.spec import LabelSpec
 from depthforge.seeding import frame_generator
 
 __all__ = ["CorpusDataset", "CorpusStream", "Sample", "stream_order"]

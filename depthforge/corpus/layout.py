@@ -11,7 +11,7 @@ from typing import Any, Final, Self
 import pydantic
 from pydantic import BaseModel, ConfigDict, Field
 
-from depthforge.corpus.planned import PLAN_FILE, PlanSummary
+from depthforge.corpus.plan_file import PLAN_FILE, PlanSummary
 from depthforge.corpus.schema import CorpusSchema
 from depthforge.errors import CorpusError, MissingDataError
 from depthforge.frame import Licence

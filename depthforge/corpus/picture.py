@@ -17,7 +17,7 @@ import numpy.typing as npt
 from depthforge.corpus.reader import CorpusFrame, CorpusReader
 from depthforge.durable import write_atomically
 from depthforge.errors import CorpusError
-from depthforge.frame import DEPTH_RAW, INSTANCE, NORMALS, RGB, SEMANTIC_NYU40
+from depthforge.labels.catalogue import DEPTH_RAW, INSTANCE, NORMALS, RGB, SEMANTIC_NYU40
 
 __all__ = ["blue_to_red", "coloured_depth", "picture", "sheet", "titled"]
 

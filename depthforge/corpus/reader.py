@@ -17,13 +17,14 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.compute as pc
 
+from depthforge.corpus.index import read_index
 from depthforge.corpus.layout import QUANTITY, CorpusInfo, Layout
-from depthforge.corpus.parts import read_index
 from depthforge.corpus.schema import DEPTH_CLEAN, DEPTH_NOISY, decode_depth
 from depthforge.corpus.shard import ShardArray, ShardReader
+from depthforge.encoding import DepthEncoding
 from depthforge.errors import CorpusError, MissingDataError, UnknownNameError
-from depthforge.frame import BoolImage, DepthImage, LabelSpec
-from depthforge.manifest import DepthEncoding
+from depthforge.frame import BoolImage, DepthImage
+from depthforge.labels.spec import LabelSpec
 
 __all__ = ["CorpusFrame", "CorpusReader", "depth_encoding"]
 

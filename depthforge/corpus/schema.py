@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -19,9 +19,10 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from depthforge.encoding import Codec, DepthEncoding
 from depthforge.errors import CorpusError, FrameError, InputError
-from depthforge.frame import BoolImage, DepthImage, LabelSpec
-from depthforge.manifest import Codec, DepthEncoding
+from depthforge.frame import BoolImage, DepthImage
+from depthforge.labels.spec import LabelSpec
 
 __all__ = [
     "DEPTH_CLEAN",
@@ -90,7 +91,6 @@ class CorpusSchema:
                 missing=0 if stored_as_steps else math.nan,
                 scale=self.depth.scale_m if stored_as_steps else 1.0,
                 units="m",
-                changed_by_noise=name == DEPTH_NOISY,
             )
 
         return spec(DEPTH_CLEAN, "depth as rendered"), spec(DEPTH_NOISY, "depth as the sensor would have measured it")
@@ -147,18 +147,22 @@ class CorpusSchema:
 
 def _spec_to_json(spec: LabelSpec) -> dict[str, Any]:
     missing = "NaN" if math.isnan(spec.missing) else spec.missing
-    return {
-        **asdict(spec),
+    value = {
+        **asdict(replace(spec, noise=None)),
         "trailing": list(spec.trailing),
         "trailing_dims": list(spec.trailing_dims),
         "missing": missing,
+        "changed_by_noise": spec.noise is not None,
     }
+    del value["noise"]  # a function: the source has it
+    return value
 
 
 def _spec_from_json(value: Mapping[str, Any]) -> LabelSpec:
     missing = math.nan if value["missing"] == "NaN" else value["missing"]
     trailing = {"trailing": tuple(value["trailing"]), "trailing_dims": tuple(value["trailing_dims"])}
-    return LabelSpec(**{**value, **trailing, "missing": missing})
+    fields = {name: item for name, item in value.items() if name != "changed_by_noise"}
+    return LabelSpec(**{**fields, **trailing, "missing": missing})
 
 
 def encode_depth(

@@ -20,10 +20,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from depthforge.corpus.card import croissant, dataset_card
+from depthforge.corpus.dataset_card import croissant, dataset_card
+from depthforge.corpus.index import CorpusTotals, FileDigest, ShardCommit, intact_commit
 from depthforge.corpus.layout import CORPUS_FILE, OWNED_DIRECTORIES, OWNED_FILES, CorpusInfo, Layout
-from depthforge.corpus.parts import CorpusTotals, FileDigest, ShardCommit, intact_commit
-from depthforge.corpus.planned import read_plan
+from depthforge.corpus.plan_file import read_plan
 from depthforge.corpus.summary import summarise
 from depthforge.durable import (
     is_temporary,

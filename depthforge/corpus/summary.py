@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from depthforge.corpus.depth_statistics import DepthStatistics
+from depthforge.corpus.index import CorpusTotals, intact_commit, read_index
 from depthforge.corpus.layout import CorpusInfo, Layout
-from depthforge.corpus.parts import CorpusTotals, intact_commit, read_index
 from depthforge.corpus.picture import picture
-from depthforge.corpus.statistics import DepthStatistics
 
 __all__ = ["CorpusSummary", "FieldSummary", "SplitSummary", "picture", "summarise"]
 

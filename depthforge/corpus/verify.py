@@ -10,47 +10,46 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Final, Protocol
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from depthforge.corpus.index import FileDigest, intact_commit
 from depthforge.corpus.layout import CORPUS_FILE, CorpusInfo, Layout
-from depthforge.corpus.parts import FileDigest, intact_commit
-from depthforge.corpus.planned import read_plan
+from depthforge.corpus.plan_file import read_plan
 from depthforge.corpus.reader import depth_encoding
 from depthforge.corpus.schema import DEPTH_CLEAN, DEPTH_NOISY, CorpusSchema, decode_depth, encode_depth
 from depthforge.corpus.shard import ShardReader
 from depthforge.corpus.writer import label_of
 from depthforge.errors import DepthforgeError
-from depthforge.frame import INTRINSICS, Frame, FrameRef
-from depthforge.labels import after_noise, with_needed
+from depthforge.frame import Frame, FrameRef
+from depthforge.labels.noise import after_noise, needed_by_noise
+from depthforge.labels.spec import LabelSpec
 from depthforge.plan import WorkItem
+from depthforge.progress import Progress
 
-__all__ = ["Problem", "SourceReader", "VerifyProgress", "VerifyReport", "verify_corpus"]
+__all__ = ["FrameSource", "Problem", "VerifyReport", "verify_corpus"]
 
-SourceReader: TypeAlias = Callable[[FrameRef, frozenset[str]], Frame]
 _SUM_LINE: Final = re.compile(r"([0-9a-f]{64})  ([^\n]+)")
 _MAX_SHOWN: Final = 20
 
 
-class VerifyProgress(Protocol):
-    """What watches a verification."""
+class FrameSource(Protocol):
+    """What a verification needs of a source: its labels, and a frame read again (``sources.base.Source``)."""
 
-    def start(self, *, num_frames: int, done_frames: int) -> None:
-        """Called once, with the frames of the whole corpus."""
+    @property
+    def labels(self) -> Mapping[str, LabelSpec]:
+        """Every label that some frame may carry, by name."""
 
-    def advance(self, *, frames: int, rejects: int) -> None:
-        """Called as each shard is checked."""
-
-    def stop(self) -> None:
-        """Called once, at the end, whatever happened."""
+    def read(self, ref: FrameRef, wanted: frozenset[str]) -> Frame:
+        """Return one frame with those of the ``wanted`` labels that exist for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,13 +108,13 @@ class VerifyReport:
 def verify_corpus(
     root: Path,
     *,
-    source: SourceReader | None = None,
+    source: FrameSource | None = None,
     deep: bool = True,
-    progress: VerifyProgress | None = None,
+    progress: Progress | None = None,
 ) -> VerifyReport:
     """Check the corpus under ``root`` and return what is wrong with it.
 
-    ``deep`` decodes every array and compares it with its content hash; ``source`` reads a frame again, whose clean
+    ``deep`` decodes every array and compares it with its content hash; ``source`` reads each frame again, whose clean
     depth and labels are compared with what is stored. Raises MissingDataError when there is no corpus at all.
     """
     layout = Layout(root)
@@ -174,8 +173,8 @@ def _check_shards(
     layout: Layout,
     report: VerifyReport,
     pool: ThreadPoolExecutor,
-    source: SourceReader | None,
-    progress: VerifyProgress | None,
+    source: FrameSource | None,
+    progress: Progress | None,
 ) -> None:
     """Count the plan against index and rejects, and check the arrays of every shard."""
     try:
@@ -264,27 +263,31 @@ class _Shard:
             self._blame(index, f"cannot be read: {error}")
         return self
 
-    def compare(self, source: SourceReader) -> list[Problem]:
+    def compare(self, source: FrameSource) -> list[Problem]:
         """Read every frame of the shard from its source again and return where it differs from what is stored."""
         problems: list[Problem] = []
         refs = {ref.key: ref for ref in self.item.frames}
-        wanted = with_needed(frozenset(spec.name for spec in self._schema.fields if spec.name != INTRINSICS.name))
+        carried = {spec.name: source.labels[spec.name] for spec in self._schema.fields if spec.name in source.labels}
+        wanted = frozenset(carried) | needed_by_noise(carried.values())
         reader = ShardReader(self._layout.shard(self.item.shard))
         for row in self.rows:
             if row["key"] not in refs:
                 continue  # reported already
             try:
-                frame = source(refs[row["key"]], wanted)
-                differing = self._differing_fields(frame, reader, row)
+                frame = source.read(refs[row["key"]], wanted)
+                differing = self._differing_fields(frame, carried, reader, row)
             except (DepthforgeError, OSError, IndexError) as error:
                 problems.append(Problem(row["key"], f"cannot be compared with the source: {error}"))
                 continue
             problems += [Problem(row["key"], f"{name} differs from the source") for name in differing]
         return problems
 
-    def _differing_fields(self, frame: Frame, reader: ShardReader, row: dict[str, Any]) -> Iterator[str]:
+    def _differing_fields(
+        self, frame: Frame, specs: Mapping[str, LabelSpec], reader: ShardReader, row: dict[str, Any]
+    ) -> Iterator[str]:
         clean = encode_depth(frame.depth_m, frame.valid, self._schema.depth, where=frame.key)
-        frame = after_noise(frame, decode_depth(reader.read(DEPTH_NOISY, row["row"]), self._schema.depth)[1])
+        measured = decode_depth(reader.read(DEPTH_NOISY, row["row"]), self._schema.depth)[1]
+        frame = after_noise(frame, measured, specs)
         if not _same(clean, reader.read(DEPTH_CLEAN, row["row"])):
             yield DEPTH_CLEAN
         for spec in self._schema.fields:

@@ -27,16 +27,18 @@ import numpy.typing as npt
 
 from depthforge.corpus.arrays import ArrayWriter, write_group
 from depthforge.corpus.chunks import ChunkCodec
+from depthforge.corpus.depth_statistics import depth_statistics
+from depthforge.corpus.index import FileDigest, Reject, ShardCommit, index_part, intact_commit, rejects_part
 from depthforge.corpus.layout import FORMAT_VERSION, QUANTITY, Layout
-from depthforge.corpus.parts import FileDigest, Reject, ShardCommit, index_part, intact_commit, rejects_part
 from depthforge.corpus.schema import DEPTH_CLEAN, DEPTH_NOISY, CorpusSchema, encode_depth, offsets_name
 from depthforge.corpus.shard import ShardReader, content_hash
-from depthforge.corpus.statistics import depth_statistics
 from depthforge.durable import locked, storage_errors, sync_directory, temporary_beside, write_atomically
 from depthforge.errors import CorpusError, DepthforgeError, FrameError, IntegrityError, MissingLabelError
-from depthforge.frame import INTRINSICS, POSE, RGB, BoolImage, DepthImage, Frame, FrameRef, LabelSpec
+from depthforge.frame import BoolImage, DepthImage, Frame, FrameRef
+from depthforge.labels.catalogue import INTRINSICS, POSE, RGB
+from depthforge.labels.spec import LabelSpec
+from depthforge.labels.vocabularies import VOCABULARIES, class_names
 from depthforge.plan import WorkItem
-from depthforge.vocabularies import VOCABULARIES, class_names
 
 __all__ = ["ShardReceipt", "ShardWriter", "label_of"]
 

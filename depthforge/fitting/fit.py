@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from depthforge.errors import InputError
+from depthforge.fitting.approaches import plan_for
 from depthforge.fitting.burst import Burst
 from depthforge.fitting.estimators import CurveKind, Estimator
-from depthforge.fitting.plans import plan_for
 from depthforge.fitting.recipes import Recipe, Stage
+from depthforge.fitting.scan_curves import Curves
 from depthforge.fitting.scans import Scans
 from depthforge.fitting.search import (
     FROM_AFAR,
@@ -30,7 +31,6 @@ from depthforge.fitting.search import (
     target_of,
     with_values,
 )
-from depthforge.fitting.statistics import Curves
 from depthforge.sensors.base import Sensor
 
 __all__ = ["Fit", "SetFit", "fit_sensor"]

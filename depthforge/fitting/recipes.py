@@ -20,8 +20,8 @@ from depthforge.fitting.blocks import block_and_shift_px
 from depthforge.fitting.scans import FEWEST_FRAMES, MOST_BURST_FRAMES, Scans, require_noise, views_of
 from depthforge.fitting.steps import disparity_steps_m
 from depthforge.frame import Frame
-from depthforge.sensors._distortion import CELLS
 from depthforge.sensors.base import Sensor
+from depthforge.sensors.distortion import CELLS
 
 __all__ = ["RECIPES", "Choice", "Number", "Recipe", "Stage", "recipe_for"]
 

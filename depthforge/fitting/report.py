@@ -20,7 +20,7 @@ from depthforge.durable import storage_errors, write_atomically
 from depthforge.errors import InputError
 from depthforge.fitting.estimators import CurveKind
 from depthforge.fitting.fit import Fit, SetFit, changed_parameters
-from depthforge.fitting.statistics import CURVES, Curves, places_of, share_of
+from depthforge.fitting.scan_curves import CURVES, Curves, places_of, share_of
 
 __all__ = ["draw_curves", "lines", "preset_text", "to_json", "write_fit"]
 

@@ -35,13 +35,13 @@ import numpy.typing as npt
 from pydantic import ValidationError
 
 from depthforge.errors import InputError
-from depthforge.fitting.clean import clean_guess
+from depthforge.fitting.clean_guess import clean_guess
 from depthforge.fitting.places import Places
 from depthforge.fitting.recipes import Number, Stage
-from depthforge.fitting.statistics import CURVES, Curves, Measurement, measure, summarise, uncertainty
-from depthforge.frame import BoolImage, DepthImage, Frame
+from depthforge.fitting.scan_curves import CURVES, Curves, Measurement, measure, summarise, uncertainty
+from depthforge.frame import BoolImage, DepthImage, Frame, NoisyDepth
 from depthforge.seeding import frame_words
-from depthforge.sensors.base import Measured, Sensor
+from depthforge.sensors.base import Sensor
 
 __all__ = [
     "FROM_AFAR",
@@ -56,7 +56,7 @@ __all__ = [
 ]
 
 Float64 = npt.NDArray[np.float64]
-Progress = Callable[[str], None]
+Note = Callable[[str], None]
 Judge = Callable[[Sensor, Stage], Float64]
 """Residuals of a candidate for the curves of a stage."""
 
@@ -124,10 +124,10 @@ def target_of(measured: Sequence[Measurement]) -> Target:
     return Target(summarise(measured), uncertainty(measured))
 
 
-def simulate(sensor: Sensor, scene: Scene, unit_m: float, draw: int = 0) -> Measured:
+def simulate(sensor: Sensor, scene: Scene, unit_m: float, draw: int = 0) -> NoisyDepth:
     """Return what ``sensor`` measures of a scene, stored in ``unit_m``; ``draw`` numbers independent repetitions."""
     depth_m, valid = sensor.measure(scene.frame, frame_words(draw, scene.frame.key, "fit"))
-    return Measured(stored(depth_m, unit_m), valid & (depth_m > 0.5 * unit_m))
+    return NoisyDepth(stored(depth_m, unit_m), valid & (depth_m > 0.5 * unit_m))
 
 
 def stored(depth_m: DepthImage, unit_m: float) -> DepthImage:
@@ -203,7 +203,7 @@ def match_stages(
     *,
     radii: Sequence[Sequence[float]] = FROM_AFAR,
     late: bool = False,
-    note: Progress = lambda line: None,
+    note: Note = lambda line: None,
 ) -> Sensor:
     """Return ``sensor`` with the parameters of ``stages`` moved to where ``judge`` finds least amiss.
 

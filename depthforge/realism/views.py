@@ -14,7 +14,8 @@ import numpy as np
 
 from depthforge.corpus.reader import CorpusFrame, CorpusReader
 from depthforge.errors import InputError
-from depthforge.frame import INTRINSICS, BoolImage, Camera, DepthImage
+from depthforge.frame import BoolImage, Camera, DepthImage
+from depthforge.labels.catalogue import INTRINSICS
 from depthforge.sources.base import Source
 
 __all__ = ["DepthView", "clean_views", "evenly_spaced", "noisy_views", "source_views"]

@@ -1,1 +1,17 @@
 """Writers of procedural scenes in a dataset's own layout on disk, one file per layout; see ``base.Layout``."""
+
+from typing import Final
+
+PLUGINS: Final = (
+    "bop",
+    "graspnet",
+    "interiornet",
+    "kitti",
+    "linemod",
+    "nyu",
+    "rgbd_folder",
+    "scannet",
+    "vkitti",
+    "vkitti1",
+)
+"""Names of the modules that write a layout each; the others serve them."""

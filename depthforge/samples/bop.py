@@ -16,10 +16,10 @@ from typing import Any
 
 from depthforge.frame import Camera
 from depthforge.registry import layouts
-from depthforge.samples._bop_writer import write_bop_scene, write_camera, write_models
-from depthforge.samples._files import require_empty, write_file
-from depthforge.samples._posed_views import posed_views
 from depthforge.samples.base import Layout
+from depthforge.samples.bop_writer import write_bop_scene, write_camera, write_models
+from depthforge.samples.posed_views import posed_views
+from depthforge.samples.writing import require_empty, write_file
 from depthforge.scenes.tabletop import NUM_MODELS, build_tabletop
 from depthforge.seeding import frame_generator
 from depthforge.sensors.structured_light import StructuredLight

@@ -22,13 +22,13 @@ import numpy.typing as npt
 
 from depthforge.frame import Camera, Frame
 from depthforge.geometry import Float64, invert_pose, quaternion_from_rotation, rotation_from_quaternion
-from depthforge.labels import resize_camera
-from depthforge.raycast import Shape, cast
+from depthforge.labels.resize import resize_camera
 from depthforge.registry import layouts
-from depthforge.samples._files import png, require_empty, write_file
-from depthforge.samples._grasp_labels import GraspLabels, collides, label_grasps, surface_points
-from depthforge.samples._ply import ply_bytes
 from depthforge.samples.base import Layout
+from depthforge.samples.grasp_labels import GraspLabels, collides, label_grasps, surface_points
+from depthforge.samples.ply import ply_bytes
+from depthforge.samples.writing import png, require_empty, write_file
+from depthforge.scenes.raycast import Shape, cast
 from depthforge.scenes.tabletop import Tabletop, build_tabletop, object_mesh, object_model
 from depthforge.seeding import frame_generator, frame_words
 from depthforge.sensors.structured_light import StructuredLight

@@ -28,10 +28,10 @@ from depthforge.geometry import (
     quaternion_from_rotation,
     z_to_ray_length,
 )
-from depthforge.raycast import cast
 from depthforge.registry import layouts
-from depthforge.samples._files import png, require_empty
 from depthforge.samples.base import Layout
+from depthforge.samples.writing import png, require_empty
+from depthforge.scenes.raycast import cast
 from depthforge.scenes.shading import Lighting
 from depthforge.seeding import frame_generator
 from depthforge.sources.procedural import Procedural, ProceduralConfig

@@ -19,15 +19,15 @@ import numpy.typing as npt
 
 from depthforge.frame import Camera, DepthImage
 from depthforge.geometry import Float64, invert_pose
+from depthforge.labels.vocabularies import class_names
 from depthforge.registry import layouts
-from depthforge.samples._files import png, require_empty, write_file
-from depthforge.samples._kitti_rig import DAYS, RIGHT_M, Rig, Scan, T_world_imu, imu_packet, scan_of, to_first
-from depthforge.samples._streets import Moment, Seen, Sighting, numbers, rotation_y
 from depthforge.samples.base import Layout
+from depthforge.samples.kitti_rig import DAYS, RIGHT_M, Rig, Scan, T_world_imu, imu_packet, scan_of, to_first
+from depthforge.samples.streets import Moment, Seen, Sighting, numbers, rotation_y
+from depthforge.samples.writing import png, require_empty, write_file
 from depthforge.scenes.street import FRAME_S, build_street
 from depthforge.seeding import frame_generator
 from depthforge.sources.kitti.files import project_scan
-from depthforge.vocabularies import class_names
 
 __all__ = ["KittiLayout"]
 

@@ -17,11 +17,11 @@ import numpy as np
 from depthforge.errors import InputError
 from depthforge.frame import Camera
 from depthforge.registry import layouts
-from depthforge.samples._bop_writer import depth_codes, mask_image, write_bop_scene, write_camera, write_models
-from depthforge.samples._files import png, require_empty, write_file
-from depthforge.samples._ply import ply_bytes
-from depthforge.samples._posed_views import PosedObject, PosedView, bop_box, measured, model_info, posed_views
 from depthforge.samples.base import Layout
+from depthforge.samples.bop_writer import depth_codes, mask_image, write_bop_scene, write_camera, write_models
+from depthforge.samples.ply import ply_bytes
+from depthforge.samples.posed_views import PosedObject, PosedView, bop_box, measured, model_info, posed_views
+from depthforge.samples.writing import png, require_empty, write_file
 from depthforge.scenes.tabletop import Tabletop, build_tabletop, object_mesh
 from depthforge.seeding import frame_generator
 from depthforge.sensors.base import Sensor

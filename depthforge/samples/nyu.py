@@ -15,13 +15,13 @@ import numpy as np
 import numpy.typing as npt
 
 from depthforge.frame import Camera
-from depthforge.labels import resize_camera
+from depthforge.labels.resize import resize_camera
+from depthforge.labels.vocabularies import class_names
 from depthforge.registry import layouts
-from depthforge.samples._files import require_empty, write_file
-from depthforge.samples._room_views import RoomViews, colour_of
 from depthforge.samples.base import Layout
-from depthforge.sensors._presets import parse_sensor
-from depthforge.vocabularies import class_names
+from depthforge.samples.room_views import RoomViews, colour_of
+from depthforge.samples.writing import require_empty, write_file
+from depthforge.sensors.preset import parse_sensor
 
 __all__ = ["NyuLayout"]
 

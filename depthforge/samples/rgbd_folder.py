@@ -15,10 +15,10 @@ import numpy as np
 
 from depthforge.frame import Camera
 from depthforge.registry import layouts
-from depthforge.samples._files import png, require_empty, rgb_jpeg, write_file
-from depthforge.samples._room_views import RoomViews, colour_of
 from depthforge.samples.base import Layout
-from depthforge.sensors._presets import parse_sensor
+from depthforge.samples.room_views import RoomViews, colour_of
+from depthforge.samples.writing import png, require_empty, rgb_jpeg, write_file
+from depthforge.sensors.preset import parse_sensor
 
 __all__ = ["RgbdFolderLayout"]
 

@@ -22,13 +22,13 @@ import numpy.typing as npt
 
 from depthforge.frame import Camera
 from depthforge.geometry import Float64
+from depthforge.labels.vocabularies import class_names
+from depthforge.meshes import encode_ply
 from depthforge.registry import layouts
-from depthforge.render import encode_ply
-from depthforge.samples._files import png, require_empty, rgb_jpeg, write_file
-from depthforge.samples._room_views import RoomViews, colour_of
 from depthforge.samples.base import Layout
-from depthforge.sensors._presets import parse_sensor
-from depthforge.vocabularies import class_names
+from depthforge.samples.room_views import RoomViews, colour_of
+from depthforge.samples.writing import png, require_empty, rgb_jpeg, write_file
+from depthforge.sensors.preset import parse_sensor
 
 __all__ = ["ScanNetLayout", "sens_bytes"]
 

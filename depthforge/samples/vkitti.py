@@ -18,10 +18,11 @@ import numpy.typing as npt
 
 from depthforge.frame import Camera
 from depthforge.geometry import invert_pose
+from depthforge.labels.vocabularies import class_names
 from depthforge.registry import layouts
-from depthforge.samples._files import png, require_empty, rgb_jpeg, write_file
-from depthforge.samples._streets import Moment, Seen, Sighting, numbers, rotation_y, table, upright
-from depthforge.samples._vkitti_streets import (
+from depthforge.samples.base import Layout
+from depthforge.samples.streets import Moment, Seen, Sighting, numbers, rotation_y, table, upright
+from depthforge.samples.vkitti_streets import (
     BASELINE_M,
     DIRECTIONS,
     T_GAME_STREET,
@@ -34,8 +35,7 @@ from depthforge.samples._vkitti_streets import (
     shots_of,
     streets_of,
 )
-from depthforge.samples.base import Layout
-from depthforge.vocabularies import class_names
+from depthforge.samples.writing import png, require_empty, rgb_jpeg, write_file
 
 __all__ = ["VkittiLayout"]
 

@@ -15,10 +15,11 @@ import numpy.typing as npt
 
 from depthforge.frame import Camera
 from depthforge.geometry import invert_pose
+from depthforge.labels.vocabularies import class_names
 from depthforge.registry import layouts
-from depthforge.samples._files import png, require_empty, write_file
-from depthforge.samples._streets import Seen, Sighting, numbers, rotation_y, table
-from depthforge.samples._vkitti_streets import (
+from depthforge.samples.base import Layout
+from depthforge.samples.streets import Seen, Sighting, numbers, rotation_y, table
+from depthforge.samples.vkitti_streets import (
     DIRECTIONS,
     T_GAME_STREET,
     WEATHERS,
@@ -29,10 +30,9 @@ from depthforge.samples._vkitti_streets import (
     shots_of,
     streets_of,
 )
-from depthforge.samples.base import Layout
+from depthforge.samples.writing import png, require_empty, write_file
 from depthforge.scenes.street import MOST_VEHICLES, Street
 from depthforge.seeding import frame_generator
-from depthforge.vocabularies import class_names
 
 __all__ = ["Vkitti1Layout"]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from depthforge.raycast import cone, cushion, cylinder, ellipsoid
 from depthforge.scenes.objects import (
     add_book_row,
     add_clutter,
@@ -47,6 +46,7 @@ from depthforge.scenes.pieces import (
     moved,
     turned,
 )
+from depthforge.scenes.raycast import cone, cushion, cylinder, ellipsoid
 from depthforge.scenes.shading import FABRIC, PLAIN, TILES, Material
 
 __all__ = [

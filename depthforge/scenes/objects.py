@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 import numpy as np
 
-from depthforge.raycast import box, cone, cushion, cylinder, ellipsoid
 from depthforge.scenes.pieces import (
     BAG,
     BOOKS,
@@ -24,6 +23,7 @@ from depthforge.scenes.pieces import (
     Piece,
     turned,
 )
+from depthforge.scenes.raycast import box, cone, cushion, cylinder, ellipsoid
 from depthforge.scenes.shading import LEAVES, PICTURE, PLAIN, Material
 
 __all__ = [

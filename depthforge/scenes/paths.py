@@ -11,7 +11,7 @@ import numpy as np
 
 from depthforge.frame import Camera
 from depthforge.geometry import Float64, look_at
-from depthforge.raycast import cast
+from depthforge.scenes.raycast import cast
 from depthforge.scenes.room import Room
 
 __all__ = ["camera_path"]

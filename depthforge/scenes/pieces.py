@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from depthforge.geometry import Float64
-from depthforge.raycast import Shape, box
+from depthforge.scenes.raycast import Shape, box
 from depthforge.scenes.shading import CHECKS, FABRIC, GRAIN, PICTURE, PLAIN, STRIPES, Material
 
 __all__ = ["Palette", "Piece", "Thing", "add_fronts", "add_legs", "moved", "turned"]

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from depthforge.raycast import cone, cylinder, ellipsoid
 from depthforge.scenes.pieces import Thing, turned
+from depthforge.scenes.raycast import cone, cylinder, ellipsoid
 from depthforge.scenes.shading import FABRIC, GRAIN, LEAVES, PLAIN, STRIPES, TILES, Material
 
 __all__ = ["bin_", "building", "bush", "guard_rail", "hedge", "lamp_post", "sign", "traffic_light", "tree"]

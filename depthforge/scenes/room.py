@@ -15,7 +15,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from depthforge.geometry import Float64
-from depthforge.raycast import cylinder
 from depthforge.scenes import furniture, objects
 from depthforge.scenes.pieces import (
     BLINDS,
@@ -34,6 +33,7 @@ from depthforge.scenes.pieces import (
     moved,
     turned,
 )
+from depthforge.scenes.raycast import cylinder
 from depthforge.scenes.shading import FABRIC, PLAIN, PLANKS, STRIPES, TILES, Material
 from depthforge.scenes.world import World, parts_of_world
 

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from depthforge.frame import Camera
 from depthforge.geometry import Float32, Float64, pixel_rays
-from depthforge.raycast import Hits, Scene, cast
+from depthforge.scenes.raycast import Hits, Scene, cast
 
 __all__ = ["Lighting", "Material", "Surfaces", "cast_shadow_map", "shade"]
 

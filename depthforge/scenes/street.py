@@ -18,9 +18,9 @@ import numpy as np
 
 from depthforge.frame import Camera
 from depthforge.geometry import Float32, Float64, back_project, invert_pose
-from depthforge.raycast import Hits
 from depthforge.scenes import roadside
 from depthforge.scenes.pieces import Thing, moved
+from depthforge.scenes.raycast import Hits
 from depthforge.scenes.roadside import ROAD, SKY, TERRAIN
 from depthforge.scenes.shading import FABRIC, PLAIN, Lighting, Material
 from depthforge.scenes.vehicles import Model, draw_model

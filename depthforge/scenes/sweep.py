@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from depthforge.geometry import Float64
-from depthforge.raycast import Scene, enter
+from depthforge.scenes.raycast import Scene, enter
 
 __all__ = ["Sweep", "sweep"]
 

@@ -18,9 +18,9 @@ import numpy as np
 
 from depthforge.errors import InputError
 from depthforge.geometry import Float64, look_at
-from depthforge.scenes._tabletop_objects import NUM_MODELS, object_mesh, object_model, rests
 from depthforge.scenes.pieces import DARK_METAL, FLOOR, OTHER_PROP, TABLE, Palette, Thing, turned
 from depthforge.scenes.shading import PLANKS, Material
+from depthforge.scenes.tabletop_objects import NUM_MODELS, object_mesh, object_model, rests
 from depthforge.scenes.world import World, parts_of_world
 
 __all__ = ["NUM_MODELS", "TABLE_SIZE_M", "Tabletop", "build_tabletop", "object_mesh", "object_model"]

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from depthforge.raycast import Shape, box, cushion, cylinder
 from depthforge.scenes.pieces import turned
+from depthforge.scenes.raycast import Shape, box, cushion, cylinder
 from depthforge.scenes.shading import PLAIN, Material
 
 __all__ = ["Model", "draw_model"]

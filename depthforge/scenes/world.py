@@ -13,10 +13,11 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from depthforge.frame import INSTANCE, NORMALS, OBJECT_ID, OBJECT_POSE, Camera
+from depthforge.frame import Camera
 from depthforge.geometry import Float64, encode_normals, invert_pose
-from depthforge.raycast import Hits, Scene
+from depthforge.labels.catalogue import INSTANCE, NORMALS, OBJECT_ID, OBJECT_POSE
 from depthforge.scenes.pieces import Thing
+from depthforge.scenes.raycast import Hits, Scene
 from depthforge.scenes.shading import Lighting, Surfaces, cast_shadow_map, shade
 
 __all__ = ["World", "WorldParts", "parts_of_world"]

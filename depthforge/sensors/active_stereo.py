@@ -39,13 +39,13 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, field_validator
 
-from depthforge.frame import BoolImage, Frame
+from depthforge.frame import BoolImage, Frame, NoisyDepth
 from depthforge.registry import sensors
-from depthforge.sensors import _stereo_kernels as kernels
-from depthforge.sensors._dark_patches import PatchGrowth, PatchShare, PatchSizePx, dark_patches
-from depthforge.sensors._fields import correlated_normals
-from depthforge.sensors._surface import Float32, Surface, infrared_albedo, luminance_of, surface_of
-from depthforge.sensors.base import Measured, Sensor
+from depthforge.sensors import stereo_kernels as kernels
+from depthforge.sensors.base import Sensor
+from depthforge.sensors.dark_patches import PatchGrowth, PatchShare, PatchSizePx, dark_patches
+from depthforge.sensors.fields import correlated_normals
+from depthforge.sensors.surface import Float32, Surface, infrared_albedo, luminance_of, surface_of
 
 __all__ = ["ActiveStereo"]
 
@@ -172,7 +172,7 @@ class ActiveStereo(Sensor):
             raise ValueError("a window has a centre pixel: its side is odd")
         return value
 
-    def measure(self, frame: Frame, words: tuple[int, int]) -> Measured:
+    def measure(self, frame: Frame, words: tuple[int, int]) -> NoisyDepth:
         """Return what the sensor would measure of ``frame``; see the module for the model."""
         surface = surface_of(frame.depth_m, frame.valid, frame.camera)
         size = frame.camera.size
@@ -208,7 +208,7 @@ class ActiveStereo(Sensor):
             dark = dark_patches(frame.depth_m, words, share, growth, size_px, stream=_PATCHES)
             valid &= ~dark
             depth_m[dark] = 0.0
-        return Measured(depth_m, valid)
+        return NoisyDepth(depth_m, valid)
 
     def confidence(self, frame: Frame) -> Float32:
         """Return the confidence (H, W) float32 in [0, 1) of a match at every pixel, before the threshold's noise.

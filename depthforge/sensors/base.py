@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar
 
 from pydantic import (
     BaseModel,
@@ -22,16 +22,9 @@ from pydantic import (
     model_serializer,
 )
 
-from depthforge.frame import BoolImage, DepthImage, Frame
+from depthforge.frame import Frame, NoisyDepth
 
-__all__ = ["AnySensor", "Measured", "Sensor"]
-
-
-class Measured(NamedTuple):
-    """What a sensor measures: ``depth_m`` (H, W) float32 planar z, metres, 0.0 where not ``valid`` (H, W) bool."""
-
-    depth_m: DepthImage
-    valid: BoolImage
+__all__ = ["AnySensor", "Sensor"]
 
 
 class Sensor(BaseModel, ABC):
@@ -55,7 +48,7 @@ class Sensor(BaseModel, ABC):
     )
 
     @abstractmethod
-    def measure(self, frame: Frame, words: tuple[int, int]) -> Measured:
+    def measure(self, frame: Frame, words: tuple[int, int]) -> NoisyDepth:
         """Return what the sensor would measure of ``frame``; ``words`` (``seeding.frame_words``) key its random stream.
 
         Pure: the same arguments give the same bytes. What is not ``frame.valid`` is a hole and stays one.
@@ -79,7 +72,7 @@ class Sensor(BaseModel, ABC):
 
 
 def _parse(value: Any) -> Any:
-    from depthforge.sensors._presets import parse_sensor
+    from depthforge.sensors.preset import parse_sensor
 
     return parse_sensor(value) if isinstance(value, str | Mapping) else value
 

@@ -21,11 +21,11 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from depthforge.frame import BoolImage, DepthImage, Frame
+from depthforge.frame import BoolImage, DepthImage, Frame, NoisyDepth
 from depthforge.registry import sensors
-from depthforge.sensors._draws import standard_normals, uniforms
-from depthforge.sensors._spread import interpolation_taps, spread
-from depthforge.sensors.base import Measured, Sensor
+from depthforge.sensors.base import Sensor
+from depthforge.sensors.draws import standard_normals, uniforms
+from depthforge.sensors.spread import interpolation_taps, spread
 
 __all__ = ["DexNet", "additive_noise", "gamma_factor", "simulate"]
 
@@ -55,9 +55,9 @@ class DexNet(Sensor):
     )
     interpolation: Literal["cubic", "linear"] = Field(default="cubic", description="between the points of the grid")
 
-    def measure(self, frame: Frame, words: tuple[int, int]) -> Measured:
+    def measure(self, frame: Frame, words: tuple[int, int]) -> NoisyDepth:
         """Return what the sensor would measure of ``frame``: :func:`simulate`."""
-        return Measured(*simulate(frame.depth_m, frame.valid, words, self))
+        return NoisyDepth(*simulate(frame.depth_m, frame.valid, words, self))
 
 
 def simulate(

@@ -21,12 +21,12 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, model_validator
 
-from depthforge.frame import BoolImage, DepthImage, Frame
+from depthforge.frame import BoolImage, DepthImage, Frame, NoisyDepth
 from depthforge.registry import sensors
-from depthforge.sensors import _gaussian_dropout_kernels as kernels
-from depthforge.sensors._draws import uniforms
-from depthforge.sensors._fields import correlated_normals
-from depthforge.sensors.base import Measured, Sensor
+from depthforge.sensors import gaussian_dropout_kernels as kernels
+from depthforge.sensors.base import Sensor
+from depthforge.sensors.draws import uniforms
+from depthforge.sensors.fields import correlated_normals
 
 __all__ = ["GaussianDropout", "beside_edges", "simulate"]
 
@@ -71,9 +71,9 @@ class GaussianDropout(Sensor):
             raise ValueError("max_depth_m is beyond min_depth_m")
         return self
 
-    def measure(self, frame: Frame, words: tuple[int, int]) -> Measured:
+    def measure(self, frame: Frame, words: tuple[int, int]) -> NoisyDepth:
         """Return what the sensor would measure of ``frame``: :func:`simulate`."""
-        return Measured(*simulate(frame.depth_m, frame.valid, words, self))
+        return NoisyDepth(*simulate(frame.depth_m, frame.valid, words, self))
 
 
 def simulate(

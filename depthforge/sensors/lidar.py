@@ -34,11 +34,11 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from depthforge.frame import BoolImage, Camera, DepthImage, Frame
+from depthforge.frame import BoolImage, Camera, DepthImage, Frame, NoisyDepth
 from depthforge.registry import sensors
-from depthforge.sensors import _lidar_kernels as kernels
-from depthforge.sensors._draws import standard_normals, uniforms
-from depthforge.sensors.base import Measured, Sensor
+from depthforge.sensors import lidar_kernels as kernels
+from depthforge.sensors.base import Sensor
+from depthforge.sensors.draws import standard_normals, uniforms
 
 __all__ = ["BeamBlock", "Lidar", "lidar_rotation", "simulate"]
 
@@ -117,9 +117,9 @@ class Lidar(Sensor):
             raise ValueError("position_m lies within 5 m of the camera: beyond, an image does not show what it sees")
         return self
 
-    def measure(self, frame: Frame, words: tuple[int, int]) -> Measured:
+    def measure(self, frame: Frame, words: tuple[int, int]) -> NoisyDepth:
         """Return what the sensor would measure of ``frame``: :func:`simulate`."""
-        return Measured(*simulate(frame.depth_m, frame.valid, frame.camera, words, self))
+        return NoisyDepth(*simulate(frame.depth_m, frame.valid, frame.camera, words, self))
 
 
 def simulate(

@@ -29,12 +29,12 @@ import numpy.typing as npt
 from pydantic import Field, field_serializer, field_validator
 
 from depthforge.errors import InputError
-from depthforge.frame import BoolImage, DepthImage, Frame
+from depthforge.frame import BoolImage, DepthImage, Frame, NoisyDepth
 from depthforge.registry import sensors
-from depthforge.sensors import _redwood_kernels as kernels
-from depthforge.sensors._distortion import CELLS, Table, own_table, read_table
-from depthforge.sensors._draws import standard_normals
-from depthforge.sensors.base import Measured, Sensor
+from depthforge.sensors import redwood_kernels as kernels
+from depthforge.sensors.base import Sensor
+from depthforge.sensors.distortion import CELLS, Table, own_table, read_table
+from depthforge.sensors.draws import standard_normals
 
 __all__ = ["Redwood", "distortion_table", "measure", "simulate"]
 
@@ -102,9 +102,9 @@ class Redwood(Sensor):
             return self
         return self.model_copy(update={"distortion": str(folder / Path(self.distortion).name)})
 
-    def measure(self, frame: Frame, words: tuple[int, int]) -> Measured:
+    def measure(self, frame: Frame, words: tuple[int, int]) -> NoisyDepth:
         """Return what the sensor would measure of ``frame``: :func:`simulate`. Raises as ``read_table``."""
-        return Measured(*simulate(frame.depth_m, frame.valid, words, self))
+        return NoisyDepth(*simulate(frame.depth_m, frame.valid, words, self))
 
 
 def simulate(

@@ -33,15 +33,15 @@ import numpy.typing as npt
 from pydantic import Field, field_validator
 
 from depthforge.errors import InputError
-from depthforge.frame import BoolImage, DepthImage, Frame
+from depthforge.frame import BoolImage, DepthImage, Frame, NoisyDepth
 from depthforge.registry import sensors
-from depthforge.sensors import _structured_light_kernels as kernels
-from depthforge.sensors._dark_patches import PatchGrowth, PatchShare, PatchSizePx, dark_patches
-from depthforge.sensors._dot_grid import DotGrid
-from depthforge.sensors._dot_pattern import tiled_dots
-from depthforge.sensors._draws import standard_normals
-from depthforge.sensors._fields import correlated_normals
-from depthforge.sensors.base import Measured, Sensor
+from depthforge.sensors import structured_light_kernels as kernels
+from depthforge.sensors.base import Sensor
+from depthforge.sensors.dark_patches import PatchGrowth, PatchShare, PatchSizePx, dark_patches
+from depthforge.sensors.dot_grid import DotGrid
+from depthforge.sensors.dot_pattern import tiled_dots
+from depthforge.sensors.draws import standard_normals
+from depthforge.sensors.fields import correlated_normals
 
 __all__ = [
     "StructuredLight",
@@ -140,9 +140,9 @@ class StructuredLight(Sensor):
             raise ValueError("a window has a centre pixel: its side is odd")
         return value
 
-    def measure(self, frame: Frame, words: tuple[int, int]) -> Measured:
+    def measure(self, frame: Frame, words: tuple[int, int]) -> NoisyDepth:
         """Return what the sensor would measure of ``frame``: :func:`simulate`."""
-        return Measured(*simulate(frame.depth_m, frame.valid, words, self))
+        return NoisyDepth(*simulate(frame.depth_m, frame.valid, words, self))
 
     @property
     def depth_disparity_m_px(self) -> float:

@@ -37,15 +37,15 @@ from typing import Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from depthforge.frame import BoolImage, Camera, Frame
+from depthforge.frame import BoolImage, Camera, Frame, NoisyDepth
 from depthforge.geometry import pixel_rays, ray_cosine
 from depthforge.registry import sensors
-from depthforge.sensors import _tof_kernels as kernels
-from depthforge.sensors._dark_patches import PatchGrowth, PatchShare, PatchSizePx, dark_patches
-from depthforge.sensors._draws import standard_normals
-from depthforge.sensors._fields import correlated_normals
-from depthforge.sensors._surface import Float32, Surface, infrared_albedo, luminance_of, surface_of
-from depthforge.sensors.base import Measured, Sensor
+from depthforge.sensors import tof_kernels as kernels
+from depthforge.sensors.base import Sensor
+from depthforge.sensors.dark_patches import PatchGrowth, PatchShare, PatchSizePx, dark_patches
+from depthforge.sensors.draws import standard_normals
+from depthforge.sensors.fields import correlated_normals
+from depthforge.sensors.surface import Float32, Surface, infrared_albedo, luminance_of, surface_of
 
 __all__ = ["TimeOfFlight"]
 
@@ -151,7 +151,7 @@ class TimeOfFlight(Sensor):
             raise ValueError("light_cone_deg are angles between 0 and 180 degrees")
         return self
 
-    def measure(self, frame: Frame, words: tuple[int, int]) -> Measured:
+    def measure(self, frame: Frame, words: tuple[int, int]) -> NoisyDepth:
         """Return what the sensor would measure of ``frame``; see the module for the model."""
         surface, size = surface_of(frame.depth_m, frame.valid, frame.camera), frame.camera.size
         ray = ray_cosine(frame.camera)
@@ -189,7 +189,7 @@ class TimeOfFlight(Sensor):
             dark = dark_patches(frame.depth_m, words, share, growth, size_px, stream=_PATCHES)
             valid &= ~dark
             depth_m[dark] = 0.0
-        return Measured(depth_m, valid)
+        return NoisyDepth(depth_m, valid)
 
     @property
     def wavelength_m(self) -> float:

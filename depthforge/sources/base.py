@@ -13,7 +13,8 @@ from typing import ClassVar, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from depthforge.frame import Finding, Frame, FrameRef, LabelSpec, Licence
+from depthforge.frame import Finding, Frame, FrameRef, Licence
+from depthforge.labels.spec import LabelSpec
 
 __all__ = ["ImageSize", "Note", "Preparation", "Report", "Source", "SourceConfig", "ignore_findings", "say_nothing"]
 

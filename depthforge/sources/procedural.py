@@ -3,7 +3,7 @@
 For trying everything with nothing downloaded, for tests, and as clean training data whose licence allows any use.
 A frame is a pure function of the configuration and its key. A room is rebuilt from its seed in the process that
 needs it (80 ms, the last four are kept); at 640x480 on one core a frame then takes 25 ms, with rgb and labels 50 ms.
-Depth is exact: a ray through each pixel's centre against analytic shapes (see ``depthforge.raycast``). Rays that
+Depth is exact: a ray through each pixel's centre against analytic shapes (see ``depthforge.scenes.raycast``). Rays that
 leave through a window or an open door meet nothing and are invalid. With ``sensor`` depth is as a simulated sensor
 would have taken it, while labels stay those of the room.
 """
@@ -19,24 +19,13 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from depthforge.errors import MissingDataError
-from depthforge.frame import (
-    INSTANCE,
-    NORMALS,
-    OBJECT_ID,
-    OBJECT_POSE,
-    POSE,
-    RGB,
-    SEMANTIC_NYU40,
-    Camera,
-    Frame,
-    FrameRef,
-    LabelSpec,
-    Licence,
-)
+from depthforge.frame import Camera, Frame, FrameRef, Licence
 from depthforge.geometry import Float64
-from depthforge.raycast import cast
+from depthforge.labels.catalogue import INSTANCE, NORMALS, OBJECT_ID, OBJECT_POSE, POSE, RGB, SEMANTIC_NYU40
+from depthforge.labels.spec import LabelSpec
 from depthforge.registry import sources
 from depthforge.scenes.paths import camera_path
+from depthforge.scenes.raycast import cast
 from depthforge.scenes.room import Room, build_room
 from depthforge.seeding import frame_generator, frame_words
 from depthforge.sensors.base import AnySensor

@@ -18,28 +18,18 @@ import numpy as np
 import numpy.typing as npt
 
 from depthforge.errors import DecodeError, FrameError, InputError, MissingDataError
-from depthforge.frame import (
-    INSTANCE,
-    POSE,
-    RGB,
-    BoolImage,
-    Camera,
-    DepthImage,
-    Finding,
-    Frame,
-    FrameRef,
-    LabelSpec,
-    Licence,
-)
+from depthforge.frame import BoolImage, Camera, DepthImage, Finding, Frame, FrameRef, Licence
 from depthforge.geometry import ray_length_to_z
+from depthforge.labels.catalogue import INSTANCE, POSE, RGB
+from depthforge.labels.spec import LabelSpec
 from depthforge.registry import sources
-from depthforge.sources._file import names_in
-from depthforge.sources._images import decode_depth, decode_ids, decode_relative_depth, decode_rgb, require_size
-from depthforge.sources._pose_files import parse_matrix, parse_trajectory_log, to_house_pose
-from depthforge.sources._rgbd_config import RgbdFolderConfig
-from depthforge.sources._templates import PathTemplate
-from depthforge.sources._tree import Tree, open_tree
 from depthforge.sources.base import Report, Source, ignore_findings
+from depthforge.sources.file_tree import Tree, open_tree
+from depthforge.sources.images import decode_depth, decode_ids, decode_relative_depth, decode_rgb, require_size
+from depthforge.sources.pose_files import parse_matrix, parse_trajectory_log, to_house_pose
+from depthforge.sources.rgbd_config import RgbdFolderConfig
+from depthforge.sources.templates import PathTemplate
+from depthforge.sources.tree_file import names_in
 
 __all__ = ["RgbdFolder", "RgbdFolderConfig"]
 

@@ -7,49 +7,22 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from depthforge.corpus.store import CorpusStore, open_for_writing
 from depthforge.corpus.writer import ShardReceipt
 from depthforge.durable import remove_temporaries, storage_errors, write_atomically
 from depthforge.errors import IncompleteError
+from depthforge.progress import Progress, Silent
 from depthforge.stages.estimate import estimate, require_memory
 from depthforge.stages.prepare import Prepared
 from depthforge.stages.runners import Failure, RayOptions, run_inline, run_on_ray
 from depthforge.stages.shards import job_of
 
-__all__ = ["ConversionReport", "Progress", "Silent", "convert"]
+__all__ = ["ConversionReport", "convert"]
 
 TRANSLATOR_DIRECTORY: Final = "translator"
 """Where a corpus keeps what made its noise."""
-
-
-class Progress(Protocol):
-    """What watches a run."""
-
-    def start(self, *, num_frames: int, done_frames: int) -> None:
-        """Called once, with the frames of the whole corpus and those that an earlier run has done."""
-
-    def advance(self, *, frames: int, rejects: int) -> None:
-        """Called as each shard is committed."""
-
-    def warn(self, message: str) -> None:
-        """Something is slow or odd; the run goes on."""
-
-    def stop(self) -> None:
-        """Called once, at the end, whatever happened."""
-
-
-class Silent:
-    """A progress that shows nothing."""
-
-    def start(self, *, num_frames: int, done_frames: int) -> None: ...
-
-    def advance(self, *, frames: int, rejects: int) -> None: ...
-
-    def warn(self, message: str) -> None: ...
-
-    def stop(self) -> None: ...
 
 
 @dataclass

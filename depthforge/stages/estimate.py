@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from depthforge.corpus.planned import read_plan
+from depthforge.corpus.plan_file import read_plan
 from depthforge.errors import InputError
-from depthforge.stages.batches import frames_in_flight
 from depthforge.stages.crews import SHARDS_PER_GPU
+from depthforge.stages.pipelining import frames_in_flight
 from depthforge.stages.prepare import Prepared, wanted_labels
 
 __all__ = ["Estimate", "available_memory_bytes", "estimate", "require_memory"]

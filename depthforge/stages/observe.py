@@ -19,23 +19,22 @@ import torch
 
 from depthforge.corpus.picture import sheet
 from depthforge.corpus.reader import CorpusFrame
-from depthforge.frame import Frame
+from depthforge.frame import Frame, NoisyDepth
 from depthforge.manifest import TrainingSettings
 from depthforge.realism.choice import evaluate_translator, hole_threshold_sensitivity
 from depthforge.realism.describe import Description, describe
 from depthforge.realism.views import DepthView, evenly_spaced
 from depthforge.seeding import frame_words
-from depthforge.training.batches import frame_at
-from depthforge.training.card import TranslatorCard
 from depthforge.training.checkpoint import Checkpoints
+from depthforge.training.crops import frame_at
 from depthforge.training.curves import CurveWriter
 from depthforge.training.frames import DecodedFrames
 from depthforge.training.loop import Evaluated, LoopSettings
 from depthforge.training.objective import Objective
-from depthforge.training.progress import progress_line
+from depthforge.training.progress_line import progress_line
+from depthforge.training.translator_card import TranslatorCard
 from depthforge.training.watch import Evaluation, Watch, evaluation_of
-from depthforge.translators._learned import Learned, LearnedConfig, Output, image_of
-from depthforge.translators.base import NoisyDepth
+from depthforge.translators.learned import Learned, LearnedConfig, Output, image_of
 
 __all__ = ["TrainingObserver"]
 

@@ -16,15 +16,17 @@ import numpy as np
 
 from depthforge import registry
 from depthforge.corpus.layout import FORMAT_VERSION, CorpusInfo, SourceInfo, TranslatorInfo
-from depthforge.corpus.planned import PlanSummary, write_plan
+from depthforge.corpus.plan_file import PlanSummary, write_plan
 from depthforge.corpus.schema import CorpusSchema
 from depthforge.errors import InputError, MissingLabelError, StorageError, UnknownNameError
-from depthforge.frame import INTRINSICS, Finding, Frame, LabelSpec
+from depthforge.frame import Finding, Frame
+from depthforge.labels.catalogue import INTRINSICS
+from depthforge.labels.spec import LabelSpec
 from depthforge.manifest import CHANGES_NO_BYTE, Labels, Manifest, PluginBlock
 from depthforge.plan import plan_shards
 from depthforge.seeding import fingerprint_of
-from depthforge.sources._resized import build_source
 from depthforge.sources.base import Note, Preparation, Source, SourceConfig, say_nothing
+from depthforge.sources.resized import build_source
 from depthforge.translators.base import Translator
 
 __all__ = [

@@ -14,13 +14,13 @@ from pathlib import Path
 from depthforge.corpus.schema import CorpusSchema
 from depthforge.corpus.writer import ShardReceipt, ShardWriter
 from depthforge.errors import FrameError
-from depthforge.frame import Frame, FrameRef
-from depthforge.labels import after_noise, with_needed
+from depthforge.frame import Frame, FrameRef, NoisyDepth
+from depthforge.labels.noise import after_noise, needed_by_noise
 from depthforge.manifest import PluginBlock
 from depthforge.plan import WorkItem
 from depthforge.seeding import frame_words
 from depthforge.sources.base import Source
-from depthforge.stages.batches import Rejected, attempt, convert_in_batches
+from depthforge.stages.pipelining import Rejected, attempt, convert_in_batches
 from depthforge.stages.prepare import (
     Prepared,
     make_source,
@@ -30,7 +30,7 @@ from depthforge.stages.prepare import (
     required_labels,
     wanted_labels,
 )
-from depthforge.translators.base import GpuUse, NoisyDepth, Translator
+from depthforge.translators.base import GpuUse, Translator
 
 __all__ = ["Converter", "ShardJob", "convert_shard", "job_of", "limit_threads", "open_writer"]
 
@@ -54,6 +54,7 @@ class ShardJob:
 def job_of(prepared: Prepared, root: Path) -> ShardJob:
     """Return the job of a prepared run that writes to ``root``, whose translator's files lie where they do now."""
     manifest = prepared.manifest
+    wanted = wanted_labels(manifest.labels, prepared.source, prepared.translator)
     return ShardJob(
         root=root.absolute(),
         fingerprint=prepared.info.fingerprint,
@@ -61,7 +62,7 @@ def job_of(prepared: Prepared, root: Path) -> ShardJob:
         source=manifest.source,
         translator=manifest.translator,
         schema=prepared.schema,
-        wanted=with_needed(wanted_labels(manifest.labels, prepared.source, prepared.translator)),
+        wanted=wanted | needed_by_noise(spec for name, spec in prepared.source.labels.items() if name in wanted),
         required=required_labels(manifest.labels, prepared.translator),
         heavy=prepared.translator.heavy,
         gpu_use=prepared.translator.gpu_use,
@@ -120,7 +121,7 @@ class Converter:
         noisy = attempt("translate", _translate, self.translator, frame, self.job)
         if isinstance(noisy, Rejected):
             return noisy
-        return attempt("write", _write, writer, frame, noisy)
+        return attempt("write", _write, writer, frame, noisy, self.job)
 
     def _convert_batches(self, item: WorkItem, source: Source, writer: ShardWriter) -> None:
         convert_in_batches(
@@ -128,7 +129,7 @@ class Converter:
             batch_size=self.translator.batch_size,
             read=lambda ref: _read(source, ref, self.job),
             translate=lambda frames: _translate_batch(self.translator, frames, self.job),
-            write=lambda frame, noisy: _write(writer, frame, noisy),
+            write=lambda frame, noisy: _write(writer, frame, noisy, self.job),
             reject=lambda ref, rejected: writer.reject(ref, rejected.stage, rejected.error),
         )
 
@@ -168,8 +169,8 @@ def _translate_batch(translator: Translator, frames: Sequence[Frame], job: Shard
     return translator.translate_batch(frames, [frame_words(job.seed, frame.key, fingerprint) for frame in frames])
 
 
-def _write(writer: ShardWriter, frame: Frame, noisy: NoisyDepth) -> None:
-    frame = after_noise(frame, noisy.valid)
+def _write(writer: ShardWriter, frame: Frame, noisy: NoisyDepth, job: ShardJob) -> None:
+    frame = after_noise(frame, noisy.valid, {spec.name: spec for spec in job.schema.fields})
     writer.add(frame, noisy.depth_m, noisy.valid, present_labels(frame))
 
 

@@ -7,38 +7,21 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from depthforge import registry
 from depthforge.errors import MissingDataError
 from depthforge.manifest import Manifest
+from depthforge.progress import Progress
 from depthforge.realism.views import evenly_spaced
 from depthforge.seeding import fingerprint_of
 from depthforge.sources.base import Source
 from depthforge.stages.prepare import make_source
 from depthforge.stages.training_folder import identity_of, settings_of
 from depthforge.training.frames import DecodedFrames, RangeSummary, decode_frames, overlap, summarise_range
-from depthforge.translators._learned import Learned
+from depthforge.translators.learned import Learned
 
-__all__ = ["Quiet", "TrainingJob", "TrainingProgress", "decode_sides", "threads_of_a_worker"]
-
-
-class TrainingProgress(Protocol):
-    """What watches a training."""
-
-    def note(self, line: str) -> None:
-        """A line of progress."""
-
-    def warn(self, message: str) -> None:
-        """Something is odd; the training goes on."""
-
-
-class Quiet:
-    """A progress that shows nothing."""
-
-    def note(self, line: str) -> None: ...
-
-    def warn(self, message: str) -> None: ...
+__all__ = ["TrainingJob", "decode_sides", "threads_of_a_worker"]
 
 
 @dataclass(frozen=True)
@@ -54,7 +37,7 @@ class TrainingJob:
     trained_on: Mapping[str, Any]
 
 
-def decode_sides(manifest: Manifest, out: Path, inline: bool, progress: TrainingProgress) -> TrainingJob:
+def decode_sides(manifest: Manifest, out: Path, inline: bool, progress: Progress) -> TrainingJob:
     settings = settings_of(manifest)
     config: Any = manifest.translator.config
     translator: Learned = registry.translators.get(manifest.translator.name)(config)
@@ -101,9 +84,7 @@ def threads_of_a_worker(num_workers: int) -> int:
     return min(share, int(most)) if most.isdecimal() and int(most) > 0 else share
 
 
-def _decoded(
-    source: Source, folder: Path, most: int, with_rgb: bool, name: str, progress: TrainingProgress
-) -> DecodedFrames:
+def _decoded(source: Source, folder: Path, most: int, with_rgb: bool, name: str, progress: Progress) -> DecodedFrames:
     source.prepare(progress.note)
     references = list(source.frames())
     chosen = [references[place] for place in evenly_spaced(len(references), most)]
@@ -141,7 +122,7 @@ def _decoded(
 
 
 def _warn_of_differences(
-    decoded: Mapping[str, DecodedFrames], ranges: Mapping[str, RangeSummary], progress: TrainingProgress
+    decoded: Mapping[str, DecodedFrames], ranges: Mapping[str, RangeSummary], progress: Progress
 ) -> None:
     """Say what will make the two sides look different besides the sensor."""
     common = overlap(ranges["clean"], ranges["real"])

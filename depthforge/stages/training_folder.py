@@ -16,7 +16,7 @@ from depthforge.durable import remove, storage_errors, try_lock, unlock, write_a
 from depthforge.errors import CorpusBusyError, CorpusMismatchError, InputError
 from depthforge.manifest import Manifest, TrainingSettings
 from depthforge.stages.prepare import make_source
-from depthforge.training.card import CARD_FILE
+from depthforge.training.translator_card import CARD_FILE
 
 __all__ = ["Claim", "identity_of", "is_trained", "plan_lines", "settings_of", "start_or_resume"]
 

@@ -22,11 +22,11 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from depthforge.frame import Frame
+from depthforge.frame import Frame, NoisyDepth
 from depthforge.registry import sensors
 from depthforge.seeding import frame_words
-from depthforge.sensors._presets import parse_sensor
-from depthforge.sensors.base import Measured, Sensor
+from depthforge.sensors.base import Sensor
+from depthforge.sensors.preset import parse_sensor
 from depthforge.testing.translators import clean_frame
 
 __all__ = ["SensorTests"]
@@ -148,11 +148,11 @@ class SensorTests:
             sensor.preset = "other"
 
 
-def _bytes(measured: Measured) -> bytes:
+def _bytes(measured: NoisyDepth) -> bytes:
     return measured.depth_m.tobytes() + measured.valid.tobytes()
 
 
-def _require_sound(frame: Frame, measured: Measured) -> None:
+def _require_sound(frame: Frame, measured: NoisyDepth) -> None:
     depth_m, valid = measured
     assert depth_m.dtype == np.float32
     assert valid.dtype == np.bool_

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from depthforge.durable import remove, remove_temporaries, storage_errors, sync_directory, write_atomically
 from depthforge.errors import IntegrityError, StorageError
-from depthforge.training.card import TranslatorCard
+from depthforge.training.translator_card import TranslatorCard
 from depthforge.training.weights import write_translator
 
 __all__ = ["Checkpoints"]

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from depthforge.durable import storage_errors, write_atomically
 from depthforge.errors import InputError, IntegrityError, MissingDataError
-from depthforge.training.card import CARD_FILE, WEIGHTS_FILE, TranslatorCard, read_card
+from depthforge.training.translator_card import CARD_FILE, WEIGHTS_FILE, TranslatorCard, read_card
 
 __all__ = ["load_networks", "write_translator"]
 

@@ -5,24 +5,17 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar, Literal, NamedTuple
+from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from depthforge.errors import FrameError
-from depthforge.frame import BoolImage, DepthImage, Frame
+from depthforge.frame import BoolImage, Frame, NoisyDepth
 from depthforge.seeding import fingerprint_of
 
-__all__ = ["GpuUse", "NoisyDepth", "Translator", "TranslatorConfig", "require_kept"]
+__all__ = ["GpuUse", "Translator", "TranslatorConfig", "require_kept"]
 
 GpuUse = Literal["never", "if_present", "required"]
-
-
-class NoisyDepth(NamedTuple):
-    """What a sensor would have measured: ``depth_m`` (H, W) float32 metres, 0.0 where not ``valid`` (H, W) bool."""
-
-    depth_m: DepthImage
-    valid: BoolImage
 
 
 class TranslatorConfig(BaseModel):

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from depthforge.networks.generator import pad_to_multiple
 from depthforge.networks.unet import UNET_MULTIPLE
 from depthforge.registry import translators
-from depthforge.translators._coupled import CoupledConfig, CoupledObjective, coupled_networks
-from depthforge.translators._learned import Learned, LearnedConfig
+from depthforge.translators.coupled_objective import CoupledConfig, CoupledObjective, coupled_networks
+from depthforge.translators.learned import Learned, LearnedConfig
 
 __all__ = ["Coupled"]
 

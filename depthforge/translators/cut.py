@@ -8,8 +8,8 @@ from __future__ import annotations
 import torch
 
 from depthforge.registry import translators
-from depthforge.translators._learned import Learned, LearnedConfig
-from depthforge.translators._one_way import CutConfig, CutObjective
+from depthforge.translators.learned import Learned, LearnedConfig
+from depthforge.translators.one_way_objectives import CutConfig, CutObjective
 
 __all__ = ["Cut"]
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 import torch
 
 from depthforge.registry import translators
-from depthforge.translators._cycle import CycleGanConfig, CycleGanObjective
-from depthforge.translators._learned import Learned, LearnedConfig
+from depthforge.translators.cycle_objective import CycleGanConfig, CycleGanObjective
+from depthforge.translators.learned import Learned, LearnedConfig
 
 __all__ = ["CycleGan"]
 

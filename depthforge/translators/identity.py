@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from depthforge.frame import Frame
+from depthforge.frame import Frame, NoisyDepth
 from depthforge.registry import translators
-from depthforge.translators.base import NoisyDepth, Translator, TranslatorConfig
+from depthforge.translators.base import Translator, TranslatorConfig
 
 __all__ = ["Identity"]
 

@@ -13,12 +13,12 @@ from typing import Any
 
 from pydantic import Field
 
-from depthforge.frame import Frame
+from depthforge.frame import Frame, NoisyDepth
 from depthforge.registry import translators
 from depthforge.seeding import fingerprint_of
 from depthforge.sensors.base import AnySensor
 from depthforge.sensors.structured_light import StructuredLight
-from depthforge.translators.base import NoisyDepth, Translator, TranslatorConfig, require_kept
+from depthforge.translators.base import Translator, TranslatorConfig, require_kept
 
 __all__ = ["Simulation"]
 
@@ -77,7 +77,7 @@ class Simulation(Translator):
         Raise FrameError when less than ``min_kept`` of its valid pixels, those that the sensor looks at, is left:
         depth in wrong units, or a sensor that cannot see this scene. Frames with under 1 % valid pixels are not judged.
         """
-        noisy = NoisyDepth(*self.config.sensor.measure(frame, words))
+        noisy = self.config.sensor.measure(frame, words)
         require_kept(
             frame,
             noisy.valid,

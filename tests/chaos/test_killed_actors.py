@@ -15,7 +15,7 @@ import pytest
 
 from depthforge.errors import IncompleteError
 from depthforge.manifest import Manifest, parse_manifest
-from depthforge.stages.convert import Silent
+from depthforge.progress import Silent
 from tests.stages.learned import write_weights
 from tests.stages.runs import contents, run
 

@@ -12,8 +12,8 @@ import yaml
 from depthforge.cli.main import main
 from depthforge.fitting import fit
 from depthforge.manifest import load_manifest
-from depthforge.sensors._presets import load_preset
 from depthforge.sensors.gaussian_dropout import GaussianDropout
+from depthforge.sensors.preset import load_preset
 from depthforge.translators.simulation import Simulation
 from tests.stages.runs import TINY
 

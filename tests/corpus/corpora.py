@@ -14,25 +14,13 @@ import numpy.typing as npt
 
 from depthforge.corpus import store, writer
 from depthforge.corpus.layout import CorpusInfo, Layout, SourceInfo, TranslatorInfo
-from depthforge.corpus.planned import write_plan
+from depthforge.corpus.plan_file import write_plan
 from depthforge.corpus.schema import CorpusSchema
 from depthforge.corpus.store import CorpusStore, open_for_writing
 from depthforge.corpus.writer import ShardReceipt, ShardWriter
 from depthforge.errors import DecodeError
-from depthforge.frame import (
-    INSTANCE,
-    INTRINSICS,
-    NORMALS,
-    OBJECT_ID,
-    OBJECT_POSE,
-    POSE,
-    RGB,
-    SEMANTIC_NYU40,
-    Camera,
-    Frame,
-    FrameRef,
-    Licence,
-)
+from depthforge.frame import Camera, Frame, FrameRef, Licence
+from depthforge.labels.catalogue import INSTANCE, INTRINSICS, NORMALS, OBJECT_ID, OBJECT_POSE, POSE, RGB, SEMANTIC_NYU40
 from depthforge.plan import WorkItem, plan_shards
 from depthforge.seeding import fingerprint_of
 

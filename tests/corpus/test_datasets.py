@@ -11,8 +11,8 @@ from torch.utils.data import DataLoader
 
 from depthforge.corpus.datasets import CorpusDataset, CorpusStream, Sample, stream_order
 from depthforge.corpus.schema import CorpusSchema
+from depthforge.encoding import DepthEncoding
 from depthforge.errors import InputError, UnknownNameError
-from depthforge.manifest import DepthEncoding
 from tests.corpus.corpora import FIELDS, HEIGHT, WIDTH, build, clean_mm, make_frame, metres, noisy_mm, ref
 
 EVERYTHING = ("depth_noisy", "depth_clean", *(spec.name for spec in FIELDS))

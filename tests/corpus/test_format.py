@@ -12,7 +12,7 @@ import xarray
 
 from depthforge.corpus.layout import FORMAT_VERSION, CorpusInfo
 from depthforge.corpus.schema import CorpusSchema
-from depthforge.manifest import DepthEncoding
+from depthforge.encoding import DepthEncoding
 from tests.corpus.corpora import FIELDS, HEIGHT, WIDTH, make_frame, metres, new_root, noisy_mm, one_item, write_shard
 
 

@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from depthforge.corpus.schema import CorpusSchema, decode_depth, encode_depth
+from depthforge.encoding import Codec, DepthEncoding
 from depthforge.errors import CorpusError, FrameError, InputError
-from depthforge.frame import INTRINSICS, OBJECT_POSE, POSE, RGB, LabelSpec
-from depthforge.manifest import Codec, DepthEncoding
+from depthforge.labels.catalogue import INTRINSICS, OBJECT_POSE, POSE, RGB
+from depthforge.labels.spec import LabelSpec
 from tests.corpus.corpora import FIELDS, SCHEMA
 
 STEPS = DepthEncoding()

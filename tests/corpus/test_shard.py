@@ -20,9 +20,10 @@ from depthforge.corpus.reader import CorpusReader
 from depthforge.corpus.schema import CorpusSchema
 from depthforge.corpus.shard import ShardArray, ShardReader
 from depthforge.corpus.writer import ShardWriter
+from depthforge.encoding import Codec, DepthEncoding
 from depthforge.errors import CorpusError, IntegrityError, MissingDataError, UnknownNameError
-from depthforge.frame import Camera, Frame, FrameRef, LabelSpec
-from depthforge.manifest import Codec, DepthEncoding
+from depthforge.frame import Camera, Frame, FrameRef
+from depthforge.labels.spec import LabelSpec
 from depthforge.plan import WorkItem
 from tests.corpus.corpora import clean_mm, make_frame, metres, new_root, noisy_mm, one_item, ref, write_shard
 

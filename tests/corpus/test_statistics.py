@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from depthforge.corpus.statistics import depth_statistics
-from depthforge.manifest import DepthEncoding
+from depthforge.corpus.depth_statistics import depth_statistics
+from depthforge.encoding import DepthEncoding
 
 STEPS = hnp.arrays(np.uint16, (4, 6), elements=st.sampled_from([0, 1, 2, 900, 1000, 65535]))
 

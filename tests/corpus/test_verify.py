@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from depthforge.corpus.parts import FileDigest
+from depthforge.corpus.index import FileDigest
 from depthforge.corpus.store import open_for_writing
 from depthforge.corpus.verify import verify_corpus
 from depthforge.errors import DecodeError, MissingDataError

@@ -22,9 +22,10 @@ from depthforge.corpus.schema import CorpusSchema
 from depthforge.corpus.shard import ShardArray
 from depthforge.corpus.verify import verify_corpus
 from depthforge.corpus.writer import ShardWriter
+from depthforge.encoding import Codec, DepthEncoding
 from depthforge.errors import CorpusError, DecodeError, FrameError, IntegrityError, MissingLabelError, StorageError
-from depthforge.frame import INTRINSICS, Frame
-from depthforge.manifest import Codec, DepthEncoding
+from depthforge.frame import Frame
+from depthforge.labels.catalogue import INTRINSICS
 from tests.corpus.corpora import (
     CAMERA,
     FIELDS,

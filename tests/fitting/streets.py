@@ -8,7 +8,7 @@ import numpy as np
 
 from depthforge.fitting.scans import Scans
 from depthforge.frame import Camera, Frame
-from depthforge.raycast import cast
+from depthforge.scenes.raycast import cast
 from depthforge.scenes.street import build_street
 from depthforge.seeding import frame_generator, frame_words
 from depthforge.sensors.lidar import BeamBlock, Lidar

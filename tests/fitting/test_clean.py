@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from depthforge.fitting.clean import clean_guess, fill_holes
-from depthforge.sensors._fields import correlated_normals
+from depthforge.fitting.clean_guess import clean_guess, fill_holes
+from depthforge.sensors.fields import correlated_normals
 from tests.fitting.rooms import CAMERA, room
 
 WHOLE = np.ones(CAMERA.size, np.bool_)

@@ -6,14 +6,14 @@ import pytest
 import yaml
 
 from depthforge.errors import InputError
+from depthforge.fitting.approaches import PLANS, plan_for
 from depthforge.fitting.burst import read_burst
 from depthforge.fitting.fit import Fit, fit_sensor
-from depthforge.fitting.plans import PLANS, plan_for
 from depthforge.fitting.recipes import RECIPES, recipe_for
 from depthforge.fitting.report import lines, preset_text
 from depthforge.registry import sensors
-from depthforge.sensors._presets import Preset
 from depthforge.sensors.gaussian_dropout import GaussianDropout
+from depthforge.sensors.preset import Preset
 from depthforge.sensors.structured_light import StructuredLight
 from tests.fitting.rooms import CAMERA, scan, scans
 

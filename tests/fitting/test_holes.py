@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from depthforge.fitting.holes import NUM_LENGTHS, holes_within_surfaces
+from depthforge.fitting.hole_counts import NUM_LENGTHS, holes_within_surfaces
 from depthforge.realism.noise import DEPTH_EDGES_M
 
 

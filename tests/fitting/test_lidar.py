@@ -16,8 +16,8 @@ from depthforge.fitting.lidar.beams import Comb, returns_of, sharpness
 from depthforge.fitting.lidar.rows import cut_off_sigma
 from depthforge.fitting.report import draw_curves, lines, preset_text, to_json
 from depthforge.registry import sensors
-from depthforge.sensors._presets import Preset
 from depthforge.sensors.lidar import BeamBlock, Lidar
+from depthforge.sensors.preset import Preset
 from tests.fitting.rooms import scan
 from tests.fitting.streets import TRUE, street_scans
 

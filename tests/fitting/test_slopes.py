@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pytest
 
 from depthforge.fitting.slopes import SLOPE_EDGES, bins_of_slope, white_by_slope, white_by_slope_of_inverse
-from depthforge.sensors._fields import correlated_normals
+from depthforge.sensors.fields import correlated_normals
 
 SHAPE = (48, 64)
 WHOLE = np.ones(SHAPE, np.bool_)

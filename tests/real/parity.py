@@ -17,9 +17,9 @@ import numpy.typing as npt
 
 from depthforge.frame import Camera, Frame
 from depthforge.sensors import structured_light as sl
-from depthforge.sensors._distortion import table_text
-from depthforge.sensors._dot_grid import DotGrid
 from depthforge.sensors.active_stereo import ActiveStereo
+from depthforge.sensors.distortion import table_text
+from depthforge.sensors.dot_grid import DotGrid
 from depthforge.sensors.lidar import Lidar
 from depthforge.sensors.lidar import simulate as scan
 from depthforge.sensors.redwood import Redwood, distortion_table, measure

@@ -20,9 +20,9 @@ from depthforge.networks.generator import DepthGenerator
 from depthforge.networks.heads import PatchHeads
 from depthforge.networks.published import load_published, published_names
 from depthforge.training.objective import Batch
-from depthforge.translators import _contrastive as contrastive
-from depthforge.translators._adversarial import GanLoss, adversarial_loss
-from depthforge.translators._one_way import DclConfig, DclObjective
+from depthforge.translators import contrastive as contrastive
+from depthforge.translators.adversarial import GanLoss, adversarial_loss
+from depthforge.translators.one_way_objectives import DclConfig, DclObjective
 
 Run = dict[str, Tensor]
 

@@ -14,7 +14,7 @@ from depthforge.realism.describe import describe
 from depthforge.realism.views import DepthView, evenly_spaced
 from depthforge.registry import sources
 from depthforge.seeding import frame_words
-from depthforge.sensors._presets import parse_sensor
+from depthforge.sensors.preset import parse_sensor
 from depthforge.sources.base import Source
 
 KINECT = {"width": 640, "height": 480, "fx": 585, "fy": 585, "cx": 320, "cy": 240}

@@ -12,8 +12,8 @@ from depthforge.fitting.fit import Fit, fit_sensor
 from depthforge.fitting.lidar import LidarEstimator, beams
 from depthforge.fitting.scans import Scans
 from depthforge.frame import Frame
-from depthforge.sensors._presets import parse_sensor
 from depthforge.sensors.lidar import Lidar
+from depthforge.sensors.preset import parse_sensor
 from depthforge.sources.kitti import Kitti, KittiConfig
 
 

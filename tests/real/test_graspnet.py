@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from depthforge.frame import Camera, Frame
-from depthforge.sources import check_source
+from depthforge.sources.check import check_source
 from depthforge.sources.graspnet import GraspNet, GraspNetConfig
 from depthforge.sources.graspnet.files import NOMINAL_K
 

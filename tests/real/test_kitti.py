@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from depthforge.frame import Frame
-from depthforge.sources import check_source
+from depthforge.labels.vocabularies import class_names
 from depthforge.sources.base import ImageSize
+from depthforge.sources.check import check_source
 from depthforge.sources.kitti import Kitti, KittiConfig
-from depthforge.vocabularies import class_names
 
 SIZES = [(1224, 370), (1242, 375), (1242, 375)]
 

@@ -17,8 +17,8 @@ from depthforge.frame import Frame
 from depthforge.geometry import invert_pose, reproject
 from depthforge.manifest import PluginBlock
 from depthforge.registry import sources
-from depthforge.sources import check_source
 from depthforge.sources.base import Source
+from depthforge.sources.check import check_source
 
 REDKITCHEN_KINECT = {
     "name": "rgbd_folder",

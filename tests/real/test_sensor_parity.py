@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from depthforge.sensors._presets import parse_sensor
 from depthforge.sensors.lidar import Lidar
+from depthforge.sensors.preset import parse_sensor
 from depthforge.sensors.redwood import Redwood, simulate
 from tests.real.parity import (
     KITTI_FRAMES,

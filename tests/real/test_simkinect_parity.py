@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pytest
 
 from depthforge.sensors import structured_light as sl
-from depthforge.sensors._dot_grid import DotGrid
+from depthforge.sensors.dot_grid import DotGrid
 from tests.real.parity import (
     INVALID_DISPARITY,
     PUBLISHED,

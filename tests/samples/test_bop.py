@@ -13,10 +13,10 @@ import pytest
 
 from depthforge.errors import InputError
 from depthforge.frame import Camera, Finding, Frame
-from depthforge.raycast import Scene, cast
+from depthforge.meshes import load_mesh
 from depthforge.registry import layouts
-from depthforge.render import load_mesh
 from depthforge.samples.bop import BopLayout
+from depthforge.scenes.raycast import Scene, cast
 from depthforge.scenes.tabletop import Tabletop, build_tabletop, object_mesh, object_model
 from depthforge.seeding import frame_generator
 from depthforge.sources.bop import Bop, BopConfig

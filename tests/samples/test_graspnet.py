@@ -13,12 +13,12 @@ from scipy.io import loadmat
 from depthforge.errors import InputError
 from depthforge.frame import Frame
 from depthforge.geometry import Float64
-from depthforge.raycast import ellipsoid
 from depthforge.registry import layouts
-from depthforge.samples._grasp_labels import label_grasps, surface_points
+from depthforge.samples.grasp_labels import label_grasps, surface_points
 from depthforge.samples.graspnet import GraspNetLayout
+from depthforge.scenes.raycast import ellipsoid
 from depthforge.scenes.tabletop import object_mesh, object_model
-from depthforge.sources import check_source
+from depthforge.sources.check import check_source
 from depthforge.sources.graspnet import GraspNet, GraspNetConfig
 from depthforge.sources.graspnet.grasps import grasp_rotations, view_directions
 

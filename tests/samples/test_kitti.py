@@ -10,11 +10,11 @@ import pytest
 from depthforge.errors import InputError
 from depthforge.frame import Finding, Frame
 from depthforge.geometry import invert_pose
-from depthforge.labels import resize_camera
-from depthforge.raycast import cast
+from depthforge.labels.resize import resize_camera
 from depthforge.registry import layouts
-from depthforge.samples._kitti_rig import DAYS, RIGHT_M
 from depthforge.samples.kitti import KittiLayout
+from depthforge.samples.kitti_rig import DAYS, RIGHT_M
+from depthforge.scenes.raycast import cast
 from depthforge.scenes.street import Street, build_street
 from depthforge.seeding import frame_generator
 from depthforge.sources.base import ImageSize

@@ -13,8 +13,8 @@ from scipy.io import loadmat
 from depthforge.errors import InputError
 from depthforge.frame import Finding
 from depthforge.registry import layouts
-from depthforge.samples._room_views import RoomViews
 from depthforge.samples.nyu import NyuLayout
+from depthforge.samples.room_views import RoomViews
 from depthforge.sources.nyu import Nyu, NyuConfig
 
 W, H, SCENES, FRAMES, SEED = 80, 60, 2, 2, 4

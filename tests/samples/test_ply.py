@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from depthforge.render import Mesh, load_mesh
-from depthforge.samples._ply import ply_bytes
+from depthforge.meshes import Mesh, load_mesh
+from depthforge.samples.ply import ply_bytes
 
 TRIANGLE = Mesh(np.array([[0, 0, 0], [1, 0, 0], [0, 0.5, 0]], np.float32), np.array([[0, 1, 2]], np.uint32))
 

@@ -13,9 +13,9 @@ import pytest
 from depthforge.errors import InputError
 from depthforge.frame import Camera, Finding
 from depthforge.geometry import back_project
+from depthforge.meshes import MeshScene, load_mesh
 from depthforge.registry import layouts, sources
-from depthforge.render import MeshScene, load_mesh
-from depthforge.samples._room_views import RoomViews
+from depthforge.samples.room_views import RoomViews
 from depthforge.samples.scannet import COLOUR_CAMERA, DEPTH_CAMERA, ScanNetLayout
 from depthforge.sources.scannet import ScanNet, ScanNetConfig
 from depthforge.sources.scannet.sens import SensFile

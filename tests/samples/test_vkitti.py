@@ -12,11 +12,11 @@ import pytest
 from depthforge.errors import InputError
 from depthforge.frame import Finding, Frame
 from depthforge.geometry import invert_pose
-from depthforge.raycast import cast
+from depthforge.labels.vocabularies import class_names
 from depthforge.registry import layouts
-from depthforge.samples._vkitti_streets import BASELINE_M, DIRECTIONS, T_GAME_STREET, WEATHERS, frames_of, street_of
+from depthforge.samples.vkitti_streets import BASELINE_M, DIRECTIONS, T_GAME_STREET, WEATHERS, frames_of, street_of
+from depthforge.scenes.raycast import cast
 from depthforge.sources.vkitti import Vkitti, VkittiConfig
-from depthforge.vocabularies import class_names
 
 SEED = 3
 

@@ -11,15 +11,15 @@ from hypothesis import strategies as st
 
 from depthforge.frame import Camera
 from depthforge.geometry import invert_pose
-from depthforge.labels import resize_camera
-from depthforge.raycast import Scene, box, cast, cylinder
+from depthforge.labels.resize import resize_camera
+from depthforge.labels.vocabularies import class_names
+from depthforge.scenes.raycast import Scene, box, cast, cylinder
 from depthforge.scenes.roadside import ROAD, SKY
 from depthforge.scenes.street import CAMERA_HEIGHT_M, FRAME_S, MOST_VEHICLES, Street, Vehicle, build_street
 from depthforge.scenes.sweep import sweep
 from depthforge.scenes.vehicles import draw_model
 from depthforge.scenes.world import World
 from depthforge.seeding import frame_generator
-from depthforge.vocabularies import class_names
 
 CAMERA = resize_camera(Camera(725.0, 725.0, 620.5, 187.0, 1242, 375), 248, 75)
 SEED = 2

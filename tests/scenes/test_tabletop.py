@@ -8,7 +8,7 @@ import pytest
 from depthforge.errors import InputError
 from depthforge.frame import Camera
 from depthforge.geometry import Float64, invert_pose
-from depthforge.raycast import Scene, cast
+from depthforge.scenes.raycast import Scene, cast
 from depthforge.scenes.tabletop import NUM_MODELS, TABLE_SIZE_M, Tabletop, build_tabletop, object_mesh, object_model
 
 CAMERA = Camera(80.0, 80.0, 31.5, 23.5, 64, 48)

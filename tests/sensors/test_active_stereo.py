@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from depthforge.frame import Camera, Frame
-from depthforge.sensors import _stereo_kernels as kernels
-from depthforge.sensors._presets import parse_sensor
-from depthforge.sensors._surface import surface_of
+from depthforge.sensors import stereo_kernels as kernels
 from depthforge.sensors.active_stereo import ActiveStereo
 from depthforge.sensors.base import Sensor
+from depthforge.sensors.preset import parse_sensor
+from depthforge.sensors.surface import surface_of
 from depthforge.testing.sensors import SensorTests
 
 WORDS = (11, 22)

@@ -9,11 +9,11 @@ import numpy.typing as npt
 import pytest
 from pydantic import ValidationError
 
-from depthforge.sensors._draws import standard_normals
-from depthforge.sensors._presets import parse_sensor
-from depthforge.sensors._spread import interpolation_taps, spread
 from depthforge.sensors.base import Sensor
 from depthforge.sensors.dexnet import DexNet, additive_noise, gamma_factor, simulate
+from depthforge.sensors.draws import standard_normals
+from depthforge.sensors.preset import parse_sensor
+from depthforge.sensors.spread import interpolation_taps, spread
 from depthforge.testing.sensors import SensorTests
 
 WALL = np.full((40, 52), 0.7, np.float32)

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from depthforge.sensors._dot_pattern import TILE_PX, disc_offsets, dot_tile, tiled_dots
+from depthforge.sensors.dot_pattern import TILE_PX, disc_offsets, dot_tile, tiled_dots
 
 
 def count_around(dots: npt.NDArray[np.bool_], offsets: list[tuple[int, int]]) -> npt.NDArray[np.int64]:

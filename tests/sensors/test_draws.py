@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from depthforge.seeding import frame_words
-from depthforge.sensors import _draws as gaussian
-from depthforge.sensors._draws import philox_words, standard_normals, uniforms
+from depthforge.sensors import draws as gaussian
+from depthforge.sensors.draws import philox_words, standard_normals, uniforms
 
 WORDS = (0x0123456789ABCDEF, 0xFEDCBA9876543210)
 

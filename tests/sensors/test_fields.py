@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from depthforge.sensors._draws import standard_normals
-from depthforge.sensors._fields import correlated_normals
+from depthforge.sensors.draws import standard_normals
+from depthforge.sensors.fields import correlated_normals
 
 
 @pytest.mark.parametrize("length_px", [0.7, 2.0, 3.3, 10.0])

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from depthforge.sensors._presets import parse_sensor
 from depthforge.sensors.base import Sensor
 from depthforge.sensors.gaussian_dropout import GaussianDropout, beside_edges, simulate
+from depthforge.sensors.preset import parse_sensor
 from depthforge.testing.sensors import SensorTests
 
 Float32 = npt.NDArray[np.float32]

@@ -14,9 +14,9 @@ from pydantic import ValidationError
 
 from depthforge.errors import FrameError
 from depthforge.frame import Camera, Frame
-from depthforge.sensors._presets import parse_sensor
 from depthforge.sensors.base import Sensor
 from depthforge.sensors.lidar import BeamBlock, Lidar, _beams, lidar_rotation, simulate
+from depthforge.sensors.preset import parse_sensor
 from depthforge.testing.sensors import SensorTests
 from depthforge.translators.simulation import Simulation
 

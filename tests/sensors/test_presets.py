@@ -9,8 +9,8 @@ import pytest
 
 from depthforge.errors import ManifestError, UnknownNameError
 from depthforge.registry import sensors
-from depthforge.sensors._presets import load_preset, parse_sensor, preset_names
 from depthforge.sensors.gaussian_dropout import GaussianDropout
+from depthforge.sensors.preset import load_preset, parse_sensor, preset_names
 from depthforge.testing.translators import clean_frame
 
 

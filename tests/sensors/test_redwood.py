@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from depthforge.errors import InputError, MissingDataError
-from depthforge.sensors._distortion import own_table, read_table, table_text
-from depthforge.sensors._draws import standard_normals
-from depthforge.sensors._presets import parse_sensor
 from depthforge.sensors.base import Sensor
+from depthforge.sensors.distortion import own_table, read_table, table_text
+from depthforge.sensors.draws import standard_normals
+from depthforge.sensors.preset import parse_sensor
 from depthforge.sensors.redwood import Redwood, distortion_table, measure, simulate
 from depthforge.testing.sensors import SensorTests
 from depthforge.translators.simulation import Simulation

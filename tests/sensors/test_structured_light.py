@@ -20,9 +20,9 @@ from pydantic import ValidationError
 from benchmarks import peers_simulation as peers
 from depthforge.errors import InputError
 from depthforge.sensors import structured_light as sl
-from depthforge.sensors._dot_grid import DotGrid
-from depthforge.sensors._dot_pattern import tiled_dots
-from depthforge.sensors._draws import standard_normals
+from depthforge.sensors.dot_grid import DotGrid
+from depthforge.sensors.dot_pattern import tiled_dots
+from depthforge.sensors.draws import standard_normals
 
 OURS = sl.StructuredLight()
 PUBLISHED = sl.StructuredLight(published=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from depthforge.sensors._presets import parse_sensor
 from depthforge.sensors.base import Sensor
+from depthforge.sensors.preset import parse_sensor
 from depthforge.sensors.structured_light import StructuredLight
 from depthforge.testing.sensors import SensorTests
 

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pytest
 
 from depthforge.frame import Camera
-from depthforge.sensors._surface import infrared_albedo, luminance_of, surface_of
+from depthforge.sensors.surface import infrared_albedo, luminance_of, surface_of
 
 CAMERA = Camera(fx=60.0, fy=55.0, cx=31.5, cy=20.0, width=64, height=48)
 

@@ -12,10 +12,10 @@ from pydantic import ValidationError
 
 from depthforge.frame import Camera, Frame
 from depthforge.geometry import normals_from_depth, pixel_rays, ray_cosine
-from depthforge.sensors import _tof_kernels as kernels
-from depthforge.sensors._presets import parse_sensor
-from depthforge.sensors._surface import infrared_albedo, surface_of
+from depthforge.sensors import tof_kernels as kernels
 from depthforge.sensors.base import Sensor
+from depthforge.sensors.preset import parse_sensor
+from depthforge.sensors.surface import infrared_albedo, surface_of
 from depthforge.sensors.time_of_flight import TimeOfFlight, lit_pixels
 from depthforge.testing.sensors import SensorTests
 

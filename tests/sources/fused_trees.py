@@ -10,8 +10,8 @@ import numpy as np
 from depthforge.frame import Camera, Finding, Frame
 from depthforge.geometry import look_at
 from depthforge.manifest import PluginBlock
-from depthforge.raycast import Hits, Scene, box, cast, ellipsoid
 from depthforge.registry import sources
+from depthforge.scenes.raycast import Hits, Scene, box, cast, ellipsoid
 from depthforge.sources.fused import Fused
 from tests.sources.tree_files import png, write
 

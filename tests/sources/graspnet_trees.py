@@ -14,8 +14,8 @@ from scipy.io import savemat
 
 from depthforge.frame import Finding, Frame
 from depthforge.geometry import Float64
-from depthforge.raycast import box
-from depthforge.render import encode_ply, tessellate
+from depthforge.meshes import encode_ply, tessellate
+from depthforge.scenes.raycast import box
 from depthforge.sources.graspnet import GraspNet, GraspNetConfig
 from tests.sources.tree_files import png, write
 

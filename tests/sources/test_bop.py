@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from depthforge.errors import DecodeError, MissingDataError
-from depthforge.labels import after_noise
+from depthforge.labels.noise import after_noise
 from depthforge.sources.bop import Bop
 from depthforge.testing.sources import SourceTests
 from tests.sources.bop_trees import listed, read, source
@@ -98,7 +98,7 @@ def test_valid_pixels_are_counted_again_after_noise(root: Path) -> None:
     frame = read(root)
     noisy = frame.valid.copy()
     noisy[:, 32:] = False
-    counts = after_noise(frame, noisy).labels["object_px_count_valid"]
+    counts = after_noise(frame, noisy, source.labels).labels["object_px_count_valid"]
     expected = [int((mask & noisy).sum()) for mask in (plate_mask(0), plate_mask(8))]
     assert expected == [11 * 22, 3 * 22]
     np.testing.assert_array_equal(counts, np.array(expected, np.uint32))

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from depthforge.errors import DecodeError, DepthforgeError, FrameError, MissingDataError
-from depthforge.sources import check_source
+from depthforge.sources.check import check_source
 from tests.sources.bop_trees import listed, read, source
 from tests.sources.posed_trees import (
     CAM_K,

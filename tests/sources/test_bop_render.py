@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from depthforge.frame import Camera
 from depthforge.geometry import invert_pose, rotation_from_quaternion
-from depthforge.raycast import box, cone
-from depthforge.render import Mesh, MeshScene, encode_ply, tessellate
+from depthforge.meshes import Mesh, MeshScene, encode_ply, tessellate
+from depthforge.scenes.raycast import box, cone
 from depthforge.sources.bop.annotations import Objects
 from depthforge.sources.bop.plane import fit_support_plane, render_plane
 from depthforge.sources.bop.render import ModelRenderer

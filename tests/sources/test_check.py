@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 
 from depthforge.errors import DecodeError
-from depthforge.frame import NORMALS, RGB, Camera, Finding, Frame, FrameRef, LabelSpec, Licence
+from depthforge.frame import Camera, Finding, Frame, FrameRef, Licence
 from depthforge.geometry import encode_normals
-from depthforge.sources import check_source
+from depthforge.labels.catalogue import NORMALS, RGB
+from depthforge.labels.spec import LabelSpec
 from depthforge.sources.base import Report, Source, SourceConfig, ignore_findings
+from depthforge.sources.check import check_source
 
 CAMERA = Camera(20.0, 20.0, 8.0, 6.0, 16, 12)
 HOLE = slice(0, 3)

@@ -16,9 +16,9 @@ from depthforge.errors import InputError, ManifestError, MissingDataError
 from depthforge.frame import Camera, Frame
 from depthforge.geometry import decode_normals, look_at
 from depthforge.manifest import PluginBlock, parse_manifest
-from depthforge.raycast import cast
+from depthforge.meshes import Mesh, encode_ply
 from depthforge.registry import sources
-from depthforge.render import Mesh, encode_ply
+from depthforge.scenes.raycast import cast
 from depthforge.sources.fused import Fused
 from depthforge.sources.fused import source as module
 from depthforge.sources.fused.scenes import agreement, near_edges

@@ -14,7 +14,7 @@ import pytest
 
 from depthforge.errors import DecodeError, MissingDataError, MissingDependencyError, StorageError
 from depthforge.frame import Finding
-from depthforge.sources import check_source
+from depthforge.sources.check import check_source
 from depthforge.sources.fused import scenes as fused_scenes
 from depthforge.sources.fused import source as module
 from depthforge.sources.fused.scenes import SceneRecord

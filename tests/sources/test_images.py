@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from depthforge.errors import DecodeError, FrameError
-from depthforge.sources._images import (
+from depthforge.sources.images import (
     decode_depth,
     decode_ids,
     decode_relative_depth,

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from depthforge.errors import DecodeError, MissingDataError
 from depthforge.frame import Finding
+from depthforge.labels.vocabularies import class_names
 from depthforge.sources.kitti.boxes import box_pose
 from depthforge.sources.kitti.files import imu_pose, parse_labels, parse_oxts, parse_poses, parse_scan
-from depthforge.vocabularies import class_names
 from tests.sources.kitti_trees import (
     DATE,
     LABELS,

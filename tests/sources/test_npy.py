@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from depthforge.sources._npy import load_npy, read_npy_header
+from depthforge.sources.npy import load_npy, read_npy_header
 
 
 def npy(array: np.ndarray) -> bytes:

@@ -16,7 +16,7 @@ from scipy.io import savemat
 
 from depthforge.errors import DecodeError, FrameError, MissingDataError
 from depthforge.frame import Camera, Finding, Frame
-from depthforge.sources import check_source
+from depthforge.sources.check import check_source
 from depthforge.sources.nyu import Nyu, NyuConfig
 from depthforge.sources.nyu.raw import Dump, colour_over_depth, decode_disparity, metres_of_codes
 from depthforge.sources.nyu.source import _instances

@@ -10,9 +10,9 @@ from pydantic import ValidationError
 from depthforge.errors import MissingDataError
 from depthforge.frame import FrameRef
 from depthforge.geometry import back_project, decode_normals, invert_pose, normals_from_depth
-from depthforge.raycast import cast
 from depthforge.scenes import furniture, objects
 from depthforge.scenes.pieces import Palette, Piece
+from depthforge.scenes.raycast import cast
 from depthforge.scenes.room import Room, build_room
 from depthforge.seeding import frame_generator
 from depthforge.sensors.structured_light import StructuredLight

@@ -16,10 +16,10 @@ from depthforge.errors import DecodeError, FrameError, InputError, ManifestError
 from depthforge.frame import Finding, Frame
 from depthforge.manifest import PluginBlock
 from depthforge.registry import sources
-from depthforge.sources._pose_files import parse_trajectory_log
-from depthforge.sources._templates import PathTemplate
-from depthforge.sources._tree import Directory
+from depthforge.sources.file_tree import Directory
+from depthforge.sources.pose_files import parse_trajectory_log
 from depthforge.sources.rgbd_folder import RgbdFolder
+from depthforge.sources.templates import PathTemplate
 from depthforge.testing.sources import SourceTests
 
 HEIGHT, WIDTH = 48, 64

@@ -12,7 +12,7 @@ import pytest
 
 from depthforge.errors import DecodeError, FrameError, MissingDataError
 from depthforge.frame import Camera, Finding, Frame
-from depthforge.sources import check_source
+from depthforge.sources.check import check_source
 from depthforge.sources.scannet import ScanNet, ScanNetConfig
 from depthforge.sources.scannet.labels import colour_over_depth, ids_over_depth, read_nyu40_table
 from depthforge.testing.sources import SourceTests

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from depthforge.errors import DecodeError, FrameError
+from depthforge.labels.vocabularies import class_names
 from depthforge.sources.base import ImageSize
 from depthforge.sources.vkitti import Vkitti, VkittiConfig
 from depthforge.sources.vkitti.palette import decode_palette_indices
-from depthforge.vocabularies import class_names
 from tests.sources.tree_files import png, write
 from tests.sources.vkitti_trees import (
     CLASS_COLOURS,

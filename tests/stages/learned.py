@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from depthforge.networks.initialise import initialise
-from depthforge.training.card import TranslatorCard
+from depthforge.training.translator_card import TranslatorCard
 from depthforge.training.weights import write_translator
 from depthforge.translators.dcl import Dcl
 

@@ -23,10 +23,9 @@ from depthforge.errors import (
     StorageError,
     UnknownNameError,
 )
-from depthforge.frame import Frame
+from depthforge.frame import Frame, NoisyDepth
 from depthforge.manifest import Manifest
 from depthforge.stages.prepare import make_source, prepare
-from depthforge.translators.base import NoisyDepth
 from depthforge.translators.identity import Identity
 from tests.stages.runs import contents, run
 

@@ -20,14 +20,13 @@ from depthforge.corpus.store import open_for_writing
 from depthforge.corpus.verify import verify_corpus
 from depthforge.corpus.writer import ShardWriter
 from depthforge.errors import FrameError, InputError, IntegrityError, MissingDataError, StorageError
-from depthforge.frame import Frame
+from depthforge.frame import Frame, NoisyDepth
 from depthforge.manifest import Manifest
 from depthforge.stages import convert as stage
 from depthforge.stages.crews import SHARDS_PER_GPU, Actors, RayOptions
 from depthforge.stages.estimate import estimate
 from depthforge.stages.prepare import make_source, prepare
 from depthforge.stages.shards import Converter, job_of
-from depthforge.translators.base import NoisyDepth
 from depthforge.translators.dcl import Dcl
 from tests.stages.learned import write_weights
 from tests.stages.runs import contents, run

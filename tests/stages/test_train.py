@@ -24,8 +24,8 @@ from depthforge.manifest import Manifest, parse_manifest
 from depthforge.stages.sides import threads_of_a_worker
 from depthforge.stages.train import TrainingReport, train
 from depthforge.stages.training_folder import is_trained, plan_lines
-from depthforge.training.card import read_card
 from depthforge.training.checkpoint import Checkpoints
+from depthforge.training.translator_card import read_card
 from tests.sources import fused_trees
 from tests.stages.runs import contents, run
 
@@ -214,7 +214,7 @@ def test_sides_that_differ_besides_the_sensor_are_warned_of(tmp_path: Path) -> N
 
 
 def test_a_loss_that_is_no_number_keeps_the_checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from depthforge.translators._one_way import DclObjective
+    from depthforge.translators.one_way_objectives import DclObjective
 
     step, count = DclObjective.step, 0
 

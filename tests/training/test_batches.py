@@ -12,7 +12,7 @@ import torch
 
 from depthforge.errors import InputError
 from depthforge.frame import Camera, Frame
-from depthforge.training.batches import CropBatches, frame_at
+from depthforge.training.crops import CropBatches, frame_at
 from depthforge.training.frames import DecodedFrames
 
 Image = npt.NDArray[np.float32]

@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from depthforge.errors import InputError, IntegrityError, MissingDataError, StorageError
-from depthforge.training.card import CARD_FILE, WEIGHTS_FILE, Normalisation, TranslatorCard, read_card
 from depthforge.training.checkpoint import Checkpoints
+from depthforge.training.translator_card import CARD_FILE, WEIGHTS_FILE, Normalisation, TranslatorCard, read_card
 from depthforge.training.weights import load_networks, write_translator
 
 CARD = TranslatorCard(

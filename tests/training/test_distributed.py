@@ -14,7 +14,7 @@ from depthforge.errors import NotFiniteLossError
 from depthforge.training.checkpoint import Checkpoints
 from depthforge.training.loop import LoopSettings, TrainingLoop
 from depthforge.training.objective import Batch, descend
-from depthforge.translators._one_way import DclConfig, DclObjective
+from depthforge.translators.one_way_objectives import DclConfig, DclObjective
 
 SETTINGS = LoopSettings(steps_per_epoch=2, epochs=1, decay_epochs=0, evaluate_every=2, seed=5)
 

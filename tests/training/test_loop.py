@@ -13,8 +13,8 @@ from depthforge.errors import IntegrityError, NotFiniteLossError, TrainingCollap
 from depthforge.training.checkpoint import Checkpoints
 from depthforge.training.loop import Evaluated, LoopReport, LoopSettings, TrainingLoop, learning_rate_factor
 from depthforge.training.objective import Batch, Objective
-from depthforge.translators._cycle import CycleGanConfig, CycleGanObjective
-from depthforge.translators._one_way import DclConfig, DclObjective
+from depthforge.translators.cycle_objective import CycleGanConfig, CycleGanObjective
+from depthforge.translators.one_way_objectives import DclConfig, DclObjective
 
 SETTINGS = LoopSettings(steps_per_epoch=3, epochs=2, decay_epochs=1, evaluate_every=3, seed=5, log_every=2)
 

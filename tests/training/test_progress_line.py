@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from depthforge.training.progress import progress_line, time_left_s, time_words
+from depthforge.training.progress_line import progress_line, time_left_s, time_words
 
 
 def test_the_line() -> None:

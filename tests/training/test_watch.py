@@ -11,7 +11,8 @@ import pytest
 from pydantic import ValidationError
 
 from depthforge.errors import DepthforgeError, NotFiniteLossError, TrainingCollapsedError
-from depthforge.training.watch import Evaluation, Watch, WatchSettings, evaluation_of
+from depthforge.manifest import WatchSettings
+from depthforge.training.watch import Evaluation, Watch, evaluation_of
 
 NUM_FRAMES, SIZE = 8, (24, 32)
 REAL_HOLES = np.linspace(0.05, 0.15, 21)

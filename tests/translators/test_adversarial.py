@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from depthforge.translators._adversarial import GanLoss, ImagePool, adversarial_loss, gradient_penalty
+from depthforge.translators.adversarial import GanLoss, ImagePool, adversarial_loss, gradient_penalty
 
 
 def log_sigmoid(x: float) -> float:

@@ -14,8 +14,8 @@ from torch import Tensor
 from depthforge.errors import InputError
 from depthforge.networks.heads import PatchHeads
 from depthforge.networks.initialise import initialise
-from depthforge.translators import _contrastive as contrastive
-from depthforge.translators._contrastive import Negatives, Pairs
+from depthforge.translators import contrastive as contrastive
+from depthforge.translators.contrastive import Negatives, Pairs
 
 TEMPERATURE = 0.07
 

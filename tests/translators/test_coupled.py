@@ -17,10 +17,10 @@ from depthforge.networks.initialise import initialise
 from depthforge.registry import translators
 from depthforge.seeding import generator_of
 from depthforge.testing.translators import TranslatorTests, clean_frame
-from depthforge.training.card import TranslatorCard
+from depthforge.training.translator_card import TranslatorCard
 from depthforge.training.weights import write_translator
-from depthforge.translators._coupled import CoupledObjective
 from depthforge.translators.coupled import Coupled
+from depthforge.translators.coupled_objective import CoupledObjective
 
 WORDS = (1, 2)
 

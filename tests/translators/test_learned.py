@@ -12,11 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from depthforge.errors import FrameError, InputError, MissingDataError
-from depthforge.frame import Frame
+from depthforge.frame import Frame, NoisyDepth
 from depthforge.testing.translators import TranslatorTests, clean_frame
-from depthforge.translators._learned import choose_device
-from depthforge.translators.base import NoisyDepth
 from depthforge.translators.dcl import Dcl
+from depthforge.translators.learned import choose_device
 from tests.stages.learned import write_weights
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from depthforge.errors import InputError, MissingDataError
 from depthforge.networks.generator import DepthGenerator
 from depthforge.networks.published import published_names
-from depthforge.translators._published_checkpoint import read_published_generator, read_state
+from depthforge.translators.published_checkpoint import read_published_generator, read_state
 
 
 def published_state(generator: DepthGenerator) -> dict[str, Tensor]:

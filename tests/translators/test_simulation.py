@@ -11,9 +11,9 @@ import pytest
 from pydantic import ValidationError, field_serializer
 
 from depthforge.errors import FrameError
-from depthforge.frame import Camera, Frame
+from depthforge.frame import Camera, Frame, NoisyDepth
 from depthforge.registry import translators
-from depthforge.sensors.base import Measured, Sensor
+from depthforge.sensors.base import Sensor
 from depthforge.sensors.structured_light import StructuredLight, simulate
 from depthforge.testing.translators import TranslatorTests
 from depthforge.translators.base import TranslatorConfig
@@ -117,10 +117,10 @@ class Scanner(Sensor):
     sampled_share: ClassVar[float] = 0.01
     table: Path
 
-    def measure(self, frame: Frame, words: tuple[int, int]) -> Measured:
+    def measure(self, frame: Frame, words: tuple[int, int]) -> NoisyDepth:
         valid = np.zeros_like(frame.valid)
         valid.reshape(-1)[:: 100 if frame.depth_m.max() < 100 else 10000] = True
-        return Measured(np.where(valid, frame.depth_m, np.float32(0)), valid)
+        return NoisyDepth(np.where(valid, frame.depth_m, np.float32(0)), valid)
 
     def files(self) -> dict[str, bytes]:
         return {self.table.name: self.table.read_bytes()}

@@ -28,7 +28,6 @@ from depthforge.errors import InputError
 from depthforge.fitting.burst import Burst
 from depthforge.fitting.estimators import CurveKind, Estimate
 from depthforge.fitting.lidar.beams import Comb, Polar, Returns, assign, find_beams, returns_of, sharpness
-from depthforge.fitting.lidar.curves import KINDS, FrameRows, curves_of, scene_of, target_of
 from depthforge.fitting.lidar.rows import (
     Rows,
     Triples,
@@ -39,9 +38,10 @@ from depthforge.fitting.lidar.rows import (
     smoothed_points,
     triples_of,
 )
+from depthforge.fitting.lidar.scan_curves import KINDS, FrameRows, curves_of, scene_of, target_of
+from depthforge.fitting.scan_curves import Curves
 from depthforge.fitting.scans import Scans
 from depthforge.fitting.search import Target, stored, with_values
-from depthforge.fitting.statistics import Curves
 from depthforge.frame import Frame
 from depthforge.realism.views import evenly_spaced
 from depthforge.seeding import frame_words

@@ -22,7 +22,6 @@ from pathlib import Path
 
 from depthforge.errors import DecodeError, MissingDataError, closest
 from depthforge.frame import BoolImage, Finding
-from depthforge.sources._tree import Tree, open_tree
 from depthforge.sources.base import Report
 from depthforge.sources.bop.annotations import (
     ByImage,
@@ -35,6 +34,7 @@ from depthforge.sources.bop.annotations import (
     parse_view,
 )
 from depthforge.sources.bop.object_files import At, File, ObjectFiles, folder_or_inner, read_mask
+from depthforge.sources.file_tree import Tree, open_tree
 
 __all__ = ["BopFiles"]
 

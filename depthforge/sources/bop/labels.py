@@ -6,15 +6,9 @@ import numpy as np
 import numpy.typing as npt
 
 from depthforge.errors import DecodeError, FrameError
-from depthforge.frame import (
-    INSTANCE,
-    OBJECT_PX_COUNT_VALID,
-    OBJECT_SILHOUETTES,
-    BoolImage,
-    Camera,
-    DepthImage,
-    LabelSpec,
-)
+from depthforge.frame import BoolImage, Camera, DepthImage
+from depthforge.labels.catalogue import INSTANCE, OBJECT_PX_COUNT_VALID, OBJECT_SILHOUETTES
+from depthforge.labels.spec import LabelSpec
 from depthforge.seeding import frame_generator
 from depthforge.sources.bop.annotations import Objects
 from depthforge.sources.bop.plane import fit_support_plane, render_plane

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from depthforge.frame import BoolImage
-from depthforge.sources._images import decode_ids, require_size
 from depthforge.sources.base import Report
 from depthforge.sources.bop.annotations import Objects, Pixels, View
+from depthforge.sources.images import decode_ids, require_size
 
 __all__ = ["At", "File", "ObjectFiles", "folder_or_inner", "read_mask"]
 

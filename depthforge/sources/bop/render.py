@@ -23,8 +23,8 @@ import numpy.typing as npt
 from depthforge.errors import DecodeError, MissingDataError
 from depthforge.frame import BoolImage, Camera, DepthImage
 from depthforge.geometry import Float32, Float64, invert_pose
-from depthforge.raycast import Hits
-from depthforge.render import MeshScene, load_mesh
+from depthforge.meshes import MeshScene, load_mesh
+from depthforge.scenes.raycast import Hits
 from depthforge.sources.bop.annotations import Objects, Pixels
 
 __all__ = ["MODELS_KEPT", "ModelRenderer", "Rendered"]

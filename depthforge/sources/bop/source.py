@@ -18,10 +18,10 @@ from pydantic import Field
 
 from depthforge.frame import Licence
 from depthforge.registry import sources
-from depthforge.sources._rgbd_config import LicenceBlock
 from depthforge.sources.bop.files import BopFiles
 from depthforge.sources.bop.object_files import ObjectFiles
-from depthforge.sources.bop.objects import ObjectsConfig, PosedObjects
+from depthforge.sources.bop.posed_images import ObjectsConfig, PosedObjects
+from depthforge.sources.rgbd_config import LicenceBlock
 
 __all__ = ["Bop", "BopConfig"]
 

@@ -25,7 +25,7 @@ import numpy as np
 from depthforge.durable import remove_temporaries, write_atomically
 from depthforge.errors import DecodeError, DepthforgeError, InputError
 from depthforge.frame import BoolImage, DepthImage, Frame, FrameRef
-from depthforge.render import Mesh, MeshScene, TsdfVolume, encode_ply, load_mesh
+from depthforge.meshes import Mesh, MeshScene, TsdfVolume, encode_ply, load_mesh
 from depthforge.sources.base import Source
 
 __all__ = [

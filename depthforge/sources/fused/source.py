@@ -29,14 +29,15 @@ from pydantic import Field, WithJsonSchema, field_validator
 
 from depthforge.durable import locked, storage_errors
 from depthforge.errors import FrameError, InputError, MissingDataError
-from depthforge.frame import DEPTH_RAW, NORMALS, POSE, Finding, Frame, FrameRef, LabelSpec
+from depthforge.frame import Finding, Frame, FrameRef
 from depthforge.geometry import encode_normals
+from depthforge.labels.catalogue import DEPTH_RAW, NORMALS, POSE
+from depthforge.labels.spec import LabelSpec
 from depthforge.manifest import PluginBlock
+from depthforge.meshes import MeshScene, mesh_bytes
+from depthforge.meshes.fusion import BYTES_PER_BLOCK
 from depthforge.registry import sources
-from depthforge.render import MeshScene, mesh_bytes
-from depthforge.render.fusion import BYTES_PER_BLOCK
 from depthforge.seeding import fingerprint_of
-from depthforge.sources._resized import build_source
 from depthforge.sources.base import Note, Preparation, Report, Source, SourceConfig, ignore_findings, say_nothing
 from depthforge.sources.fused.scenes import (
     MESH_FILE,
@@ -47,6 +48,7 @@ from depthforge.sources.fused.scenes import (
     load_record,
     load_scene,
 )
+from depthforge.sources.resized import build_source
 
 __all__ = ["Fused", "FusedConfig"]
 

@@ -23,7 +23,7 @@ import numpy.typing as npt
 from depthforge.errors import DecodeError, InputError
 from depthforge.frame import Camera
 from depthforge.geometry import Float64, rotation_from_quaternion
-from depthforge.sources._npy import load_npy
+from depthforge.sources.npy import load_npy
 
 __all__ = [
     "FRAMES_PER_SCENE",

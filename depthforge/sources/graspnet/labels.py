@@ -39,7 +39,6 @@ from depthforge.durable import (
 from depthforge.errors import DecodeError, MissingDataError
 from depthforge.geometry import Float32
 from depthforge.seeding import fingerprint_of, frame_words
-from depthforge.sources._npy import load_npy
 from depthforge.sources.graspnet.files import SceneFiles, load_object_ids
 from depthforge.sources.graspnet.grasps import (
     NUM_ANGLES,
@@ -52,6 +51,7 @@ from depthforge.sources.graspnet.grasps import (
     suppress_neighbours,
 )
 from depthforge.sources.graspnet.npz_slabs import NpzSlabs, open_npz
+from depthforge.sources.npy import load_npy
 
 __all__ = ["GraspSettings", "GraspStore"]
 

@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from depthforge.errors import DecodeError, DepthforgeError, MissingDataError
 from depthforge.seeding import fingerprint_of
-from depthforge.sources._npy import read_npy_header
+from depthforge.sources.npy import read_npy_header
 
 __all__ = ["NpzSlabs", "open_npz"]
 

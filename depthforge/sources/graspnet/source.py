@@ -23,7 +23,9 @@ import numpy.typing as npt
 from pydantic import Field, model_validator
 
 from depthforge.errors import DecodeError
-from depthforge.frame import (
+from depthforge.frame import Camera, DepthImage, Finding, Frame, FrameRef, Licence
+from depthforge.geometry import Float32, Float64, encode_normals
+from depthforge.labels.catalogue import (
     DEPTH_RAW,
     GRASPS,
     INSTANCE,
@@ -33,20 +35,11 @@ from depthforge.frame import (
     POSE,
     RECT_GRASPS,
     RGB,
-    Camera,
-    DepthImage,
-    Finding,
-    Frame,
-    FrameRef,
-    LabelSpec,
-    Licence,
 )
-from depthforge.geometry import Float32, Float64, encode_normals
+from depthforge.labels.spec import LabelSpec
+from depthforge.meshes import mesh_bytes
 from depthforge.registry import sources
-from depthforge.render import mesh_bytes
-from depthforge.sources._images import decode_depth, decode_ids, decode_rgb, require_size
 from depthforge.sources.base import Note, Preparation, Report, Source, SourceConfig, ignore_findings, say_nothing
-from depthforge.sources.graspnet.clean import MODELS_KEPT, CleanScenes
 from depthforge.sources.graspnet.files import (
     NUM_OBJECTS,
     CameraName,
@@ -61,7 +54,9 @@ from depthforge.sources.graspnet.files import (
 )
 from depthforge.sources.graspnet.grasps import to_camera
 from depthforge.sources.graspnet.labels import GraspSettings, GraspStore
+from depthforge.sources.graspnet.rendered import MODELS_KEPT, CleanScenes
 from depthforge.sources.graspnet.tree import GraspNetTree
+from depthforge.sources.images import decode_depth, decode_ids, decode_rgb, require_size
 
 __all__ = ["GraspNet", "GraspNetConfig"]
 

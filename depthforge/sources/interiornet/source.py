@@ -22,24 +22,14 @@ import numpy.typing as npt
 from pydantic import Field
 
 from depthforge.errors import DecodeError, MissingDataError
-from depthforge.frame import (
-    INSTANCE,
-    NORMALS,
-    POSE,
-    RGB,
-    SEMANTIC_NYU40,
-    Camera,
-    Finding,
-    Frame,
-    FrameRef,
-    LabelSpec,
-    Licence,
-)
+from depthforge.frame import Camera, Finding, Frame, FrameRef, Licence
 from depthforge.geometry import encode_normals, ray_length_to_z
+from depthforge.labels.catalogue import INSTANCE, NORMALS, POSE, RGB, SEMANTIC_NYU40
+from depthforge.labels.spec import LabelSpec
 from depthforge.registry import sources
-from depthforge.sources._images import decode_depth, decode_ids, decode_rgb, decode_rgb16, require_size
-from depthforge.sources._tree import open_tree
 from depthforge.sources.base import Report, Source, SourceConfig, ignore_findings
+from depthforge.sources.file_tree import open_tree
+from depthforge.sources.images import decode_depth, decode_ids, decode_rgb, decode_rgb16, require_size
 from depthforge.sources.interiornet.poses import DEFAULT_CAMERA
 from depthforge.sources.interiornet.tree import (
     PACKAGES,

@@ -21,8 +21,8 @@ from typing import NamedTuple
 
 from depthforge.errors import DecodeError
 from depthforge.frame import Finding
-from depthforge.sources._tree import ARCHIVE_SUFFIXES, Listing, Tree, open_tree
 from depthforge.sources.base import Report
+from depthforge.sources.file_tree import ARCHIVE_SUFFIXES, Listing, Tree, open_tree
 from depthforge.sources.interiornet.poses import PoseFile, count_poses, parse_poses, parse_timestamps
 
 __all__ = ["PACKAGES", "VIEWS_PACKAGE", "Clip", "InteriorNetTree", "Locator", "Scene"]

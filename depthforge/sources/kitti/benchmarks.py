@@ -14,7 +14,7 @@ from depthforge.frame import Finding
 from depthforge.sources.base import Report
 from depthforge.sources.kitti.calibration import Calibration, of_object, of_odometry
 from depthforge.sources.kitti.files import parse_poses
-from depthforge.sources.kitti.parts import (
+from depthforge.sources.kitti.published_tree import (
     UNPACK_AGAIN,
     KittiLayout,
     LayoutName,

@@ -13,12 +13,11 @@ import numpy.typing as npt
 from depthforge.errors import DecodeError, MissingDataError
 from depthforge.frame import Finding
 from depthforge.geometry import invert_pose
-from depthforge.sources._file import File, names_in
-from depthforge.sources._tree import Tree, open_tree
 from depthforge.sources.base import Report
+from depthforge.sources.file_tree import Tree, open_tree
 from depthforge.sources.kitti.calibration import Calibration, of_raw, parse_pinhole
 from depthforge.sources.kitti.files import imu_pose, parse_oxts
-from depthforge.sources.kitti.parts import (
+from depthforge.sources.kitti.published_tree import (
     UNPACK_AGAIN,
     DepthKind,
     KittiLayout,
@@ -29,6 +28,7 @@ from depthforge.sources.kitti.parts import (
     report_gaps,
     stems,
 )
+from depthforge.sources.tree_file import File, names_in
 
 __all__ = ["DepthCompletion", "Raw", "Selection"]
 

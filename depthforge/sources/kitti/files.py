@@ -14,8 +14,8 @@ import numpy.typing as npt
 
 from depthforge.errors import DecodeError
 from depthforge.frame import Camera, DepthImage
+from depthforge.labels.vocabularies import class_names
 from depthforge.sources.kitti.boxes import box_pose
-from depthforge.vocabularies import class_names
 
 __all__ = ["Labels", "parse_labels", "parse_oxts", "parse_poses", "parse_scan", "project_scan"]
 

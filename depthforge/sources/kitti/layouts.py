@@ -18,10 +18,10 @@ import re
 from pathlib import Path
 
 from depthforge.errors import InputError, MissingDataError
-from depthforge.sources._tree import open_tree
+from depthforge.sources.file_tree import open_tree
 from depthforge.sources.kitti.benchmarks import Objects, Odometry
 from depthforge.sources.kitti.drives import DepthCompletion, Raw, Selection
-from depthforge.sources.kitti.parts import DepthKind, KittiLayout, LayoutName, Split
+from depthforge.sources.kitti.published_tree import DepthKind, KittiLayout, LayoutName, Split
 
 __all__ = ["detect_layout", "layout_of", "misfit"]
 

@@ -25,30 +25,17 @@ import numpy.typing as npt
 from pydantic import Field, model_validator
 
 from depthforge.errors import DecodeError, FrameError, MissingDataError
-from depthforge.frame import (
-    BASELINE,
-    BOX_2D,
-    BOX_CLASS,
-    BOX_POSE,
-    BOX_SIZE,
-    POSE,
-    RGB,
-    RGB_RIGHT,
-    Camera,
-    DepthImage,
-    Frame,
-    FrameRef,
-    LabelSpec,
-    Licence,
-)
+from depthforge.frame import Camera, DepthImage, Frame, FrameRef, Licence
 from depthforge.geometry import invert_pose
+from depthforge.labels.catalogue import BASELINE, BOX_2D, BOX_CLASS, BOX_POSE, BOX_SIZE, POSE, RGB, RGB_RIGHT
+from depthforge.labels.spec import LabelSpec
 from depthforge.registry import sources
-from depthforge.sources._file import File
-from depthforge.sources._images import decode_depth, decode_rgb, require_size
 from depthforge.sources.base import ImageSize, Report, Source, SourceConfig, ignore_findings
+from depthforge.sources.images import decode_depth, decode_rgb, require_size
 from depthforge.sources.kitti.files import parse_labels, parse_scan, project_scan
 from depthforge.sources.kitti.layouts import detect_layout, layout_of, misfit
-from depthforge.sources.kitti.parts import DepthKind, KittiLayout, LayoutName, Parts, Split
+from depthforge.sources.kitti.published_tree import DepthKind, KittiLayout, LayoutName, Parts, Split
+from depthforge.sources.tree_file import File
 
 __all__ = ["Kitti", "KittiConfig"]
 

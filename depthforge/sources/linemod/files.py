@@ -26,8 +26,6 @@ import yaml
 
 from depthforge.errors import DecodeError, MissingDataError
 from depthforge.frame import BoolImage, Finding
-from depthforge.sources._images import decode_ids
-from depthforge.sources._tree import Tree, open_tree
 from depthforge.sources.base import Report
 from depthforge.sources.bop.annotations import (
     ByImage,
@@ -39,6 +37,8 @@ from depthforge.sources.bop.annotations import (
     parse_view,
 )
 from depthforge.sources.bop.object_files import At, File, ObjectFiles, folder_or_inner, read_mask
+from depthforge.sources.file_tree import Tree, open_tree
+from depthforge.sources.images import decode_ids
 
 __all__ = ["LINEMOD_VIEW", "PreprocessedFiles"]
 

@@ -20,7 +20,7 @@ from depthforge.frame import Licence
 from depthforge.registry import sources
 from depthforge.sources.bop.files import BopFiles
 from depthforge.sources.bop.object_files import ObjectFiles
-from depthforge.sources.bop.objects import ObjectsConfig, PosedObjects
+from depthforge.sources.bop.posed_images import ObjectsConfig, PosedObjects
 from depthforge.sources.linemod.files import PreprocessedFiles
 
 __all__ = ["NUM_OBJECTS", "SYMMETRIC_OBJECTS", "Linemod", "LinemodConfig"]

@@ -23,7 +23,7 @@ import numpy.typing as npt
 from depthforge.errors import DecodeError
 from depthforge.frame import Camera, DepthImage
 from depthforge.geometry import pixel_rays
-from depthforge.sources._images import decode_depth
+from depthforge.sources.images import decode_depth
 
 __all__ = [
     "DEPTH_CAMERA",

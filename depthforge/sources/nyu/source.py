@@ -23,11 +23,13 @@ import numpy.typing as npt
 from pydantic import Field, model_validator
 
 from depthforge.errors import DecodeError, MissingDataError
-from depthforge.frame import DEPTH_RAW, INSTANCE, RGB, Camera, Finding, Frame, FrameRef, LabelSpec, Licence
-from depthforge.labels import resize_camera
+from depthforge.frame import Camera, Finding, Frame, FrameRef, Licence
+from depthforge.labels.catalogue import DEPTH_RAW, INSTANCE, RGB
+from depthforge.labels.resize import resize_camera
+from depthforge.labels.spec import LabelSpec
 from depthforge.registry import sources
-from depthforge.sources._images import decode_rgb, require_size
 from depthforge.sources.base import Report, Source, SourceConfig, ignore_findings
+from depthforge.sources.images import decode_rgb, require_size
 from depthforge.sources.nyu.labelled import LABELLED_FILE, SPLITS_FILE, LabelledSet, read_split
 from depthforge.sources.nyu.raw import (
     DEPTH_CAMERA,

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from depthforge.errors import DecodeError
-from depthforge.sources._images import decode_rgb
+from depthforge.sources.images import decode_rgb
 
 __all__ = ["SENS_VERSION", "SensFile", "SensHeader"]
 

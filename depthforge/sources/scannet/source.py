@@ -25,11 +25,13 @@ import numpy.typing as npt
 from pydantic import Field
 
 from depthforge.errors import DepthforgeError, MissingDataError
-from depthforge.frame import INSTANCE, POSE, RGB, SEMANTIC_NYU40, Camera, Finding, Frame, FrameRef, LabelSpec, Licence
+from depthforge.frame import Camera, Finding, Frame, FrameRef, Licence
+from depthforge.labels.catalogue import INSTANCE, POSE, RGB, SEMANTIC_NYU40
+from depthforge.labels.spec import LabelSpec
 from depthforge.registry import sources
-from depthforge.sources._images import require_size
-from depthforge.sources._pose_files import to_house_pose
 from depthforge.sources.base import Report, Source, SourceConfig, ignore_findings
+from depthforge.sources.images import require_size
+from depthforge.sources.pose_files import to_house_pose
 from depthforge.sources.scannet.labels import (
     LABEL_TABLE,
     colour_over_depth,
@@ -37,7 +39,7 @@ from depthforge.sources.scannet.labels import (
     read_nyu40_table,
     to_nyu40,
 )
-from depthforge.sources.scannet.scans import ExportedScan, Scan, SensScan, fit_to_size
+from depthforge.sources.scannet.recordings import ExportedScan, Scan, SensScan, fit_to_size
 
 __all__ = ["ScanNet", "ScanNetConfig"]
 

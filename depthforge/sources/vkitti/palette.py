@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from depthforge.errors import DecodeError
-from depthforge.sources._images import decode_ids
+from depthforge.sources.images import decode_ids
 
 __all__ = ["decode_palette_indices"]
 

@@ -23,7 +23,9 @@ import numpy as np
 import numpy.typing as npt
 
 from depthforge.errors import DecodeError, InputError, MissingDataError
-from depthforge.frame import (
+from depthforge.frame import BoolImage, Camera, DepthImage, Finding, Frame, FrameRef, Licence
+from depthforge.geometry import invert_pose
+from depthforge.labels.catalogue import (
     BASELINE,
     BOX_2D,
     BOX_CLASS,
@@ -35,20 +37,12 @@ from depthforge.frame import (
     POSE,
     RGB,
     RGB_RIGHT,
-    BoolImage,
-    Camera,
-    DepthImage,
-    Finding,
-    Frame,
-    FrameRef,
-    LabelSpec,
-    Licence,
 )
-from depthforge.geometry import invert_pose
-from depthforge.labels import resize_camera, resize_label
+from depthforge.labels.resize import resize_camera, resize_label
+from depthforge.labels.spec import LabelSpec
 from depthforge.registry import sources
-from depthforge.sources._images import decode_depth, decode_rgb, decode_rgb16, require_size
 from depthforge.sources.base import Report, Source, SourceConfig, ignore_findings
+from depthforge.sources.images import decode_depth, decode_rgb, decode_rgb16, require_size
 from depthforge.sources.vkitti.config import SHIPPED, VARIATIONS, VkittiConfig
 from depthforge.sources.vkitti.palette import decode_palette_indices
 from depthforge.sources.vkitti.tables import (

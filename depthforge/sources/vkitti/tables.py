@@ -17,8 +17,8 @@ import numpy.typing as npt
 
 from depthforge.errors import DecodeError
 from depthforge.geometry import invert_pose
+from depthforge.labels.vocabularies import class_names
 from depthforge.sources.kitti.boxes import box_pose
-from depthforge.vocabularies import class_names
 
 __all__ = [
     "Boxes",

@@ -24,9 +24,9 @@ from pathlib import Path
 
 from depthforge.errors import DecodeError
 from depthforge.frame import Finding
-from depthforge.sources._file import File
-from depthforge.sources._tree import ARCHIVE_SUFFIXES, Tree, open_tree
 from depthforge.sources.base import Report
+from depthforge.sources.file_tree import ARCHIVE_SUFFIXES, Tree, open_tree
+from depthforge.sources.tree_file import File
 
 __all__ = ["V1", "V2", "Locator", "VkittiTree"]
 

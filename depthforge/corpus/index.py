@@ -1,0 +1,181 @@
+"""The two small tables of a shard: its index part, which is its commit, and its rejects.
+
+Both are parquet with fixed columns and no time of writing, so that the same shard gives the same bytes. The index
+part's key-value metadata holds, under ``depthforge``, a JSON object that binds it to one fingerprint and to the
+SHA-256 of every file of the shard: reading the footer (0.3 ms) is enough to know what is committed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final, Self
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from depthforge.corpus.depth_statistics import DepthStatistics
+from depthforge.corpus.layout import FORMAT_VERSION, Layout
+from depthforge.corpus.schema import DEPTH_CLEAN, DEPTH_NOISY, CorpusSchema
+from depthforge.errors import IntegrityError
+
+__all__ = [
+    "CorpusTotals",
+    "FileDigest",
+    "Reject",
+    "ShardCommit",
+    "index_columns",
+    "index_part",
+    "intact_commit",
+    "read_index",
+    "rejects_part",
+]
+
+_METADATA_KEY: Final = b"depthforge"
+REJECTS_SCHEMA: Final = pa.schema(
+    [(name, pa.string()) for name in ("key", "split", "shard", "locator", "stage", "error", "message", "remedy")]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class FileDigest:
+    """SHA-256 (64 hex digits) and size in bytes of a file."""
+
+    sha256: str
+    size: int
+
+    @classmethod
+    def of(cls, path: Path) -> Self:
+        """Read ``path`` and return its digest."""
+        with open(path, "rb") as file:
+            return cls(hashlib.file_digest(file, "sha256").hexdigest(), file.tell())
+
+    @classmethod
+    def of_bytes(cls, content: bytes) -> Self:
+        """Return the digest of a file with this content."""
+        return cls(hashlib.sha256(content).hexdigest(), len(content))
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """A frame that could not be converted: where it is, what failed and what to do."""
+
+    key: str
+    locator: str
+    stage: str
+    error: str
+    message: str
+    remedy: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ShardCommit:
+    """The footer of an index part. ``files`` maps a path relative to the root to the digest of that file."""
+
+    fingerprint: str
+    shard: str
+    split: str
+    num_frames: int
+    num_rejects: int
+    rejects_by_error: dict[str, int]
+    files: dict[str, FileDigest]
+
+    @property
+    def stored_bytes(self) -> int:
+        """Bytes of the shard and its rejects on disk, the index part itself left out."""
+        return sum(digest.size for digest in self.files.values())
+
+
+@dataclass(frozen=True, slots=True)
+class CorpusTotals:
+    """What is committed: frames, rejects, shards, and bytes of shards and rejects on disk."""
+
+    num_frames: int
+    num_rejects: int
+    num_shards: int
+    stored_bytes: int
+
+    @classmethod
+    def of(cls, commits: Iterable[ShardCommit]) -> Self:
+        """Add up commits."""
+        num_frames = num_rejects = num_shards = stored_bytes = 0
+        for commit in commits:
+            num_frames += commit.num_frames
+            num_rejects += commit.num_rejects
+            num_shards += 1
+            stored_bytes += commit.stored_bytes
+        return cls(num_frames, num_rejects, num_shards, stored_bytes)
+
+
+def index_columns(schema: CorpusSchema) -> pa.Schema:
+    """Return the columns of an index part, without metadata."""
+    columns = [("key", pa.string()), ("split", pa.string()), ("shard", pa.string()), ("row", pa.int32())]
+    columns += [(name, pa.float64()) for name in DepthStatistics._fields]
+    columns += [(f"has_{spec.name}", pa.bool_()) for spec in schema.fields]
+    columns += [(f"hash_{name}", pa.string()) for name in (DEPTH_CLEAN, DEPTH_NOISY, *(s.name for s in schema.fields))]
+    return pa.schema(columns)
+
+
+def index_part(rows: Sequence[Mapping[str, Any]], schema: CorpusSchema, commit: ShardCommit) -> bytes:
+    """Return the parquet file that commits a shard."""
+    footer = json.dumps({"format_version": FORMAT_VERSION, **asdict(commit)}, sort_keys=True)
+    columns = index_columns(schema).with_metadata({_METADATA_KEY: footer.encode()})
+    return _parquet(pa.Table.from_pylist([dict(row) for row in rows], schema=columns))
+
+
+def rejects_part(rejects: Sequence[Reject], *, shard: str, split: str) -> bytes:
+    """Return the parquet file of a shard's rejects."""
+    rows = [{**asdict(reject), "split": split, "shard": shard} for reject in rejects]
+    return _parquet(pa.Table.from_pylist(rows, schema=REJECTS_SCHEMA))
+
+
+def intact_commit(layout: Layout, shard: str, fingerprint: str) -> ShardCommit | None:
+    """Return the commit of a shard.
+
+    None when there is no index part, it cannot be read, it is of another fingerprint, or a file that it names is
+    gone or has another size: then the shard is to be made again.
+    """
+    try:
+        metadata = pq.read_metadata(layout.index_part(shard)).metadata or {}
+        value = json.loads(metadata[_METADATA_KEY])
+        if value.pop("format_version") != FORMAT_VERSION:
+            return None
+        files = {name: FileDigest(**digest) for name, digest in value.pop("files").items()}
+        commit = ShardCommit(**value, files=files)
+        if any((layout.root / name).stat().st_size != digest.size for name, digest in files.items()):
+            return None
+    except (OSError, pa.ArrowException, KeyError, TypeError, ValueError):
+        return None
+    return commit if commit.fingerprint == fingerprint else None
+
+
+def read_index(layout: Layout, schema: CorpusSchema, columns: Sequence[str] | None = None) -> pa.Table:
+    """Return the index of every committed frame (or some ``columns`` of it), ordered by shard and row.
+
+    Raises IntegrityError when a part cannot be read.
+    """
+    wanted = index_columns(schema)
+    if columns is not None:
+        wanted = pa.schema([wanted.field(name) for name in columns])
+    parts = [wanted.empty_table()]
+    for path in sorted(layout.index.glob("*.parquet")):
+        try:
+            parts.append(pq.read_table(path, columns=wanted.names).cast(wanted))
+        except (OSError, ValueError, pa.ArrowException) as error:
+            raise IntegrityError(
+                "a part of the index cannot be read",
+                where=path,
+                found=error,
+                remedy=f"depthforge verify {layout.root}; running the conversion again makes that shard anew",
+            ) from error
+    return pa.concat_tables(parts)
+
+
+def _parquet(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    # Keys and hashes do not repeat: dictionaries would only cost time and room.
+    pq.write_table(table, sink, compression="zstd", use_dictionary=["split", "shard"])
+    return bytes(sink.getvalue())

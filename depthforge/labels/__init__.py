@@ -1,0 +1,1 @@
+"""Labels: what each is (``spec``, ``catalogue``), how it resizes, what noise does to it, and what class ids mean."""

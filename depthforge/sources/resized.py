@@ -1,0 +1,88 @@
+"""Any source in another size: what ``resize`` in a source block asks for, and the one place that builds a source."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import cast
+
+from depthforge.frame import Frame, FrameRef
+from depthforge.labels.resize import resize_frame
+from depthforge.labels.spec import LabelSpec
+from depthforge.registry import sources
+from depthforge.sources.base import (
+    ImageSize,
+    Note,
+    Preparation,
+    Report,
+    Source,
+    SourceConfig,
+    ignore_findings,
+    say_nothing,
+)
+
+__all__ = ["Resized", "build_source"]
+
+
+def build_source(name: str, config: SourceConfig) -> Source:
+    """Return the source registered as ``name``, its frames resized when ``config.resize`` says so."""
+    source = cast(Source, sources.get(name)(config))
+    return source if config.resize is None else Resized(source, config.resize)
+
+
+class Resized(Source):
+    """The frames of another source in another size (``depthforge.labels.resize``)."""
+
+    def __init__(self, source: Source, size: ImageSize) -> None:
+        self.licence, self.config = source.licence, source.config
+        self.typical_depth_m = source.typical_depth_m  # type: ignore[misc]
+        self._source, self._resize = source, size
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self._source, self._resize)
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        """The name of the source that it resizes."""
+        return self._source.name
+
+    @property
+    def adapter_version(self) -> int:  # type: ignore[override]
+        """Of the source that it resizes."""
+        return self._source.adapter_version
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self._resize.height, self._resize.width
+
+    @property
+    def labels(self) -> Mapping[str, LabelSpec]:
+        return self._source.labels
+
+    def world_of(self, ref: FrameRef) -> str:
+        return self._source.world_of(ref)
+
+    def mesh_of(self, ref: FrameRef) -> Path | None:
+        return self._source.mesh_of(ref)
+
+    def prepare(self, note: Note = say_nothing) -> None:
+        self._source.prepare(note)
+
+    def to_prepare(self) -> Preparation | None:
+        return self._source.to_prepare()
+
+    def candidates(self, report: Report = ignore_findings) -> Iterator[FrameRef]:
+        yield from self._source.candidates(report)
+
+    def frames(self, report: Report = ignore_findings) -> Iterator[FrameRef]:
+        yield from self._source.frames(report)
+
+    def read(self, ref: FrameRef, wanted: frozenset[str]) -> Frame:
+        frame = self._source.read(ref, wanted)
+        return resize_frame(frame, self.labels, self._resize.width, self._resize.height)
+
+    def working_bytes(self) -> int:
+        return self._source.working_bytes()
+
+    def close(self) -> None:
+        self._source.close()
