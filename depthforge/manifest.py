@@ -31,7 +31,6 @@ from depthforge.errors import InputError, ManifestError, MissingDataError, close
 from depthforge.registry import Registry, layouts, sources, translators
 
 __all__ = [
-    "CHANGES_NO_BYTE",
     "CorpusSettings",
     "Labels",
     "Manifest",
@@ -42,10 +41,6 @@ __all__ = [
     "load_manifest",
     "parse_manifest",
 ]
-
-# Fields of a manifest that change no byte of a shard: they do not enter a corpus's fingerprint.
-# (What is trained does, but by its weights, whose hash is in the translator's fingerprint.)
-CHANGES_NO_BYTE = ("description", "max_reject_fraction", "training")
 
 Presence = Literal["required", "if_present", "off"]
 _VARIABLE = re.compile(r"\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\}")

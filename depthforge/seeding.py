@@ -9,12 +9,10 @@ Source: Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
 from __future__ import annotations
 
 import hashlib
-import json
-from typing import Any
 
 import numpy as np
 
-__all__ = ["fingerprint_of", "frame_generator", "frame_words", "generator_of", "unit_interval"]
+__all__ = ["frame_generator", "frame_words", "generator_of", "unit_interval"]
 
 
 def frame_words(seed: int, key: str, fingerprint: str = "") -> tuple[int, int]:
@@ -45,9 +43,3 @@ def generator_of(words: tuple[int, int]) -> np.random.Generator:
 def unit_interval(seed: int, key: str, purpose: str) -> float:
     """Return a number in [0, 1) that depends only on its arguments: for splits and other stable choices."""
     return (frame_words(seed, key, purpose)[0] >> 11) / float(1 << 53)
-
-
-def fingerprint_of(value: Any) -> str:
-    """Return 32 hex digits of BLAKE2b over the canonical JSON of ``value``; NaN and infinity are a ValueError."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

@@ -1,11 +1,10 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from depthforge.seeding import fingerprint_of, frame_generator, frame_words, unit_interval
+from depthforge.seeding import frame_generator, frame_words, unit_interval
 
 
 def test_words_are_pinned() -> None:
@@ -36,9 +35,3 @@ def test_generators_of_one_frame_agree_and_of_two_do_not() -> None:
 @given(st.text())
 def test_unit_interval_is_in_range(key: str) -> None:
     assert 0.0 <= unit_interval(0, key, "split") < 1.0
-
-
-def test_fingerprint_ignores_order_and_refuses_nan() -> None:
-    assert fingerprint_of({"a": 1, "b": [1.5]}) == fingerprint_of({"b": [1.5], "a": 1})
-    with pytest.raises(ValueError, match="Out of range"):
-        fingerprint_of({"a": float("nan")})

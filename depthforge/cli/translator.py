@@ -80,7 +80,7 @@ def show(folder: Path, as_json: bool, debug: bool) -> int:
         f"{card.translator}, version {card.version}, {card.origin}",
         f"  architecture   {', '.join(f'{name} {value}' for name, value in card.architecture.items())}",
         f"  depth over     {scale}",
-        f"  fingerprint    {card.fingerprint}",
+        f"  weights        sha256 {card.weights_sha256}",
     ]
     for side, described in card.trained_on.items():
         lines.append(f"  {side:<14} {described['frames']} frames of {described['source']}; {described['depth']}")

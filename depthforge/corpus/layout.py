@@ -15,6 +15,7 @@ from depthforge.corpus.plan_file import PLAN_FILE, PlanSummary
 from depthforge.corpus.schema import CorpusSchema
 from depthforge.errors import CorpusError, MissingDataError
 from depthforge.frame import Licence
+from depthforge.identity import fingerprint_of
 
 __all__ = [
     "CORPUS_FILE",
@@ -115,6 +116,7 @@ class CorpusInfo(_Record):
     format_version: int
     name: str
     fingerprint: str
+    identity: dict[str, Any]
     units: dict[str, str]
     quantity: str
     conventions: dict[str, str]
@@ -130,18 +132,22 @@ class CorpusInfo(_Record):
         cls,
         *,
         name: str,
-        fingerprint: str,
+        identity: Mapping[str, Any],
         manifest: Mapping[str, Any],
         source: SourceInfo,
         translator: TranslatorInfo,
         schema: CorpusSchema,
         plan: PlanSummary,
     ) -> Self:
-        """Return the description of a new corpus; ``manifest`` is the portable one."""
+        """Return the description of a new corpus.
+
+        ``identity`` is, as plain data, what decides its bytes; ``manifest`` the portable one, for whoever reads.
+        """
         return cls(
             format_version=FORMAT_VERSION,
             name=name,
-            fingerprint=fingerprint,
+            fingerprint=fingerprint_of(identity),
+            identity=dict(identity),
             units=_UNITS,
             quantity=QUANTITY,
             conventions=_CONVENTIONS,

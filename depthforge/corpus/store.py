@@ -11,7 +11,7 @@ import json
 import os
 import socket
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -37,7 +37,7 @@ from depthforge.durable import (
 )
 from depthforge.errors import CorpusBusyError, CorpusError, CorpusMismatchError, IncompleteError
 from depthforge.frame import Finding
-from depthforge.manifest import CHANGES_NO_BYTE
+from depthforge.identity import differences
 from depthforge.plan import WorkItem
 
 __all__ = ["CorpusStore", "CorpusTotals", "open_for_writing"]
@@ -243,14 +243,9 @@ def _is_parquet(path: Path) -> bool:
 
 
 def _require_same(old: CorpusInfo, new: CorpusInfo, layout: Layout) -> None:
-    if (old.fingerprint, old.plan.digest) == (new.fingerprint, new.plan.digest):
+    if old.fingerprint == new.fingerprint:
         return
-    before, after = _identity(old), _identity(new)
-    changed = [
-        f"{name}: {before.get(name, 'nothing')} -> {after.get(name, 'nothing')}"
-        for name in sorted(before.keys() | after.keys())
-        if before.get(name) != after.get(name)
-    ]
+    changed = differences(old.identity, new.identity)
     raise CorpusMismatchError(
         "the directory holds a corpus that was made from something else",
         where=layout.root,
@@ -258,19 +253,3 @@ def _require_same(old: CorpusInfo, new: CorpusInfo, layout: Layout) -> None:
         found="; ".join(changed) or f"fingerprint {old.fingerprint}",
         remedy="choose another --out, or --overwrite to replace that corpus",
     )
-
-
-def _identity(info: CorpusInfo) -> dict[str, str]:
-    """Return what a corpus was made from as flat ``name.name: value``."""
-    value = info.model_dump(mode="json", include={"manifest", "source", "translator", "plan"})
-    manifest = {name: item for name, item in value.pop("manifest").items() if name not in CHANGES_NO_BYTE}
-    value["recorded"] = {key: value.pop(key) for key in ("source", "translator")}
-    return dict(_flat({**manifest, **value}))
-
-
-def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    for key, item in value.items():
-        if isinstance(item, Mapping) and item:
-            yield from _flat(item, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", str(item)

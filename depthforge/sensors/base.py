@@ -23,6 +23,7 @@ from pydantic import (
 )
 
 from depthforge.frame import Frame, NoisyDepth
+from depthforge.identity import Identity, changed_fields
 
 __all__ = ["AnySensor", "Sensor"]
 
@@ -65,6 +66,11 @@ class Sensor(BaseModel, ABC):
     def relocated(self, folder: Path) -> Sensor:
         """Return the same sensor whose ``files`` lie in ``folder``."""
         return self
+
+    @property
+    def identity(self) -> Identity:
+        """Its name, its version and its parameters off their defaults; the name of a preset is no parameter."""
+        return Identity(self.name, self.version, changed_fields(self, without=frozenset({"preset"})))
 
     @model_serializer(mode="wrap")
     def _with_name(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:

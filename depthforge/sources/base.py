@@ -14,6 +14,7 @@ from typing import ClassVar, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field
 
 from depthforge.frame import Finding, Frame, FrameRef, Licence
+from depthforge.identity import Identity, changed_fields
 from depthforge.labels.spec import LabelSpec
 
 __all__ = ["ImageSize", "Note", "Preparation", "Report", "Source", "SourceConfig", "ignore_findings", "say_nothing"]
@@ -48,8 +49,8 @@ class ImageSize(BaseModel):
 class SourceConfig(BaseModel):
     """Base of every source's configuration: the fields under ``source:`` in a manifest, besides ``name``.
 
-    Fields that say where the data lies on *this* machine are named in ``local_fields``: they enter neither the
-    fingerprint nor the corpus.
+    Fields that say where the data lies on *this* machine are named in ``local_fields``: they enter neither an
+    identity nor a corpus.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -110,6 +111,11 @@ class Source(ABC):
         of ``labels``). Depth is always read. A label whose file does not exist is left out of the frame; a file
         that exists and cannot be decoded raises DecodeError naming it; wrong sizes raise FrameError.
         """
+
+    @property
+    def identity(self) -> Identity:
+        """What decides the frames: name, ``adapter_version`` and the fields of the configuration off their defaults."""
+        return Identity(self.name, self.adapter_version, changed_fields(self.config))
 
     def world_of(self, ref: FrameRef) -> str:
         """Return the name of the world that a frame's pose is in, as ``dataset/scene[/recording]``: its scene, unless

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import cast
 
 from depthforge.frame import Frame, FrameRef
+from depthforge.identity import Identity
 from depthforge.labels.resize import resize_frame
 from depthforge.labels.spec import LabelSpec
 from depthforge.registry import sources
@@ -50,6 +51,11 @@ class Resized(Source):
     def adapter_version(self) -> int:  # type: ignore[override]
         """Of the source that it resizes."""
         return self._source.adapter_version
+
+    @property
+    def identity(self) -> Identity:
+        """Of the source that it resizes, whose configuration holds the size."""
+        return self._source.identity
 
     @property
     def size(self) -> tuple[int, int]:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,17 +21,18 @@ from depthforge.corpus.plan_file import PlanSummary, write_plan
 from depthforge.corpus.schema import CorpusSchema
 from depthforge.errors import InputError, MissingLabelError, StorageError, UnknownNameError
 from depthforge.frame import Finding, Frame
+from depthforge.identity import changed_fields
 from depthforge.labels.catalogue import INTRINSICS
 from depthforge.labels.spec import LabelSpec
-from depthforge.manifest import CHANGES_NO_BYTE, Labels, Manifest, PluginBlock
+from depthforge.manifest import Labels, Manifest, PluginBlock
 from depthforge.plan import plan_shards
-from depthforge.seeding import fingerprint_of
 from depthforge.sources.base import Note, Preparation, Source, SourceConfig, say_nothing
 from depthforge.sources.resized import build_source
 from depthforge.translators.base import Translator
 
 __all__ = [
     "Prepared",
+    "corpus_identity",
     "make_source",
     "make_translator",
     "prepare",
@@ -163,24 +165,33 @@ def _schema(manifest: Manifest, source: Source, translator: Translator) -> Corpu
     )
 
 
+def corpus_identity(manifest: Manifest, source: Source, translator: Translator, plan: PlanSummary) -> dict[str, Any]:
+    """Return, as plain data, what decides the bytes of a corpus: a run goes on only with one of the same identity.
+
+    What is trained is there by the hash of its weights, in the translator's. The description of a manifest, and how
+    many rejects it bears, change no byte.
+    """
+    return {
+        "format": FORMAT_VERSION,
+        "name": manifest.name,
+        "seed": manifest.seed,
+        "source": source.identity.to_json(),
+        "translator": translator.identity.to_json(),
+        "labels": {name: presence for name, presence in sorted(manifest.labels.items()) if presence != "if_present"},
+        "splits": dict(sorted(manifest.splits.items())),
+        "limit": manifest.limit,
+        "corpus": changed_fields(manifest.corpus, without=frozenset({"out"})),
+        "plan": plan.digest,
+    }
+
+
 def _info(
     manifest: Manifest, source: Source, translator: Translator, schema: CorpusSchema, plan: PlanSummary
 ) -> CorpusInfo:
-    portable = manifest.portable()
-    identity = {name: value for name, value in portable.items() if name not in CHANGES_NO_BYTE}
-    fingerprint = fingerprint_of(
-        {
-            "format": FORMAT_VERSION,
-            "manifest": identity,
-            "adapter_version": source.adapter_version,
-            "translator": translator.fingerprint,
-            "plan": plan.digest,
-        }
-    )
     return CorpusInfo.describe(
         name=manifest.name,
-        fingerprint=fingerprint,
-        manifest=portable,
+        identity=corpus_identity(manifest, source, translator, plan),
+        manifest=manifest.portable(),
         source=SourceInfo(name=source.name, adapter_version=source.adapter_version, licence=source.licence),
         translator=TranslatorInfo(name=translator.name, version=translator.version, fingerprint=translator.fingerprint),
         schema=schema,

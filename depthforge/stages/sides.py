@@ -11,10 +11,10 @@ from typing import Any
 
 from depthforge import registry
 from depthforge.errors import MissingDataError
+from depthforge.identity import fingerprint_of
 from depthforge.manifest import Manifest
 from depthforge.progress import Progress
 from depthforge.realism.views import evenly_spaced
-from depthforge.seeding import fingerprint_of
 from depthforge.sources.base import Source
 from depthforge.stages.prepare import make_source
 from depthforge.stages.training_folder import identity_of, settings_of

@@ -21,6 +21,8 @@ from depthforge.training.translator_card import CARD_FILE
 __all__ = ["Claim", "identity_of", "is_trained", "plan_lines", "settings_of", "start_or_resume"]
 
 IDENTITY_FILE = "training.json"
+TRAINING_VERSION = 1
+"""Raised whenever the same settings would train other weights."""
 
 
 def settings_of(manifest: Manifest) -> TrainingSettings:

@@ -16,7 +16,6 @@ import pydantic
 from pydantic import BaseModel, ConfigDict, Field
 
 from depthforge.errors import InputError, MissingDataError
-from depthforge.seeding import fingerprint_of
 
 __all__ = ["CARD_FILE", "WEIGHTS_FILE", "Normalisation", "TranslatorCard", "read_card"]
 
@@ -57,20 +56,23 @@ class TranslatorCard(BaseModel):
     training: dict[str, Any] = {}
     figures: dict[str, Any] = {}
 
-    @property
-    def fingerprint(self) -> str:
-        """32 hex digits over what decides the output: method, architecture, normalisation and weights."""
-        deciding = {"translator", "version", "architecture", "normalisation", "weights_sha256"}
-        return fingerprint_of(self.model_dump(mode="json", include=deciding))
-
     def to_bytes(self) -> bytes:
         """Return the text of ``card.json``."""
         return (json.dumps(self.model_dump(mode="json"), indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
-    def require_fits(self, translator: str, architecture: Mapping[str, Any], normalisation: Normalisation) -> None:
-        """Raise InputError, both sides told, unless weights of this card are what a manifest asks for."""
+    def require_fits(
+        self,
+        translator: str,
+        architecture: Mapping[str, Any],
+        normalisation: Normalisation,
+        defaults: Mapping[str, Any] = {},
+    ) -> None:
+        """Raise InputError, both sides told, unless weights of this card are what a manifest asks for.
+
+        An option of the architecture that the card is too old to know had its value in ``defaults``.
+        """
         asked = _identity(translator, architecture, normalisation)
-        here = _identity(self.translator, self.architecture, self.normalisation)
+        here = _identity(self.translator, {**defaults, **self.architecture}, self.normalisation)
         differing = sorted(name for name in asked.keys() | here.keys() if asked.get(name) != here.get(name))
         if differing:
             raise InputError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -11,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from depthforge.errors import FrameError
 from depthforge.frame import BoolImage, Frame, NoisyDepth
-from depthforge.seeding import fingerprint_of
+from depthforge.identity import Identity, changed_fields
 
 __all__ = ["GpuUse", "Translator", "TranslatorConfig", "require_kept"]
 
@@ -19,9 +20,15 @@ GpuUse = Literal["never", "if_present", "required"]
 
 
 class TranslatorConfig(BaseModel):
-    """Base of every translator's configuration: the fields under ``translator:`` besides ``name``."""
+    """Base of every translator's configuration: the fields under ``translator:`` besides ``name``.
+
+    ``local_fields`` say where things lie and run on this machine; ``rejecting_fields`` only decide whether a frame is
+    refused: they key the corpus and not the noise.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+    local_fields: ClassVar[frozenset[str]] = frozenset()
+    rejecting_fields: ClassVar[frozenset[str]] = frozenset({"min_kept"})
 
 
 class Translator(ABC):
@@ -51,11 +58,16 @@ class Translator(ABC):
         return frozenset()
 
     @property
+    def identity(self) -> Identity:
+        """What made the frames of a corpus: name, version and the fields of the configuration off their defaults."""
+        return Identity(self.name, self.version, changed_fields(self.config))
+
+    @property
     def fingerprint(self) -> str:
-        """32 hex digits over name, version and parameters: it keys the random streams and names the corpus."""
-        return fingerprint_of(
-            {"name": self.name, "version": self.version, "config": self.config.model_dump(mode="json")}
-        )
+        """32 hex digits over what decides the noise, and nothing else: it keys the random streams."""
+        identity = self.identity
+        fields = {k: value for k, value in identity.fields.items() if k not in self.config.rejecting_fields}
+        return replace(identity, fields=fields).fingerprint
 
     @property
     def batch_size(self) -> int:

@@ -24,12 +24,14 @@ from torch import Tensor, nn
 
 from depthforge.errors import FrameError, InputError, MissingDataError
 from depthforge.frame import Frame, NoisyDepth
+from depthforge.identity import Identity, changed_fields
 from depthforge.networks.fused import fuse
 from depthforge.networks.generator import DepthGenerator, apply_padded
-from depthforge.seeding import fingerprint_of, generator_of
+from depthforge.seeding import generator_of
 from depthforge.training.objective import Objective
-from depthforge.training.translator_card import CARD_FILE, WEIGHTS_FILE, Normalisation, read_card
+from depthforge.training.translator_card import CARD_FILE, WEIGHTS_FILE, Normalisation, TranslatorCard, read_card
 from depthforge.training.weights import load_networks
+from depthforge.translators.adversarial import ObjectiveConfig
 from depthforge.translators.base import GpuUse, Translator, TranslatorConfig, require_kept
 
 __all__ = ["Learned", "LearnedConfig", "Output", "choose_device", "image_of"]
@@ -85,9 +87,15 @@ class LearnedConfig(TranslatorConfig):
         """What the networks are built from."""
         return {name: getattr(self, name) for name in ARCHITECTURE if name in type(self).model_fields}
 
+    @classmethod
+    def training_fields(cls) -> frozenset[str]:
+        """Names of the options that only training reads: what they did is in the weights."""
+        methods = [c for c in cls.__mro__ if issubclass(c, ObjectiveConfig) and not issubclass(c, LearnedConfig)]
+        return frozenset(name for method in methods for name in method.model_fields) - set(ARCHITECTURE)
+
     @property
     def trained_with(self) -> dict[str, Any]:
-        """Every option that training depends on."""
+        """Every option that training depends on, for the card."""
         return self.model_dump(mode="json", exclude=set(self.inference_fields))
 
 
@@ -103,7 +111,7 @@ class Learned(Translator):
     def __init__(self, config: LearnedConfig) -> None:
         super().__init__(config)
         self._networks: dict[str, nn.Module] | None = None
-        self._weights_fingerprint: str | None = None
+        self._weights_sha256: str | None = None
 
     @classmethod
     @abstractmethod
@@ -118,11 +126,11 @@ class Learned(Translator):
         return {"generator": DepthGenerator(**config.architecture)}
 
     @classmethod
-    def of_networks(cls, config: LearnedConfig, networks: Mapping[str, nn.Module], fingerprint: str = "") -> Self:
+    def of_networks(cls, config: LearnedConfig, networks: Mapping[str, nn.Module]) -> Self:
         """Return a translator that uses ``networks`` as they are, on their device, in evaluation mode."""
         translator = cls(config)
         translator._networks = dict(networks)
-        translator._weights_fingerprint = fingerprint
+        translator._weights_sha256 = ""
         return translator
 
     @property
@@ -131,13 +139,16 @@ class Learned(Translator):
         return frozenset({"rgb"}) if getattr(self.config, "with_rgb", False) else frozenset()
 
     @property
-    def fingerprint(self) -> str:
-        """As of every translator, over the weights too; raises as ``read_card`` does when there are none."""
-        config = self.config.model_dump(mode="json", exclude=set(self.config.local_fields))
-        if self._weights_fingerprint is None:
-            self._weights_fingerprint = self._card_fingerprint()
-        identity = {"name": self.name, "version": self.version, "config": config}
-        return fingerprint_of({**identity, "weights": self._weights_fingerprint})
+    def identity(self) -> Identity:
+        """As of every translator, with the hash of the weights for the options that they were trained with.
+
+        Raises as ``read_card`` does when there are none.
+        """
+        if self._weights_sha256 is None:
+            self._weights_sha256 = self._require_card().weights_sha256
+        used = changed_fields(self.config, without=self.config.training_fields())
+        fields = {**used, "weights_sha256": self._weights_sha256}
+        return Identity(self.name, self.version, fields)
 
     @property
     def batch_size(self) -> int:
@@ -284,17 +295,15 @@ class Learned(Translator):
             )
         return self.config.weights
 
-    def _require_card(self) -> None:
+    def _require_card(self) -> TranslatorCard:
         card = read_card(self._folder)
+        defaults = type(self.config).model_construct().architecture
         try:
-            card.require_fits(self.name, self.config.architecture, self.config.scale)
+            card.require_fits(self.name, self.config.architecture, self.config.scale, defaults)
         except InputError as error:
             error.where = str(self._folder)
             raise
-
-    def _card_fingerprint(self) -> str:
-        self._require_card()
-        return read_card(self._folder).fingerprint
+        return card
 
 
 @contextmanager

@@ -14,8 +14,8 @@ from typing import Any
 from pydantic import Field
 
 from depthforge.frame import Frame, NoisyDepth
+from depthforge.identity import Identity, changed_fields
 from depthforge.registry import translators
-from depthforge.seeding import fingerprint_of
 from depthforge.sensors.base import AnySensor
 from depthforge.sensors.structured_light import StructuredLight
 from depthforge.translators.base import Translator, TranslatorConfig, require_kept
@@ -47,7 +47,7 @@ class Simulation(Translator):
 
     def __init__(self, config: TranslatorConfig) -> None:
         super().__init__(config)
-        self._fingerprint: str | None = None
+        self._identity: Identity | None = None
 
     @property
     def uses(self) -> frozenset[str]:
@@ -55,13 +55,14 @@ class Simulation(Translator):
         return self.config.sensor.uses
 
     @property
-    def fingerprint(self) -> str:
-        """As of any translator, over the version of the sensor and the contents of its files too, read once."""
-        if self._fingerprint is None:
-            parts: dict[str, Any] = {"translator": super().fingerprint, "sensor": self.config.sensor.version}
+    def identity(self) -> Identity:
+        """As of any translator, with that of the sensor and the contents of its files, read once."""
+        if self._identity is None:
+            fields: dict[str, Any] = changed_fields(self.config, without=frozenset({"sensor"}))
+            fields["sensor"] = self.config.sensor.identity.to_json()
             files = {name: hashlib.blake2b(content).hexdigest() for name, content in self.files().items()}
-            self._fingerprint = fingerprint_of({**parts, "files": files} if files else parts)
-        return self._fingerprint
+            self._identity = Identity(self.name, self.version, {**fields, "files": files} if files else fields)
+        return self._identity
 
     def files(self) -> Mapping[str, bytes]:
         """Return the files that the sensor reads, checked."""

@@ -22,7 +22,6 @@ from depthforge.errors import DecodeError
 from depthforge.frame import Camera, Frame, FrameRef, Licence
 from depthforge.labels.catalogue import INSTANCE, INTRINSICS, NORMALS, OBJECT_ID, OBJECT_POSE, POSE, RGB, SEMANTIC_NYU40
 from depthforge.plan import WorkItem, plan_shards
-from depthforge.seeding import fingerprint_of
 
 HEIGHT, WIDTH = 12, 16
 CAMERA = Camera(20.0, 21.0, 8.0, 6.0, WIDTH, HEIGHT)
@@ -100,7 +99,7 @@ def make_info(folder: Path, count: int, schema: CorpusSchema = SCHEMA, **manifes
     content = {"name": "tiny", "description": "for tests", "seed": 1, **manifest}
     info = CorpusInfo.describe(
         name="tiny",
-        fingerprint=fingerprint_of([content, schema.to_json(), plan.digest]),
+        identity={"content": content, "schema": schema.to_json(), "plan": plan.digest},
         manifest=content,
         source=SourceInfo(name="tiny", adapter_version=1, licence=Licence("CC BY-NC 4.0", True, "https://example.org")),
         translator=TranslatorInfo(name="farther", version=1, fingerprint="0" * 32),

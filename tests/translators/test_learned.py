@@ -144,6 +144,16 @@ def test_the_fingerprint_is_of_the_weights_and_not_of_the_place(tmp_path: Path) 
     assert Dcl(configs[0].model_copy(update={"hole_threshold": 0.1})).fingerprint != one
 
 
+def test_how_weights_were_trained_is_in_the_weights_alone(tmp_path: Path) -> None:
+    block = write_weights(tmp_path)
+    config = Dcl.Config(**{k: v for k, v in block.items() if k != "name"})
+    trained_otherwise = config.model_copy(update={"learning_rate": 1e-3, "contrast_weight": 9.0})
+    assert Dcl(trained_otherwise).identity == Dcl(config).identity
+    fussier = config.model_copy(update={"min_kept": 0.5})
+    assert Dcl(fussier).fingerprint == Dcl(config).fingerprint, "which frames are refused is not the noise's"
+    assert Dcl(fussier).identity != Dcl(config).identity
+
+
 def test_missing_weights_say_how_to_get_them() -> None:
     with pytest.raises(MissingDataError, match="no weights") as caught:
         Dcl(Dcl.Config()).fingerprint  # noqa: B018

@@ -31,13 +31,13 @@ from depthforge.durable import locked, storage_errors
 from depthforge.errors import FrameError, InputError, MissingDataError
 from depthforge.frame import Finding, Frame, FrameRef
 from depthforge.geometry import encode_normals
+from depthforge.identity import Identity, changed_fields, fingerprint_of
 from depthforge.labels.catalogue import DEPTH_RAW, NORMALS, POSE
 from depthforge.labels.spec import LabelSpec
 from depthforge.manifest import PluginBlock
 from depthforge.meshes import MeshScene, mesh_bytes
 from depthforge.meshes.fusion import BYTES_PER_BLOCK
 from depthforge.registry import sources
-from depthforge.seeding import fingerprint_of
 from depthforge.sources.base import Note, Preparation, Report, Source, SourceConfig, ignore_findings, say_nothing
 from depthforge.sources.fused.scenes import (
     MESH_FILE,
@@ -60,6 +60,8 @@ _SOURCE_SCHEMA = {
     "properties": {"name": {"type": "string"}},
 }
 _LOCK = ".lock"
+# Fields that decide which frames are kept, or how they are read, and not how a mesh looks.
+_SHAPES_NO_MESH = frozenset({"of", "max_residual_m", "min_covered", "max_memory_gb", "resize"})
 
 
 class FusedConfig(SourceConfig):
@@ -125,7 +127,7 @@ class Fused(Source):
 
     Config = FusedConfig
     config: FusedConfig
-    _version: ClassVar[int] = 1
+    fused_version: ClassVar[int] = 1
 
     def __init__(self, config: SourceConfig) -> None:
         assert isinstance(config, FusedConfig)
@@ -148,7 +150,13 @@ class Fused(Source):
     @property
     def adapter_version(self) -> int:  # type: ignore[override]
         """Of this adapter and of the one that it reads through: either changes the frames."""
-        return 1000 * self._version + self._of.adapter_version
+        return 1000 * self.fused_version + self._of.adapter_version
+
+    @property
+    def identity(self) -> Identity:
+        """As of any source, with the identity of the one that it reads through."""
+        fields = changed_fields(self.config, without=frozenset({"of"}))
+        return Identity(self.name, self.fused_version, {**fields, "of": self._of.identity.to_json()})
 
     @property
     def typical_depth_m(self) -> tuple[float, float]:  # type: ignore[override]
@@ -274,12 +282,9 @@ class Fused(Source):
     def _folder(self, world: str) -> Path:
         """Return the folder of a world: under what everything that shapes a mesh hashes to, so nothing is mixed."""
         made_from = {
-            "of": self.config.of.portable(),
-            "adapter_version": self.adapter_version,
-            "fusion": {
-                name: getattr(self.config, name)
-                for name in ("voxel_m", "truncation_voxels", "max_depth_m", "min_weight", "every", "max_frames", "mesh")
-            },
+            "of": self._of.identity.to_json(),
+            "version": self.fused_version,
+            "fusion": changed_fields(self.config, without=_SHAPES_NO_MESH),
         }
         return self.config.prepared.expanduser() / f"fused-{fingerprint_of(made_from)[:16]}" / world
 

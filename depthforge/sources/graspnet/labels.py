@@ -38,7 +38,8 @@ from depthforge.durable import (
 )
 from depthforge.errors import DecodeError, MissingDataError
 from depthforge.geometry import Float32
-from depthforge.seeding import fingerprint_of, frame_words
+from depthforge.identity import changed_fields, fingerprint_of
+from depthforge.seeding import frame_words
 from depthforge.sources.graspnet.files import SceneFiles, load_object_ids
 from depthforge.sources.graspnet.grasps import (
     NUM_ANGLES,
@@ -101,8 +102,8 @@ class GraspSettings(BaseModel):
     seed: int = Field(default=0, ge=0, description="another seed, other grasps among those of equal score")
 
     def of_scenes(self) -> dict[str, Any]:
-        """Return what decides the files of a scene."""
-        return self.model_dump(exclude={"visible_only", "visible_within_m"})
+        """Return what decides the files of a scene, where it is off its default."""
+        return changed_fields(self, without=frozenset({"visible_only", "visible_within_m"}))
 
 
 class GraspStore:
@@ -110,7 +111,8 @@ class GraspStore:
 
     def __init__(self, root: Path, prepared: Path, settings: GraspSettings) -> None:
         self._root, self._prepared, self._settings = root, prepared, settings
-        objects = fingerprint_of({"version": _VERSION, "max_friction": settings.max_friction})
+        of_objects = {k: v for k, v in settings.of_scenes().items() if k == "max_friction"}
+        objects = fingerprint_of({"version": _VERSION, **of_objects})
         scenes = fingerprint_of({"version": _VERSION, **settings.of_scenes()})
         self._objects, self._scenes = prepared / f"objects-{objects[:12]}", prepared / f"scenes-{scenes[:12]}"
 

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from depthforge.errors import DecodeError, DepthforgeError, MissingDataError
-from depthforge.seeding import fingerprint_of
+from depthforge.identity import fingerprint_of
 from depthforge.sources.npy import read_npy_header
 
 __all__ = ["NpzSlabs", "open_npz"]
