@@ -1,4 +1,4 @@
-"""How numbers are stored: depth as steps or floats, and how chunks are compressed; what a manifest and a corpus say.
+"""How numbers are stored: depth as steps or floats, normals, and how chunks are compressed; said by manifest and corpus.
 
 Apart from both, so that whoever reads a corpus needs no part of a manifest.
 """
@@ -9,7 +9,10 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-__all__ = ["Codec", "DepthEncoding"]
+__all__ = ["NORMALS_SCALE", "Codec", "DepthEncoding"]
+
+# snorm16: a unit-vector component is stored as round(n * 32767); the angular step is 0.0017 degrees.
+NORMALS_SCALE = 1.0 / 32767.0
 
 
 class DepthEncoding(BaseModel):

@@ -18,9 +18,9 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from depthforge.encoding import NORMALS_SCALE
 from depthforge.errors import InputError
 from depthforge.frame import BoolImage, Camera, DepthImage
-from depthforge.labels.catalogue import NORMALS_SCALE
 
 __all__ = [
     "back_project",

@@ -55,7 +55,7 @@ def _sensor_schema(definitions: dict[str, Any]) -> dict[str, Any]:
 
 
 def _with_sensors(node: Any) -> Any:
-    """Return a schema in which each field that holds a sensor (``sensors.base.AnySensor``) refers to their schema."""
+    """Return a schema in which each field that holds a sensor (``sensors.preset.AnySensor``) refers to their schema."""
     if isinstance(node, list):
         return [_with_sensors(item) for item in node]
     if not isinstance(node, dict):

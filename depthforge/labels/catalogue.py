@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from depthforge.encoding import NORMALS_SCALE
 from depthforge.labels.noise import count_measured_pixels
 from depthforge.labels.spec import LabelSpec, NoiseRule
 
@@ -22,7 +23,6 @@ __all__ = [
     "INSTANCE",
     "INTRINSICS",
     "NORMALS",
-    "NORMALS_SCALE",
     "OBJECT_ID",
     "OBJECT_POSE",
     "OBJECT_PX_COUNT_ALL",
@@ -35,9 +35,6 @@ __all__ = [
     "RGB_RIGHT",
     "SEMANTIC_NYU40",
 ]
-
-# snorm16: a unit-vector component is stored as round(n * 32767); the angular step is 0.0017 degrees.
-NORMALS_SCALE = 1.0 / 32767.0
 
 RGB = LabelSpec("rgb", "uint8", "image", "colour, sRGB, RGB order", (3,), ("channel",), resize="area")
 NORMALS = LabelSpec(

@@ -9,23 +9,20 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Any, ClassVar
 
 from pydantic import (
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
-    SerializeAsAny,
     SerializerFunctionWrapHandler,
-    WithJsonSchema,
     model_serializer,
 )
 
 from depthforge.frame import Frame, NoisyDepth
 from depthforge.identity import Identity, changed_fields
 
-__all__ = ["AnySensor", "Sensor"]
+__all__ = ["Sensor"]
 
 
 class Sensor(BaseModel, ABC):
@@ -75,18 +72,3 @@ class Sensor(BaseModel, ABC):
     @model_serializer(mode="wrap")
     def _with_name(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         return {"name": self.name, **handler(self)}
-
-
-def _parse(value: Any) -> Any:
-    from depthforge.sensors.preset import parse_sensor
-
-    return parse_sensor(value) if isinstance(value, str | Mapping) else value
-
-
-AnySensor = Annotated[
-    SerializeAsAny[Sensor],
-    BeforeValidator(_parse),
-    WithJsonSchema({"$comment": "sensor", "type": ["object", "string"]}),
-]
-"""A field that holds a sensor: written as the name of a preset or its file, or as a mapping with ``preset`` or ``name``
-and parameters."""

@@ -13,16 +13,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny, ValidationError, WithJsonSchema
 
 from depthforge.errors import ManifestError, UnknownNameError
 from depthforge.registry import sensors
 from depthforge.sensors.base import Sensor
 
-__all__ = ["Preset", "load_preset", "parse_sensor", "preset_names"]
+__all__ = ["AnySensor", "Preset", "load_preset", "parse_sensor", "preset_names"]
 
 _FOLDER = Path(__file__).resolve().parent / "presets"
 _SUFFIX = ".yaml"
@@ -92,6 +92,15 @@ def parse_sensor(value: str | Mapping[str, Any]) -> Sensor:
             expected=f"fields: {', '.join(cls.model_fields)}",
             found=first["input"],
         ) from None
+
+
+AnySensor = Annotated[
+    SerializeAsAny[Sensor],
+    BeforeValidator(lambda value: parse_sensor(value) if isinstance(value, str | Mapping) else value),
+    WithJsonSchema({"$comment": "sensor", "type": ["object", "string"]}),
+]
+"""A field that holds a sensor: written as the name of a preset or its file, or as a mapping with ``preset`` or ``name``
+and parameters."""
 
 
 @lru_cache(maxsize=64)

@@ -28,7 +28,7 @@ from depthforge.scenes.paths import camera_path
 from depthforge.scenes.raycast import cast
 from depthforge.scenes.room import Room, build_room
 from depthforge.seeding import frame_generator, frame_words
-from depthforge.sensors.base import AnySensor
+from depthforge.sensors.preset import AnySensor
 from depthforge.sources.base import Report, Source, SourceConfig, ignore_findings
 
 __all__ = ["Procedural", "ProceduralConfig"]

@@ -16,7 +16,7 @@ from pydantic import Field
 from depthforge.frame import Frame, NoisyDepth
 from depthforge.identity import Identity, changed_fields
 from depthforge.registry import translators
-from depthforge.sensors.base import AnySensor
+from depthforge.sensors.preset import AnySensor
 from depthforge.sensors.structured_light import StructuredLight
 from depthforge.translators.base import Translator, TranslatorConfig, require_kept
 
