@@ -1,4 +1,4 @@
-"""How numbers are stored: depth as steps or floats, normals, and how chunks are compressed; said by manifest and corpus.
+"""How numbers are stored: depth, normals, and how chunks are compressed; what a manifest and a corpus both say.
 
 Apart from both, so that whoever reads a corpus needs no part of a manifest.
 """
