@@ -1,6 +1,6 @@
 """The whole conversion beside its parts measured alone, and Ray beside plain multiprocessing over the same function.
 
-python -m benchmarks.bench_conversion [--frames 512] [--repeats 3] [--json]
+python -m benchmarks.bench_conversion [--frames 512] [--repeats 3] [--json] [--save]
 
 Data: procedural rooms in InteriorNet's layout (`depthforge sample --layout interiornet`), 640x480: depth, colour,
 semantic and instance PNG of each frame are read, depth is simulated, noisy and clean depth, colour and labels are
@@ -19,13 +19,15 @@ import argparse
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from multiprocessing import get_context
 from multiprocessing.pool import Pool
 from pathlib import Path
+from typing import Any
 
+from benchmarks.results import Figure, add_result_options, save_run
 from benchmarks.timing import machine, median, print_json, print_table
 from depthforge.corpus.plan_file import read_plan
 from depthforge.corpus.store import open_for_writing
@@ -39,6 +41,8 @@ from depthforge.stages.runners import WORKER_ENVIRONMENT, RayOptions, ray_sessio
 from depthforge.stages.shards import ShardJob, convert_shard, job_of, limit_threads, open_writer
 
 KEPT_FRAMES = 8
+BAR_OF_SLOWEST = 0.7
+BAR_OF_POOL = 0.85
 _kept: list[Frame] = []
 
 
@@ -129,7 +133,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--shard-frames", type=int, default=64)
-    parser.add_argument("--json", action="store_true")
+    add_result_options(parser)
     options = parser.parse_args()
     import os
 
@@ -168,6 +172,32 @@ def main() -> None:
     report(options, rates, sum(len(item.frames) for item in items))
 
 
+def figures(found: Mapping[str, Any]) -> list[Figure]:
+    """Return what the page shows; ratios are medians of those of each round."""
+    rates = found["frames_per_second"]
+    data = f"{found['frames']} frames of 640x480 in InteriorNet's layout, {found['workers']} workers"
+
+    def beside(name: str, rate: str, peer: str, ratio: str, bar: float | None = None) -> Figure:
+        return Figure(
+            name=name,
+            value=rates[rate],
+            unit="frames/s",
+            better="higher",
+            peer=peer,
+            ratio=found[ratio],
+            bar=bar,
+            bar_of="ratio",
+            data=data,
+        )
+
+    return [
+        beside("whole conversion", "whole", "its slowest part on all cores", "whole_of_slowest_part", BAR_OF_SLOWEST),
+        beside("whole conversion", "whole", "its slowest part, one process", "whole_of_slowest_part_in_one_process"),
+        beside("whole conversion", "whole", "its parts in a row", "whole_of_what_the_parts_in_a_row_allow"),
+        beside("whole conversion on Ray", "ray", "multiprocessing", "ray_of_multiprocessing", BAR_OF_POOL),
+    ]
+
+
 def report(options: argparse.Namespace, rates: dict[str, list[float]], frames: int) -> None:
     """Print medians, and the ratios of each round."""
     rounds = range(options.repeats)
@@ -176,23 +206,27 @@ def report(options: argparse.Namespace, rates: dict[str, list[float]], frames: i
     of_single = [rates["whole"][i] / min(rates[f"{part}, one process"][i] for part in parts) for i in rounds]
     of_sum = [rates["whole"][i] * sum(1 / rates[part][i] for part in parts) for i in rounds]
     of_pool = [rates["ray"][i] / rates["whole"][i] for i in rounds]
-    figures = {
+    found = {
+        "frames": frames,
+        "workers": options.workers,
         "frames_per_second": {part: median(values) for part, values in rates.items()},
         "whole_of_slowest_part": median(of_slowest),
         "whole_of_slowest_part_in_one_process": median(of_single),
         "whole_of_what_the_parts_in_a_row_allow": median(of_sum),
         "ray_of_multiprocessing": median(of_pool),
     }
+    if options.save:
+        save_run("bench_conversion", found, figures(found), note=options.note)
     if options.json:
-        print_json({"frames": frames, "workers": options.workers, **figures})
+        print_json(found)
         return
     print(f"{machine()}; {frames} frames 640x480, {options.workers} workers, {options.repeats} rounds")
     rows = [[part, f"{median(values):.1f}", f"{min(values):.1f}-{max(values):.1f}"] for part, values in rates.items()]
     print_table("Frames per second", rows, ["part", "median", "range"])
-    print(f"\n  whole / slowest part alone:        {median(of_slowest):.2f}   (bar 0.70)")
+    print(f"\n  whole / slowest part alone:        {median(of_slowest):.2f}   (bar {BAR_OF_SLOWEST:.2f})")
     print(f"  whole / slowest part, one process: {median(of_single):.2f}")
     print(f"  whole / the parts one after other: {median(of_sum):.2f}   (1.00: nothing is lost between them)")
-    print(f"  Ray / multiprocessing:             {median(of_pool):.2f}   (bar 0.85, aim 0.95)")
+    print(f"  Ray / multiprocessing:             {median(of_pool):.2f}   (bar {BAR_OF_POOL:.2f}, aim 0.95)")
 
 
 if __name__ == "__main__":

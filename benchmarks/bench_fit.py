@@ -1,6 +1,6 @@
 """Does ``depthforge fit`` find what is there, and does it help? Known parameters recovered, and a real Kinect.
 
-python -m benchmarks.bench_fit [--sensors NAME ...] [--rooms 96] [--no-kinect] [--frames 16] [--json]
+python -m benchmarks.bench_fit [--sensors NAME ...] [--rooms 96] [--no-kinect] [--frames 16] [--json] [--save]
 
 Recovery: rooms of a wall, a floor and boxes at 160x120, and a street for a lidar, through a sensor of known parameters
 are fitted from another starting point; two sets of parameters for each sensor, in different rooms; bar: 10 % for each
@@ -20,13 +20,14 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmarks.fit_truths import DIFFERENCES, TRUTHS, Truth, value_of
+from benchmarks.results import Figure, add_result_options, save_run
 from benchmarks.timing import print_json, print_table, shared_folder
 from depthforge.fitting.fit import fit_sensor
 from depthforge.fitting.recipes import RECIPES, Recipe, Stage
@@ -50,6 +51,9 @@ from depthforge.sensors.base import Sensor
 from depthforge.sensors.preset import parse_sensor
 from depthforge.sources.base import Source
 from tests.fitting.rooms import known_scenes
+
+BAR_OFF = 0.1
+KINECT = "real Kinect"
 
 
 def recovery(truth: Truth, num_rooms: int) -> list[dict[str, Any]]:
@@ -135,6 +139,41 @@ def kinect(num_frames: int) -> dict[str, Any] | None:
     }
 
 
+def recovery_figure(sensor: str, rows: Sequence[Mapping[str, Any]], num_rooms: int) -> Figure:
+    """Return what the page shows of a sensor: the parameter that was found worst."""
+    worst = max((row for row in rows if row["off"] is not None), key=lambda row: abs(row["off"]))
+    searched = worst["oracle off"] is not None
+    return Figure(
+        name=f"{sensor}: {worst['parameter']}, the worst of its parameters",
+        value=abs(worst["off"]),
+        unit="off",
+        better="lower",
+        peer="an oracle" if searched else None,
+        peer_value=abs(worst["oracle off"]) if searched else None,
+        bar=BAR_OFF,
+        data=f"{worst['scans of']}, {num_rooms} made-up scans",
+    )
+
+
+def kinect_figures(real: Mapping[str, Any]) -> list[Figure]:
+    """Return what the page shows of the real Kinect."""
+    totals = {name: score["total"] for name, score in real["scores"].items()}
+    return [
+        Figure(
+            name=f"{KINECT}: realism of the fitted sensor",
+            value=totals["fitted"],
+            unit="of 7",
+            better="lower",
+            peer=peer,
+            peer_value=totals[peer],
+            bar=1.0 if peer == "default" else None,
+            bar_of="ratio",
+            data="7-Scenes RedKitchen, held-out scans",
+        )
+        for peer in ("default", "kinect_v1_fitted")
+    ]
+
+
 def _redkitchen(folder: Path) -> Source:
     return _rgbd(
         root=str(folder / "real" / "redkitchen_kinect"),
@@ -172,10 +211,18 @@ def main() -> None:
     parser.add_argument("--rooms", type=int, default=96)
     parser.add_argument("--kinect", action=argparse.BooleanOptionalAction, default=True, help="also fit RedKitchen")
     parser.add_argument("--frames", type=int, default=16, help="of RedKitchen, to fit")
-    parser.add_argument("--json", action="store_true")
+    add_result_options(parser)
     options = parser.parse_args()
-    rows = [row for name in options.sensors for truth in TRUTHS[name] for row in recovery(truth, options.rooms)]
+    rows = []
+    for name in options.sensors:
+        found = [row for truth in TRUTHS[name] for row in recovery(truth, options.rooms)]
+        if options.save:
+            figure = recovery_figure(name, found, options.rooms)
+            save_run("bench_fit", {"recovery": found}, [figure], part=name, note=options.note)
+        rows += found
     real = kinect(options.frames) if options.kinect else None
+    if options.save and real is not None:
+        save_run("bench_fit", real, kinect_figures(real), part=KINECT, note=options.note)
     if options.json:
         print_json({"recovery": rows, "kinect": real})
         return

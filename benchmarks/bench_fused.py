@@ -1,6 +1,6 @@
 """The fused truth of a real sequence: how far 7-Scenes RedKitchen is from it, and what making it costs.
 
-python -m benchmarks.bench_fused [--frames 400] [--fused 240] [--json]
+python -m benchmarks.bench_fused [--frames 400] [--fused 240] [--json] [--save]
 
 The scans (data/real/redkitchen_kinect beside the checkout, or under DEPTHFORGE_SHARED) go through the manifest that is
 shipped for them: ``--fused`` of them make the mesh, all ``--frames`` are rendered back, and a frame's residual is the
@@ -19,7 +19,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,6 +27,7 @@ import numpy as np
 import yaml
 
 from benchmarks.bench_sources import MANIFESTS
+from benchmarks.results import Figure, add_result_options, save_run
 from benchmarks.timing import machine, median, print_json, print_table, shared_folder
 from depthforge.frame import DepthImage, Frame, FrameRef
 from depthforge.geometry import invert_pose
@@ -175,7 +176,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--frames", type=int, default=NUM_IN_ALL, help="of the sequence, evenly spaced")
     parser.add_argument("--fused", type=int, default=240, help="of these, evenly spaced, make the mesh")
-    parser.add_argument("--json", action="store_true")
+    add_result_options(parser)
     options = parser.parse_args()
     real = shared_folder("data", "real", "redkitchen_kinect")
     if real is None:
@@ -184,6 +185,8 @@ def main() -> None:
         )
     with tempfile.TemporaryDirectory(prefix="depthforge-bench-") as folder:
         found = measure(source_of(Path(folder), real, options.frames, options.fused))
+    if options.save:
+        save_run("bench_fused", found, figures(found), note=options.note)
     if options.json:
         print_json(found)
         return
@@ -225,6 +228,56 @@ def measure(source: Fused) -> dict[str, Any]:
     }
 
 
+def apart_mm(found: Mapping[str, Any]) -> float:
+    """Return how far a quantile of ours is from that of the reference at most."""
+    return float(max(abs(a - b) for a, b in zip(found["ours"]["mm"], found["reference_mm"], strict=True)))
+
+
+def figures(found: Mapping[str, Any]) -> list[Figure]:
+    """Return what the page shows."""
+    ours, peer = found["ours"], found["open3d"]
+    data = f"7-Scenes RedKitchen, {found['fused']} frames fused, {found['looked_at']} looked at"
+    plainly = "Open3D plainly"
+    return [
+        Figure(
+            name="a quantile of the residuals, at most",
+            value=apart_mm(found),
+            unit="mm apart",
+            better="lower",
+            peer="README of the data",
+            bar=BAR_MM,
+            data=data,
+        ),
+        Figure(
+            name="median residual",
+            value=ours["mm"][2],
+            unit="mm",
+            better="lower",
+            peer=plainly,
+            peer_value=peer["mm"][2],
+            data=data,
+        ),
+        Figure(
+            name="rendering, every core",
+            value=ours["render_frames_per_second"],
+            unit="frames/s",
+            better="higher",
+            peer=plainly,
+            peer_value=peer["render_frames_per_second"],
+            data=data,
+        ),
+        Figure(
+            name="fusing, every core",
+            value=found["fused"] / ours["fuse_s"],
+            unit="frames/s",
+            better="higher",
+            peer=plainly,
+            peer_value=found["fused"] / peer["fuse_s"],
+            data=data,
+        ),
+    ]
+
+
 def show(found: dict[str, Any]) -> None:
     """Print the tables."""
     print(machine())
@@ -237,8 +290,7 @@ def show(found: dict[str, Any]) -> None:
     ]
     header = ["frames fused", "looked at", *(f"{share:.0%}" for share in QUANTILES), "covered", "bias"]
     print_table("RedKitchen beside its fused truth: median |measured - rendered| of a frame, mm", rows, header)
-    apart = max(abs(a - b) for a, b in zip(ours["mm"], found["reference_mm"], strict=True))
-    print(f"\n  ours is {apart:.1f} mm from the reference at most (bar {BAR_MM:g} mm)")
+    print(f"\n  ours is {apart_mm(found):.1f} mm from the reference at most (bar {BAR_MM:g} mm)")
     print(f"  {found['kept']} of {found['frames']} frames kept, {found['frames'] - found['kept']} left out")
     print(f"  {found['finding']}")
     rows = [

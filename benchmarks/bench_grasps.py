@@ -1,6 +1,6 @@
 """Compaction of GraspNet's raw grasp labels: peak memory and time, beside loading one object whole.
 
-python -m benchmarks.bench_grasps [--objects 10] [--distinct 2] [--points 3459] [--compressed] [--json]
+python -m benchmarks.bench_grasps [--objects 10] [--distinct 2] [--points 3459] [--compressed] [--json] [--save]
 
 Data: labels of the real size, P x 300 x 12 x 4 grasps an object with P = 3459 (offsets alone 598 MB), and a scene of
 ten objects with its collision masks (50 MB each); objects beyond ``--distinct`` are hard links of the first ones, as
@@ -21,18 +21,21 @@ import sys
 import tempfile
 import time
 import zipfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.results import Figure, add_result_options, save_run
 from benchmarks.timing import machine, print_json, print_table
 from depthforge.sources.graspnet.files import SceneFiles
 from depthforge.sources.graspnet.labels import GraspSettings, GraspStore
 
 PER_POINT = (300, 12, 4)
 SLAB = 64
+BAR_MIB = 2e9 / 2**20
 
 
 class NpzWriter:
@@ -124,11 +127,13 @@ def load_whole(root: Path) -> list[str]:
     return [f"{len(offsets[usable])} usable"]
 
 
+COMPACT = "compact a scene"
+WHOLE_OBJECT = "whole: np.load of one object"
 CONTESTANTS: dict[str, Any] = {
-    "compact a scene": lambda root: compact(root, "first"),
+    COMPACT: lambda root: compact(root, "first"),
     "again: all as it was": lambda root: compact(root, "first"),
     "another scene setting, objects kept": lambda root: compact(root, "first", min_distance_m=0.03),
-    "whole: np.load of one object": load_whole,
+    WHOLE_OBJECT: load_whole,
     "imports alone": lambda root: [],
 }
 
@@ -148,6 +153,25 @@ def child(name: str, root: Path) -> None:
     print(json.dumps({"name": name, "seconds": seconds, "peak_mib": peak_mib, "lines": lines}))
 
 
+def figures(runs: Sequence[Mapping[str, Any]], data: str) -> list[Figure]:
+    """Return what the page shows."""
+    by_name = {run["name"]: run for run in runs}
+    ours, whole = by_name[COMPACT], by_name[WHOLE_OBJECT]
+    return [
+        Figure(
+            name=f"{COMPACT}, peak memory",
+            value=ours["peak_mib"],
+            unit="MiB",
+            better="lower",
+            peer="np.load of one object",
+            peer_value=whole["peak_mib"],
+            bar=BAR_MIB,
+            data=data,
+        ),
+        Figure(name=COMPACT, value=ours["seconds"], unit="s", better="lower", data=data),
+    ]
+
+
 def main() -> None:
     """Write the data, run each contestant, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -155,7 +179,7 @@ def main() -> None:
     parser.add_argument("--distinct", type=int, default=2)
     parser.add_argument("--points", type=int, default=3459)
     parser.add_argument("--compressed", action="store_true", help="deflate the files")
-    parser.add_argument("--json", action="store_true")
+    add_result_options(parser)
     parser.add_argument("--child", nargs=2, metavar=("NAME", "ROOT"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
@@ -167,11 +191,15 @@ def main() -> None:
         object_mb = (root / "grasp_label/000_labels.npz").stat().st_size / 1e6
         masks_mb = (root / "collision_label/scene_0000/collision_labels.npz").stat().st_size / 1e6
         runs = [run_child(name, root) for name in CONTESTANTS]
+    found = {"object_mb": object_mb, "masks_mb": masks_mb, "runs": runs}
+    kind = "deflated" if options.compressed else "stored"
+    if options.save:
+        data = f"{options.objects} objects of {options.points} points, {kind}"
+        save_run("bench_grasps", found, figures(runs, data), part=kind, note=options.note)
     if options.json:
-        print_json({"object_mb": object_mb, "masks_mb": masks_mb, "runs": runs})
+        print_json(found)
         return
     print(machine())
-    kind = "deflated" if options.compressed else "stored"
     print(f"  {options.objects} objects of {object_mb:.0f} MB and masks of {masks_mb:.0f} MB, {kind}")
     rows = [
         [run["name"], f"{run['seconds']:.2f}", f"{run['peak_mib']:.0f}", run["lines"][-1] if run["lines"] else ""]

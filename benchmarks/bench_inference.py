@@ -1,6 +1,6 @@
 """The generator at inference, one 640x480 depth image at a time: plain PyTorch, our module, and the fused one.
 
-python -m benchmarks.bench_inference [--repeats 7] [--threads 2] [--json]
+python -m benchmarks.bench_inference [--repeats 7] [--threads 2] [--json] [--save]
 
 All have the same weights, random ones that spread the output over its range; a trained network is smoother and rounds
 less. Bar: the fused one takes at most half of the time of plain eager PyTorch, and gives the same depth to 1e-5 of the
@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from benchmarks.plain_dcl import PlainGenerator, copy_weights
+from benchmarks.results import Figure, add_result_options, save_run
 from benchmarks.timing import in_turn, machine, median, print_json, print_table
 from depthforge.networks.fused import fuse
 from depthforge.networks.generator import DepthGenerator
@@ -25,6 +27,8 @@ from depthforge.networks.generator import DepthGenerator
 HEIGHT, WIDTH = 480, 640
 FLOP = 2 * 51.9e9
 BAR = 2.0
+BAR_ERROR = 1e-5
+PLAIN = "plain PyTorch"
 RANGE_M = 10.0
 
 
@@ -81,7 +85,7 @@ def measure(device: torch.device, repeats: int) -> dict[str, object]:
     fused = fuse(generator)
     start_up_s = time.perf_counter() - start
     networks = {
-        "plain PyTorch": plain,
+        PLAIN: plain,
         "our module": generator,
         "fused": fused,
         "fused, bfloat16": fuse(generator, dtype=torch.bfloat16),
@@ -101,7 +105,7 @@ def measure(device: torch.device, repeats: int) -> dict[str, object]:
         error = (network(x) - expected).abs()
         rows[name] = {
             "fps": 1 / second,
-            "times_plain": median(seconds["plain PyTorch"]) / second,
+            "times_plain": median(seconds[PLAIN]) / second,
             "gflop_per_s": FLOP / second / 1e9,
             "largest_error": error.max().item(),
             "mean_error": error.mean().item(),
@@ -114,18 +118,54 @@ def measure(device: torch.device, repeats: int) -> dict[str, object]:
     }
 
 
+def figures(rows: Mapping[str, Mapping[str, float]], data: str) -> list[Figure]:
+    """Return what the page shows of one device."""
+    plain = rows[PLAIN]["fps"]
+    rates = [
+        Figure(
+            name=f"DCL's generator, {name}",
+            value=rows[name]["fps"],
+            unit="frames/s",
+            better="higher",
+            peer=PLAIN,
+            peer_value=plain,
+            bar=BAR if name == "fused" else None,
+            bar_of="ratio",
+            data=data,
+        )
+        for name in ("fused", "fused, bfloat16")
+    ]
+    error = Figure(
+        name="largest error, fused",
+        value=rows["fused"]["largest_error"],
+        unit="of the range",
+        better="lower",
+        peer=PLAIN,
+        bar=BAR_ERROR,
+        data=data,
+    )
+    return [*rates, error]
+
+
 def main() -> None:
     """Measure the CPU, and the GPU where there is one, and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--json", action="store_true")
+    add_result_options(parser)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     # The same arithmetic for everybody, or 1e-5 means nothing on a GPU.
     torch.backends.cudnn.allow_tf32 = False
     devices = [torch.device("cpu")] + [torch.device("cuda")] * torch.cuda.is_available()
     found = {device.type: measure(device, options.repeats) for device in devices}
+    if options.save:
+        for device, result in found.items():
+            rows: Any = result["contestants"]
+            place = f"{options.threads} threads" if device == "cpu" else torch.cuda.get_device_name()
+            data = f"{WIDTH}x{HEIGHT}, batch 1, random weights, {place}"
+            measured = {"threads": options.threads, **result}
+            save_run("bench_inference", measured, figures(rows, data), part=device, note=options.note)
     if options.json:
         print_json({"threads": options.threads, "bar": BAR, **found})
         return

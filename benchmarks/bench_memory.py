@@ -1,7 +1,7 @@
 """Peak memory of a conversion worker against the bound that --dry-run prints: by length, and by source with meshes.
 
 python -m benchmarks.bench_memory [--part lengths|rendered] [--frames 200 5000] [--translator simulation|dcl]
-                                  [--source graspnet ...] [--triangles 200000] [--json]
+                                  [--source graspnet ...] [--triangles 200000] [--json] [--save]
 
 Lengths: one procedural 640x480 frame (depth and colour PNG) under many names, converted by one Ray worker. ``dcl`` is a
 generator of the published size with random weights, on the CPU (20 and 60 frames: a second each). Bars: flat within
@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,6 +31,7 @@ import torch
 import yaml
 
 from benchmarks.bench_sources import MANIFESTS, roots_of
+from benchmarks.results import Figure, add_result_options, save_run
 from benchmarks.timing import machine, print_json, print_table, shared_folder
 from depthforge.meshes import Mesh, encode_ply
 from depthforge.networks.initialise import initialise
@@ -38,6 +40,8 @@ from depthforge.training.translator_card import TranslatorCard
 from depthforge.training.weights import write_translator
 
 MIB = 2**20
+BAR_GROWTH = 0.1
+BAR_BOUND = 2.0
 
 
 class Sample(NamedTuple):
@@ -215,6 +219,41 @@ def measure_lengths(translator_name: str, lengths: list[int]) -> list[dict[str, 
         return [measure(Path(folder), count, translator) for count in lengths]
 
 
+def length_figures(runs: Sequence[Mapping[str, float]], growth: float, translator: str) -> list[Figure]:
+    """Return what the page shows of runs of several lengths."""
+    data = f"{runs[-1]['frames']:,} frames of 640x480, {translator}, one worker"
+    since = f"growth since {runs[0]['frames']:,} frames"
+    return [
+        _peak_figure("peak memory", runs[-1], data),
+        Figure(name=since, value=growth, unit="of it", better="lower", bar=BAR_GROWTH, data=data),
+    ]
+
+
+def rendered_figures(row: Mapping[str, Any], triangles: int) -> list[Figure]:
+    """Return what the page shows of a source that holds meshes."""
+    models = f"models of {triangles:,} triangles" if row["source"] in RENDERED else "its fused mesh"
+    data = f"{row['source']}, {models}, one worker"
+    over = row["bound_mib"] / row["peak_mib"]
+    return [
+        _peak_figure("peak memory with meshes", row, data),
+        Figure(name="the bound over the peak", value=over, unit="times", better="lower", bar=BAR_BOUND, data=data),
+    ]
+
+
+def _peak_figure(name: str, run: Mapping[str, float], data: str) -> Figure:
+    return Figure(
+        name=name,
+        value=run["peak_mib"],
+        unit="MiB",
+        better="lower",
+        peer="bound of --dry-run",
+        peer_value=run["bound_mib"],
+        bar=1.0,
+        bar_of="ratio",
+        data=data,
+    )
+
+
 def main() -> None:
     """Measure each length and each source, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -223,7 +262,7 @@ def main() -> None:
     parser.add_argument("--translator", default="simulation", help="of the lengths")
     parser.add_argument("--source", choices=[*RENDERED, *FUSED], nargs="+", default=[*RENDERED, *FUSED])
     parser.add_argument("--triangles", type=int, default=200_000, help="of each model")
-    parser.add_argument("--json", action="store_true")
+    add_result_options(parser)
     options = parser.parse_args()
     lengths = options.frames or ([200, 5000] if options.translator == "simulation" else [20, 60])
     runs = [] if options.part == "rendered" else measure_lengths(options.translator, lengths)
@@ -236,6 +275,14 @@ def main() -> None:
             missing.append(f"{name}: no data/real/redkitchen_kinect beside the checkout; set DEPTHFORGE_SHARED")
         else:
             rendered.append(row)
+    if options.save and growth is not None:
+        measured = {"runs": runs, "growth": growth}
+        shown = length_figures(runs, growth, options.translator)
+        save_run("bench_memory", measured, shown, part=f"lengths: {options.translator}", note=options.note)
+    if options.save:
+        for row in rendered:
+            shown = rendered_figures(row, options.triangles)
+            save_run("bench_memory", row, shown, part=f"rendered: {row['source']}", note=options.note)
     if options.json:
         print_json({"runs": runs, "growth": growth, "rendered": rendered, "left_out": missing})
         return
@@ -243,7 +290,7 @@ def main() -> None:
     if growth is not None:
         rows = [[f"{run['frames']:,}", *_memory(run)] for run in runs]
         print_table("Memory of one worker, MiB", rows, ["frames", *_MEMORY])
-        print(f"\n  growth from the shortest to the longest run: {growth:+.1%} (bar 10 %)")
+        print(f"\n  growth from the shortest to the longest run: {growth:+.1%} (bar {BAR_GROWTH:.0%})")
     if rendered:
         rows = [[row["source"], row["meshes"], f"{row['mesh_mib']:.0f}", *_memory(row)] for row in rendered]
         print_table("Memory of one worker that holds meshes, MiB", rows, ["source", "meshes", "their files", *_MEMORY])

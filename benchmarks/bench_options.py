@@ -1,6 +1,6 @@
 """What DCL's options do: the same short training on real data with one option changed, beside another seed.
 
-DATA_ROOT=... python -m benchmarks.bench_options --out DIR [--steps 200] [--only NAME ...] [--json]
+DATA_ROOT=... python -m benchmarks.bench_options --out DIR [--steps 200] [--only NAME ...] [--json] [--save]
 
 manifests/livingroom-redkitchen.yaml with crops of 64x64, 64 vectors for the contrast (so that `negatives: same_anchor`,
 which compares P x P differences, fits) and a constant learning rate. What an option does must exceed what another seed
@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from benchmarks.bench_translators import MANIFEST, Stderr
+from benchmarks.results import Figure, add_result_options, save_run
 from benchmarks.timing import machine, print_json, print_table
 from depthforge.manifest import Manifest, load_manifest, parse_manifest
 from depthforge.stages.train import train
@@ -23,8 +25,9 @@ from depthforge.training.checkpoint import Checkpoints
 from depthforge.training.translator_card import read_card
 
 SHOWN = ("holes, %", "patches told apart, AUC", "noise against depth, octaves", "depth off clean, %")
+DEFAULT = "default"
 VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
-    "default": {},
+    DEFAULT: {},
     "another seed": {"manifest": {"seed": 1}},
     "pair_sampling: gaussian": {"translator": {"pair_sampling": "gaussian"}},
     "negatives: same_anchor": {"translator": {"negatives": "same_anchor"}},
@@ -47,13 +50,30 @@ def manifest_of(name: str, out: Path, steps: int) -> Manifest:
     return parse_manifest({**value, **change.get("manifest", {})}, where=name)
 
 
+def figures(found: Mapping[str, Mapping[str, float]], steps: int) -> list[Figure]:
+    """Return the score of each variant, beside that of the default where it was run too."""
+    default = found.get(DEFAULT)
+    return [
+        Figure(
+            name=f"DCL, {name}",
+            value=each["score"],
+            unit="of 7",
+            better="lower",
+            peer=None if default is None or name == DEFAULT else DEFAULT,
+            peer_value=None if default is None or name == DEFAULT else default["score"],
+            data=f"living room 1 and RedKitchen, {steps} steps",
+        )
+        for name, each in found.items()
+    ]
+
+
 def main() -> None:
     """Train what is not trained and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--only", nargs="+", choices=[*VARIANTS], default=[*VARIANTS])
-    parser.add_argument("--json", action="store_true")
+    add_result_options(parser)
     arguments = parser.parse_args()
     found = {}
     for name in arguments.only:
@@ -65,6 +85,8 @@ def main() -> None:
         card = read_card(Checkpoints(out / "checkpoints").path(arguments.steps))
         seconds = read_card(out).training["seconds"]
         found[name] = {**card.figures, "seconds a step, evaluation included": seconds / arguments.steps}
+    if arguments.save:
+        save_run("bench_options", found, figures(found, arguments.steps), note=arguments.note)
     if arguments.json:
         print_json(found)
         return

@@ -1,6 +1,6 @@
 """Simulated sensors beside what they should equal: Open3D, published noisy frames, published code, real scans.
 
-python -m benchmarks.bench_parity [--repeats 10] [--json]
+python -m benchmarks.bench_parity [--repeats 10] [--json] [--save]
 
 Redwood: every random number at 0 on both sides, real clean frames and made-up images, 640x480, with one distortion
 table; bar: one disparity step on every pixel. Its noise: five published noisy frames and the clean ones behind them,
@@ -25,6 +25,8 @@ from typing import Any
 import cv2
 import numpy as np
 
+from benchmarks.parity_figures import FIGURES
+from benchmarks.results import add_result_options, save_run
 from benchmarks.timing import in_turn, machine, median, print_json, print_table, shared_folder
 from depthforge.sensors.lidar import Lidar
 from depthforge.sensors.preset import parse_sensor
@@ -184,7 +186,7 @@ def main() -> None:
     """Compare every sensor that can be compared here, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=10)
-    parser.add_argument("--json", action="store_true")
+    add_result_options(parser)
     options = parser.parse_args()
 
     this_machine = machine()
@@ -211,6 +213,9 @@ def main() -> None:
             found["realsense"] = noise_beside_realsense(data)
         if golden is not None:
             found["kinect"] = kinect_beside_published(golden)
+    if options.save:
+        for name, rows in found.items():
+            save_run("bench_parity", {name: rows}, FIGURES[name](rows), part=name, note=options.note)
     if options.json:
         print_json({**found, "left_out": missing})
         return

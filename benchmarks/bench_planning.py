@@ -1,6 +1,6 @@
 """Listing and planning a tree of many frames: seconds, peak memory, growth, and what all of InteriorNet takes.
 
-python -m benchmarks.bench_planning [--frames 200000] [--json]
+python -m benchmarks.bench_planning [--frames 200000] [--json] [--save]
 
 The tree is InteriorNet's own layout with empty files (HD1-6 trajectories of 1000 frames: depth, colour and three label
 files each). What is timed is the whole process of `depthforge convert --dry-run`, imports included; bars: 60 s and
@@ -15,11 +15,16 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
+from benchmarks.results import Figure, add_result_options, save_run
 from benchmarks.timing import machine, print_json, print_table
 
 INTERIORNET_FRAMES = 20_000_000
+BAR_FRAMES = 200_000
+BAR_S = 60.0
+BAR_MB = 500.0
 CHILD = """
 import json, resource, sys, time
 start = time.perf_counter()
@@ -72,11 +77,23 @@ def plan(root: Path, frames: int) -> dict[str, float]:
     return figures
 
 
+def figures(longest: Mapping[str, float], per_frame_s: float) -> list[Figure]:
+    """Return what the page shows of the longest run; the bars are for so many frames, and no fewer."""
+    full = longest["frames"] >= BAR_FRAMES
+    bar_s, bar_mb = (BAR_S, BAR_MB) if full else (None, None)
+    data = f"{longest['frames']:,} frames in InteriorNet's layout, 5 files each"
+    return [
+        Figure(name="planning", value=longest["seconds"], unit="s", better="lower", bar=bar_s, data=data),
+        Figure(name="peak memory", value=longest["peak_mb"], unit="MB", better="lower", bar=bar_mb, data=data),
+        Figure(name="a frame, beyond start-up", value=per_frame_s * 1e6, unit="us", better="lower", data=data),
+    ]
+
+
 def main() -> None:
     """Make the tree, plan a quarter, a half and all of it, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--frames", type=int, default=200_000)
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--frames", type=int, default=BAR_FRAMES)
+    add_result_options(parser)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="depthforge-bench-") as folder:
         start = time.perf_counter()
@@ -90,14 +107,17 @@ def main() -> None:
         "hours": INTERIORNET_FRAMES * per_frame / 3600,
         "peak_mb": runs[-1]["peak_mb"] + INTERIORNET_FRAMES * max(growth_mb, 0.0),
     }
+    found = {"runs": runs, "microseconds_per_frame": per_frame * 1e6, "all_of_interiornet": whole}
+    if options.save:
+        save_run("bench_planning", found, figures(runs[-1], per_frame), note=options.note)
     if options.json:
-        print_json({"runs": runs, "microseconds_per_frame": per_frame * 1e6, "all_of_interiornet": whole})
+        print_json(found)
         return
     print(f"{machine()}; tree of {options.frames} frames, 5 files each, made in {made:.0f} s")
     rows = [[f"{run['frames']:,}", f"{run['seconds']:.1f}", f"{run['peak_mb']:.0f}"] for run in runs]
     rows.append([f"{whole['frames']:,} (extrapolated)", f"{whole['hours'] * 3600:.0f}", f"{whole['peak_mb']:.0f}"])
     print_table("Listing and planning", rows, ["frames", "seconds", "peak MB"])
-    print(f"\n  {per_frame * 1e6:.1f} us a frame beyond start-up; bars for 200,000: 60 s, 500 MB")
+    print(f"\n  {per_frame * 1e6:.1f} us a frame beyond start-up; bars for {BAR_FRAMES:,}: {BAR_S:g} s, {BAR_MB:g} MB")
 
 
 if __name__ == "__main__":

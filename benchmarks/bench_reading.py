@@ -1,6 +1,6 @@
 """Frames per second of noisy depth into torch, one process, beside what else one could read it from.
 
-python -m benchmarks.bench_reading [--frames 512] [--repeats 5] [--json]
+python -m benchmarks.bench_reading [--frames 512] [--repeats 5] [--json] [--save]
 
 Data: depthforge's own procedural rooms through its Kinect simulation, 640x480 uint16 millimetres. Every contestant
 delivers batches of 16 of the same tensors, float32 metres and a validity mask, through DataLoader(num_workers=0); the
@@ -17,7 +17,7 @@ import io
 import os
 import tarfile
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ import zarr
 from numcodecs.zstd import Zstd
 from torch.utils.data import DataLoader, Dataset
 
+from benchmarks.results import Figure, add_result_options, save_run
 from benchmarks.timing import in_turn, machine, median, print_json, print_table
 from depthforge.corpus.datasets import CorpusDataset, CorpusStream, Shuffle, stream_order
 from depthforge.corpus.reader import CorpusReader
@@ -43,6 +44,10 @@ from depthforge.stages.prepare import prepare
 Steps = npt.NDArray[np.uint16]
 BATCH = 16
 PNG = "PNG folder"
+TAR = "WebDataset tar of PNG"
+OURS = "depthforge stream"
+SINGLE = "depthforge stream, 1 thread"
+BARS = {"random": 3.0, "blocks": 5.0, "sequential": 1.0}
 SPLIT = "train"
 FIELDS = (DEPTH_NOISY,)
 FRAMES_PER_SCENE = 16
@@ -167,7 +172,7 @@ def contestants(root: Path, folder: Path) -> dict[str, Callable[[], int]]:
             if name == PNG:
                 found[f"{name}, threads | {shuffle}"] = peer_epoch(read, shuffle, threaded=True)
     tar = write_tar(folder, total)
-    found["WebDataset tar of PNG | none"] = lambda: drain(DataLoader(webdataset_samples(tar), BATCH), "depth")
+    found[f"{TAR} | none"] = lambda: drain(DataLoader(webdataset_samples(tar), BATCH), "depth")
     compressed = [Zstd(level=1).encode(reader.stored(DEPTH_NOISY, position)) for position in range(total)]
     scratch = np.empty((reader.schema.height, reader.schema.width), np.uint16)
 
@@ -193,7 +198,7 @@ def contestants(root: Path, folder: Path) -> dict[str, Callable[[], int]]:
         )
         return lambda: drain(DataLoader(stream, batch_size=None), DEPTH_NOISY)
 
-    for num_threads, name in ((None, "depthforge stream"), (1, "depthforge stream, 1 thread")):
+    for num_threads, name in ((None, OURS), (1, SINGLE)):
         for shuffle in ("full", "blocks", "none"):
             found[f"{name} | {shuffle}"] = stream_epoch(shuffle, num_threads)
     dataset = CorpusDataset(root, SPLIT, FIELDS)
@@ -221,37 +226,65 @@ def measure(num_frames: int, repeats: int) -> Iterator[tuple[str, str, float]]:
             )
 
 
+def figures(rates: Mapping[tuple[str, str], float], num_frames: int) -> list[Figure]:
+    """Return what the page shows of the frames per second by contestant and order."""
+
+    def beside(ours: str, order: str, peer: str, bar: float | None = None) -> Figure:
+        return Figure(
+            name=f"{ours}, {order}",
+            value=rates[ours, order],
+            unit="frames/s",
+            better="higher",
+            peer=peer,
+            peer_value=rates[peer, order],
+            bar=bar,
+            bar_of="ratio",
+            data=f"{num_frames} frames of 640x480, in the page cache",
+        )
+
+    return [
+        beside(OURS, "random", PNG, BARS["random"]),
+        beside(OURS, "blocks", PNG, BARS["blocks"]),
+        beside(OURS, "blocks", f"{PNG}, threads"),
+        beside(OURS, "random", "zarr, zarrs pipeline"),
+        beside(OURS, "random", "tensorstore"),
+        beside(OURS, "random", "npy memory map"),
+        beside(OURS, "sequential", TAR, BARS["sequential"]),
+        beside(SINGLE, "random", PNG),
+    ]
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--frames", type=int, default=512)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--json", action="store_true")
+    add_result_options(parser)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     rates = {(name, order): rate for name, order, rate in measure(arguments.frames, arguments.repeats)}
     png, png_blocks = rates[PNG, "random"], rates[PNG, "blocks"]
     ceiling = rates["zstd decode alone (ceiling)", "sequential"]
-    ours, single = "depthforge stream", "depthforge stream, 1 thread"
     bars = {
-        "random / PNG random (bar 3)": rates[ours, "random"] / png,
-        "blocks / PNG blocks (bar 5)": rates[ours, "blocks"] / png_blocks,
-        "sequential / WebDataset (bar 1)": rates[ours, "sequential"] / rates["WebDataset tar of PNG", "sequential"],
-        "random on 1 thread / PNG random": rates[single, "random"] / png,
-        "blocks on 1 thread / PNG blocks": rates[single, "blocks"] / png_blocks,
-        "blocks / PNG blocks with as many threads": rates[ours, "blocks"] / rates[f"{PNG}, threads", "blocks"],
+        f"random / PNG random (bar {BARS['random']:g})": rates[OURS, "random"] / png,
+        f"blocks / PNG blocks (bar {BARS['blocks']:g})": rates[OURS, "blocks"] / png_blocks,
+        f"sequential / WebDataset (bar {BARS['sequential']:g})": rates[OURS, "sequential"] / rates[TAR, "sequential"],
+        "random on 1 thread / PNG random": rates[SINGLE, "random"] / png,
+        "blocks on 1 thread / PNG blocks": rates[SINGLE, "blocks"] / png_blocks,
+        "blocks / PNG blocks with as many threads": rates[OURS, "blocks"] / rates[f"{PNG}, threads", "blocks"],
         "zstd decode alone / PNG blocks: no single thread can do more": ceiling / png_blocks,
     }
-    decoding = rates[single, "random"] / ceiling
+    decoding = rates[SINGLE, "random"] / ceiling
+    found = {
+        "frames": arguments.frames,
+        "frames_per_second": {f"{name}, {order}": rate for (name, order), rate in rates.items()},
+        "ratios": bars,
+        "decompression_share": decoding,
+    }
+    if arguments.save:
+        save_run("bench_reading", found, figures(rates, arguments.frames), note=arguments.note)
     if arguments.json:
-        print_json(
-            {
-                "frames": arguments.frames,
-                "frames_per_second": {f"{name}, {order}": rate for (name, order), rate in rates.items()},
-                "ratios": bars,
-                "decompression_share": decoding,
-            }
-        )
+        print_json(found)
         return
     print(f"{machine()}; {arguments.frames} procedural frames through the Kinect simulation, 640x480, one process")
     rows = [(name, order, f"{rate:.0f}", f"{rate / png:.2f}") for (name, order), rate in rates.items()]

@@ -1,6 +1,6 @@
 """Every sensor that is shipped, on one core, a 640x480 frame at a time, random numbers included.
 
-python -m benchmarks.bench_sensors [--repeats 20] [--json]
+python -m benchmarks.bench_sensors [--repeats 20] [--json] [--save]
 
 The frame is a view of a furnished room made up from a seed, with colour for the sensors that read it. Bar: 40 frames a
 second for every preset. Beside them Open3D's DepthNoiseSimulator, with our distortion table, on the same frame; other
@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from benchmarks.results import Figure, add_result_options, save_run
 from benchmarks.timing import in_turn, machine, median, print_json, print_table
 from depthforge.frame import Frame
 from depthforge.registry import sources
@@ -61,11 +62,30 @@ def open3d_simulator(frame: Frame) -> Callable[[], Any]:
     return lambda: simulator.simulate(image, depth_scale=1000.0)
 
 
+def figures(seconds: Mapping[str, float], data: str) -> list[Figure]:
+    """Return a figure for each preset, fastest first."""
+    peer = PEER if PEER in seconds else None
+    return [
+        Figure(
+            name=name,
+            value=1 / each,
+            unit="frames/s",
+            better="higher",
+            peer=peer,
+            peer_value=None if peer is None else 1 / seconds[peer],
+            bar=BAR_HZ,
+            data=data,
+        )
+        for name, each in sorted(seconds.items(), key=lambda item: item[1])
+        if name != PEER
+    ]
+
+
 def main() -> None:
     """Time all presets and the peer in turn and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=20)
-    parser.add_argument("--json", action="store_true")
+    add_result_options(parser)
     options = parser.parse_args()
 
     this_machine = machine()
@@ -88,20 +108,22 @@ def main() -> None:
     seconds = {name: median(each) for name, each in in_turn(contestants, repeats=options.repeats).items()}
     kept = {name: measured_share(frame, sensor) for name, sensor in presets.items()}
     slow = [name for name in presets if 1 / seconds[name] < BAR_HZ]
-    if options.json:
-        print_json(
-            {
-                "frames_per_second": {name: 1 / each for name, each in seconds.items()},
-                "milliseconds": {name: each * 1e3 for name, each in seconds.items()},
-                "measured_share": kept,
-                "bar": BAR_HZ,
-                "below_bar": slow,
-                "published": PUBLISHED,
-                "open3d_missing": no_open3d,
-            }
-        )
-        return
+    found = {
+        "frames_per_second": {name: 1 / each for name, each in seconds.items()},
+        "milliseconds": {name: each * 1e3 for name, each in seconds.items()},
+        "measured_share": kept,
+        "bar": BAR_HZ,
+        "below_bar": slow,
+        "published": PUBLISHED,
+        "open3d_missing": no_open3d,
+    }
     height, width = frame.camera.size
+    if options.save:
+        data = f"a made-up room of {width}x{height}, one core"
+        save_run("bench_sensors", found, figures(seconds, data), note=options.note)
+    if options.json:
+        print_json(found)
+        return
     print(f"{this_machine}, one of them used; {width}x{height}, median of {options.repeats} in turn")
     rows = [
         [

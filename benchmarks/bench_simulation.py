@@ -1,6 +1,6 @@
 """The Kinect v1 simulation on one core, a 640x480 frame at a time, random numbers included, beside its peers.
 
-python -m benchmarks.bench_simulation [--repeats 10] [--json]
+python -m benchmarks.bench_simulation [--repeats 10] [--json] [--save]
 
 Peers: the published algorithm as a loop over windows and as plain NumPy (both give the published output bit for bit),
 and Open3D's DepthNoiseSimulator, another noise model of the same sensor, with a distortion table that changes nothing.
@@ -15,7 +15,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.peers_simulation import simulate_loop, simulate_numpy
+from benchmarks.results import Figure, add_result_options, save_run
 from benchmarks.timing import in_turn, machine, median, print_json, print_table, shared_folder
 from depthforge.frame import Camera, Frame
 from depthforge.sensors.dot_pattern import tiled_dots
@@ -114,11 +115,33 @@ def first_frame_s() -> tuple[float, float]:
     return cold, warm
 
 
+def figures(seconds: Mapping[str, float], first_frame_from_disk_s: float) -> list[Figure]:
+    """Return what the page shows of the medians."""
+    data = f"a frame of {WIDTH}x{HEIGHT}, one core"
+    beside = [
+        Figure(
+            name="Kinect v1 simulation",
+            value=seconds["depthforge"] * 1e3,
+            unit="ms",
+            better="lower",
+            peer=peer,
+            peer_value=seconds[peer] * 1e3,
+            bar=bar,
+            bar_of="ratio",
+            data=data,
+        )
+        for peer, bar in BARS.items()
+        if peer in seconds
+    ]
+    first = "first frame of a process, imports included, compiled code on disk"
+    return [*beside, Figure(name=first, value=first_frame_from_disk_s, unit="s", better="lower", data=data)]
+
+
 def main() -> None:
     """Time all contestants in turn and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=10)
-    parser.add_argument("--json", action="store_true")
+    add_result_options(parser)
     options = parser.parse_args()
 
     # One core for everybody; before Open3D is loaded, because OpenMP counts the cores then.
@@ -130,16 +153,17 @@ def main() -> None:
     medians = {name: median(seconds) for name, seconds in in_turn(runs, repeats=options.repeats).items()}
     ratios = {name: seconds / medians["depthforge"] for name, seconds in medians.items()}
     cold_s, warm_s = first_frame_s()
+    found = {
+        "milliseconds": {name: seconds * 1e3 for name, seconds in medians.items()},
+        "times_depthforge": ratios,
+        "bars": BARS,
+        "first_frame_s": {"compiling": cold_s, "from_disk": warm_s},
+        "open3d_missing": no_open3d,
+    }
+    if options.save:
+        save_run("bench_simulation", found, figures(medians, warm_s), note=options.note)
     if options.json:
-        print_json(
-            {
-                "milliseconds": {name: seconds * 1e3 for name, seconds in medians.items()},
-                "times_depthforge": ratios,
-                "bars": BARS,
-                "first_frame_s": {"compiling": cold_s, "from_disk": warm_s},
-                "open3d_missing": no_open3d,
-            }
-        )
+        print_json(found)
         return
     print(f"{machine()}; {WIDTH}x{HEIGHT}, {options.repeats} repeats in turn")
     rows = [

@@ -1,6 +1,6 @@
 """`synthesize` for each source: frames per second of the whole conversion, beside reading alone and writing alone.
 
-python -m benchmarks.bench_sources [--frames 32] [--repeats 3] [--source NAME ...] [--json]
+python -m benchmarks.bench_sources [--frames 32] [--repeats 3] [--source NAME ...] [--json] [--save]
 
 Data: `depthforge sample --layout NAME`, procedural scenes in each data set's own layout, through the manifest that is
 shipped for it; the labels that the manifest carries are read, resized, written and re-read as in any run. One process,
@@ -20,12 +20,15 @@ import os
 import re
 import shutil
 import tempfile
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 
+from benchmarks.results import Figure, add_result_options, save_run
 from benchmarks.timing import in_turn, machine, median, print_json, print_table
 from depthforge.corpus.plan_file import read_plan
 from depthforge.corpus.store import open_for_writing
@@ -160,13 +163,26 @@ def _read_all(item: WorkItem, job: ShardJob) -> list:  # type: ignore[type-arg]
     return kept
 
 
+def figure(row: Mapping[str, Any]) -> Figure:
+    """Return what the page shows of a manifest."""
+    return Figure(
+        name=f"synthesize {row['manifest']}.yaml",
+        value=row["whole"],
+        unit="frames/s",
+        better="higher",
+        peer="a script that writes PNG and npz",
+        peer_value=row["script"],
+        data=f"{row['frames']} made-up frames of {row['pixels']}, {row['labels']} labels, one process",
+    )
+
+
 def main() -> None:
     """Measure every shipped manifest that a sample can be written for, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--frames", type=int, default=32)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--source", action="append", help="only these layouts")
-    parser.add_argument("--json", action="store_true")
+    add_result_options(parser)
     options = parser.parse_args()
     limit_threads()
     rows = []
@@ -184,6 +200,8 @@ def main() -> None:
                 row = measure(path, sample, folder, options.frames, options.repeats)
                 if row is not None:
                     rows.append(row)
+                    if options.save:
+                        save_run("bench_sources", row, [figure(row)], part=path.stem, note=options.note)
         finally:
             os.chdir(here)
             shutil.rmtree(folder, ignore_errors=True)

@@ -1,6 +1,6 @@
 """Learned translators on real data, beside identity and simulation: living room 1 (clean) against RedKitchen (real).
 
-DATA_ROOT=... python -m benchmarks.bench_translators --out DIR [--only NAME ...] [--frames 24] [--json]
+DATA_ROOT=... python -m benchmarks.bench_translators --out DIR [--only NAME ...] [--frames 24] [--json] [--save]
 
 Each contestant is manifests/livingroom-redkitchen.yaml with other options, trained with the same budget into DIR/NAME
 (or taken from there: a training that was interrupted goes on). The last quarter of both recordings was not trained on;
@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 import yaml
 
+from benchmarks.results import Figure, add_result_options, save_run
 from benchmarks.timing import machine, print_json
 from depthforge import registry
 from depthforge.corpus.picture import sheet
@@ -49,7 +50,8 @@ CONTESTANTS: dict[str, dict[str, Any]] = {
 }
 # What all contestants take from the manifest, unless they say otherwise.
 SHARED = ("max_depth_m", "residual", "validity")
-UNTRAINED = ("identity", "simulation")
+SIMULATION = "simulation"
+UNTRAINED = ("identity", SIMULATION)
 
 
 def manifest_of(name: str, out: Path) -> Manifest:
@@ -146,6 +148,20 @@ def write_ply(path: Path, points: npt.NDArray[np.float32]) -> None:
     path.write_bytes(header.encode() + points.astype("<f4").tobytes())
 
 
+def score_figure(name: str, total: float, of_simulation: float, num_frames: int) -> Figure:
+    """Return what the page shows of a contestant."""
+    beside = name != SIMULATION
+    return Figure(
+        name=f"realism of {name}",
+        value=total,
+        unit="of 7",
+        better="lower",
+        peer=SIMULATION if beside else None,
+        peer_value=of_simulation if beside else None,
+        data=f"{num_frames} held-out frames of living room 1, against RedKitchen",
+    )
+
+
 def main() -> None:
     """Train what is not trained, compare all, print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -153,7 +169,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=[*CONTESTANTS], default=[*CONTESTANTS])
     parser.add_argument("--frames", type=int, default=24)
     parser.add_argument("--train-only", action="store_true")
-    parser.add_argument("--json", action="store_true")
+    add_result_options(parser)
     arguments = parser.parse_args()
     manifests = {name: manifest_of(name, arguments.out) for name in arguments.only}
     seconds = {}
@@ -192,6 +208,11 @@ def main() -> None:
         cv2.imwrite(str(arguments.out / f"{name}-cloud.png"), from_the_side(points))
     comparison = compare(described, describe((DepthView(f.depth_m, f.valid, f.camera) for f in real), name=REFERENCE))
     scores = {name: score(comparison, name) for name in described}
+    if arguments.save:
+        for name, judged in scores.items():
+            measured = {"total": judged.total, "terms": judged.terms, "training_s": seconds.get(name)}
+            figure = score_figure(name, judged.total, scores[SIMULATION].total, arguments.frames)
+            save_run("bench_translators", measured, [figure], part=name, note=arguments.note)
     if arguments.json:
         print_json({"comparison": comparison.to_json(), "scores": {n: s.terms for n, s in scores.items()}})
         return

@@ -1,6 +1,6 @@
 """Milliseconds a frame to write a shard, beside zarr's own writers and beside the codec alone.
 
-python -m benchmarks.bench_writing [--frames 64] [--repeats 5] [--json]
+python -m benchmarks.bench_writing [--frames 64] [--repeats 5] [--json] [--save]
 
 Data: depthforge's own procedural rooms through its Kinect simulation, 640x480: both depths, semantic and instance
 ids, with and without colour. *depthforge* is all of add and commit: checks, steps, statistics, hashes, compression,
@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ import zarr
 from numcodecs.zstd import Zstd
 from zarr.codecs import Crc32cCodec, ZstdCodec
 
+from benchmarks.results import Figure, add_result_options, save_run
 from benchmarks.timing import in_turn, machine, median, print_json, print_table
 from depthforge.corpus.arrays import ArrayWriter
 from depthforge.corpus.chunks import ChunkCodec
@@ -124,12 +125,29 @@ def contestants(made: Made, fields: tuple[LabelSpec, ...], folder: Path) -> dict
     }
 
 
+def figures(milliseconds: Mapping[str, Mapping[str, float]], num_frames: int) -> list[Figure]:
+    """Return what the page shows: the whole shard beside every other contestant, with colour and without."""
+    return [
+        Figure(
+            name="a committed, re-read shard, a frame",
+            value=each["depthforge"],
+            unit="ms",
+            better="lower",
+            peer=peer,
+            peer_value=each[peer],
+            data=f"{num_frames} frames of 640x480, {name}, one core",
+        )
+        for name, each in milliseconds.items()
+        for peer in (*PIPELINES, "codec alone, both ways")
+    ]
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--frames", type=int, default=64)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--json", action="store_true")
+    add_result_options(parser)
     arguments = parser.parse_args()
     made = make_frames(arguments.frames)
     labels = (SEMANTIC_NYU40, INSTANCE)
@@ -138,13 +156,16 @@ def main() -> None:
         for name, fields in (("without colour", labels), ("with colour", (*labels, RGB))):
             seconds = in_turn(contestants(made, fields, Path(folder)), repeats=arguments.repeats)
             milliseconds[name] = {who: median(runs) / arguments.frames * 1000 for who, runs in seconds.items()}
+    found = {"frames": arguments.frames, "ms_per_frame": milliseconds}
+    if arguments.save:
+        save_run("bench_writing", found, figures(milliseconds, arguments.frames), note=arguments.note)
     if arguments.json:
-        print_json({"frames": arguments.frames, "ms_per_frame": milliseconds})
+        print_json(found)
         return
     print(f"{machine()}; a shard of {arguments.frames} frames, 640x480, one core, zstd 1")
-    for name, figures in milliseconds.items():
-        floor = figures["codec alone, both ways"]
-        rows = [(who, f"{value:.1f}", f"{value / floor:.2f}") for who, value in figures.items()]
+    for name, each in milliseconds.items():
+        floor = each["codec alone, both ways"]
+        rows = [(who, f"{value:.1f}", f"{value / floor:.2f}") for who, value in each.items()]
         print_table(name, rows, ("writer", "ms a frame", "x codec alone"))
 
 

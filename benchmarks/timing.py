@@ -45,7 +45,8 @@ def machine() -> str:
                 break
     except OSError:
         pass
-    return f"{model}, {len(os.sched_getaffinity(0))} cores, Python {platform.python_version()}"
+    cores = len(os.sched_getaffinity(0))
+    return f"{model}, {cores} {'core' if cores == 1 else 'cores'}, Python {platform.python_version()}"
 
 
 def shared_folder(*parts: str) -> Path | None:

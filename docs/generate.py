@@ -1,16 +1,21 @@
-"""Write docs/cli.md, docs/manifest.md and docs/datasets.md from the code itself; a test holds them against it.
+"""Write docs/cli.md, docs/manifest.md and docs/datasets.md from the code, docs/performance.md from benchmarks/results.
 
-python docs/generate.py
+python docs/generate.py; a test holds every page against what this makes.
 """
 
 from __future__ import annotations
 
 import inspect
+import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
+# A script finds what lies beside it, and what is installed: the benchmarks are neither.
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks.page import performance_reference
 from depthforge.cli.main import COMMANDS, cli
 from depthforge.manifest import PluginBlock
 from depthforge.manifest_schema import manifest_schema
@@ -266,6 +271,7 @@ def main() -> None:
     (HERE / "cli.md").write_text(cli_reference())
     (HERE / "manifest.md").write_text(manifest_reference())
     (HERE / "datasets.md").write_text(datasets_reference())
+    (HERE / "performance.md").write_text(performance_reference())
 
 
 if __name__ == "__main__":

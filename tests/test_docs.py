@@ -13,6 +13,7 @@ from types import ModuleType
 
 import pytest
 
+from benchmarks.results import load
 from depthforge.cli.main import COMMANDS
 from depthforge.manifest_schema import manifest_schema
 from depthforge.registry import layouts, sensors, sources, translators
@@ -35,10 +36,30 @@ def generate(repository: Path) -> ModuleType:
         ("cli.md", "cli_reference"),
         ("manifest.md", "manifest_reference"),
         ("datasets.md", "datasets_reference"),
+        ("performance.md", "performance_reference"),
     ],
 )
 def test_references_are_what_the_code_says(repository: Path, generate: ModuleType, page: str, function: str) -> None:
     assert (repository / "docs" / page).read_text() == getattr(generate, function)(), "run: make docs"
+
+
+def test_every_benchmark_is_on_the_page_of_figures(repository: Path) -> None:
+    page = (repository / "docs" / "performance.md").read_text()
+    for path in (repository / "benchmarks").glob("bench_*.py"):
+        assert f"`python -m benchmarks.{path.stem} " in page, path.stem
+
+
+def test_every_results_file_is_sound_and_holds_no_path_of_a_machine(repository: Path) -> None:
+    folder = repository / "benchmarks" / "results"
+    assert list(load(folder)) == sorted(path.stem for path in folder.iterdir())
+    for path in folder.iterdir():
+        assert not re.search(r"(?<![\w.])/\w[\w.-]*/", path.read_text()), path.name
+
+
+def test_the_readme_leads_to_the_figures_and_holds_none(repository: Path) -> None:
+    section = (repository / "README.md").read_text().split("## Measured\n")[1].split("\n## ")[0]
+    assert "](docs/performance.md)" in section
+    assert not re.search(r"\d", section)
 
 
 def test_every_command_and_plugin_is_named_in_the_readme(repository: Path) -> None:

@@ -1,0 +1,130 @@
+"""Which figures benchmarks put on the page, of small made-up findings; no benchmark is run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from benchmarks import (
+    bench_conversion,
+    bench_fit,
+    bench_fused,
+    bench_grasps,
+    bench_memory,
+    bench_options,
+    bench_planning,
+    bench_sources,
+    bench_training,
+    bench_translators,
+)
+from benchmarks.results import Figure
+
+
+def shown(figure: Figure) -> tuple[float, str | None, float | None, bool | None]:
+    return figure.value, figure.peer, figure.times, figure.meets_bar
+
+
+def test_conversion_quotes_ratios_taken_round_by_round() -> None:
+    found: dict[str, Any] = {
+        "frames": 512,
+        "workers": 2,
+        "frames_per_second": {"whole": 70.0, "ray": 60.0},
+        "whole_of_slowest_part": 0.44,
+        "whole_of_slowest_part_in_one_process": 0.8,
+        "whole_of_what_the_parts_in_a_row_allow": 0.99,
+        "ray_of_multiprocessing": 0.9,
+    }
+    slowest, single, in_a_row, ray = (shown(figure) for figure in bench_conversion.figures(found))
+    assert slowest == (70, "its slowest part on all cores", 0.44, False)
+    assert single == (70, "its slowest part, one process", 0.8, None)
+    assert in_a_row == (70, "its parts in a row", 0.99, None)
+    assert ray == (60, "multiprocessing", 0.9, True)
+
+
+def test_planning_has_bars_for_the_tree_they_were_set_for() -> None:
+    run = {"frames": 200_000, "seconds": 2.0, "peak_mb": 600.0}
+    assert [f.meets_bar for f in bench_planning.figures(run, 1e-5)] == [True, False, None]
+    assert [f.meets_bar for f in bench_planning.figures({**run, "frames": 1000}, 1e-5)] == [None, None, None]
+    assert bench_planning.figures(run, 1e-5)[2].value == 10
+
+
+def test_fit_shows_the_parameter_found_worst_of_those_that_scans_tell() -> None:
+    def row(parameter: str, off: float | None, oracle: float | None) -> dict[str, Any]:
+        return {"parameter": parameter, "off": off, "oracle off": oracle, "scans of": "rooms"}
+
+    rows = [row("a", 0.02, 0.01), row("b", -0.12, -0.03), row("c", None, None)]
+    figure = bench_fit.recovery_figure("lidar", rows, 96)
+    assert figure.name == "lidar: b, the worst of its parameters"
+    assert shown(figure) == (0.12, "an oracle", 0.25, False)
+    assert shown(bench_fit.recovery_figure("lidar", [row("a", 0.02, None)], 96)) == (0.02, None, None, True)
+
+
+def test_fit_asks_that_the_fitted_kinect_scores_lower_than_the_default() -> None:
+    scores = {"default": {"total": 3.0}, "fitted": {"total": 2.0}, "kinect_v1_fitted": {"total": 1.0}}
+    default, shipped = bench_fit.kinect_figures({"scores": scores})
+    assert shown(default) == (2, "default", 1.5, True)
+    assert shown(shipped) == (2, "kinect_v1_fitted", 0.5, None)
+
+
+def test_fused_shows_the_quantile_that_is_farthest_from_the_reference() -> None:
+    ours = {"mm": [5.0, 6, 7, 9, 14], "fuse_s": 10.0, "render_frames_per_second": 12.0}
+    peer = {"mm": [9.0, 9, 14, 13, 14], "fuse_s": 5.0, "render_frames_per_second": 4.0}
+    found = {"ours": ours, "open3d": peer, "reference_mm": [5.0, 6, 8, 9, 12], "fused": 240, "looked_at": 40}
+    apart, median, rendering, fusing = (shown(figure) for figure in bench_fused.figures(found))
+    assert apart == (2, "README of the data", None, True)
+    assert median == (7, "Open3D plainly", 2, None)
+    assert rendering == (12, "Open3D plainly", 3, None)
+    assert fusing == (24, "Open3D plainly", 0.5, None)
+
+
+def test_grasps_hold_the_peak_against_the_bar_and_against_one_object() -> None:
+    runs = [
+        {"name": bench_grasps.COMPACT, "seconds": 18.0, "peak_mib": 300.0},
+        {"name": bench_grasps.WHOLE_OBJECT, "seconds": 3.0, "peak_mib": 1200.0},
+    ]
+    peak, seconds = (shown(figure) for figure in bench_grasps.figures(runs, "stored"))
+    assert peak == (300, "np.load of one object", 4, True)
+    assert seconds == (18, None, None, None)
+
+
+def test_memory_asks_for_less_than_the_bound_and_for_a_bound_that_says_something() -> None:
+    runs = [
+        {"frames": 200, "peak_mib": 300.0, "bound_mib": 440.0},
+        {"frames": 5000, "peak_mib": 400.0, "bound_mib": 440.0},
+    ]
+    peak, growth = (shown(figure) for figure in bench_memory.length_figures(runs, 1 / 3, "simulation"))
+    assert peak == (400, "bound of --dry-run", 1.1, True)
+    assert growth == (1 / 3, None, None, False)
+    row = {"source": "graspnet", "peak_mib": 400.0, "bound_mib": 1000.0}
+    peak, over = (shown(figure) for figure in bench_memory.rendered_figures(row, 200_000))
+    assert peak == (400, "bound of --dry-run", 2.5, True)
+    assert over == (2.5, None, None, False)
+
+
+def test_options_stand_beside_the_default_where_it_was_run() -> None:
+    default, seed = bench_options.figures({"default": {"score": 2.0}, "another seed": {"score": 2.5}}, 200)
+    assert shown(default) == (2, None, None, None)
+    assert shown(seed) == (2.5, "default", 0.8, None)
+    assert shown(bench_options.figures({"another seed": {"score": 2.5}}, 200)[0]) == (2.5, None, None, None)
+
+
+def test_sources_stand_beside_the_script() -> None:
+    row = {"manifest": "kitti", "frames": 32, "pixels": "1216x352", "labels": 5, "whole": 17.0, "script": 20.0}
+    assert shown(bench_sources.figure(row)) == (17, "a script that writes PNG and npz", 0.85, None)
+
+
+def test_training_shows_steps_and_how_far_first_losses_are_apart() -> None:
+    def losses(gan: float) -> list[dict[str, float]]:
+        return [{**dict.fromkeys(bench_training.LOSSES, 1.0), "gan": gan}, {}]
+
+    plain, ours, layout, kept = bench_training.CONTESTANTS
+    found = {name: {"losses": losses(1.0)} for name in (plain, ours, kept)} | {layout: {"losses": losses(0.75)}}
+    assert bench_training.losses_apart(found) == 0.25
+    clock = {plain: 6.0, ours: 6.0, layout: 5.0, kept: 3.0}
+    seconds = {name: {"clock_s": each, "processor_s": 2 * each} for name, each in clock.items()}
+    figures = [shown(figure) for figure in bench_training.figures(seconds, 0.25, "small")]
+    assert figures == [(5, plain, 1.2, False), (3, plain, 2, True), (6, plain, 2, None), (0.25, plain, None, False)]
+
+
+def test_translators_stand_beside_the_simulation() -> None:
+    assert shown(bench_translators.score_figure("dcl", 4.0, 2.0, 24)) == (4, "simulation", 0.5, None)
+    assert shown(bench_translators.score_figure("simulation", 2.0, 2.0, 24)) == (2, None, None, None)
