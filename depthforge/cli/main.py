@@ -63,11 +63,11 @@ def cli() -> None:
     """
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Run the command line and exit with its code."""
+def main(arguments: list[str] | None = None, *, command: click.Command = cli, prog_name: str = "depthforge") -> None:
+    """Run ``command`` and exit with its code; ``pipelines/`` runs its own commands through here too."""
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        code = cli.main(args=arguments, prog_name="depthforge", standalone_mode=False)
+        code = command.main(args=arguments, prog_name=prog_name, standalone_mode=False)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)

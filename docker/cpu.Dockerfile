@@ -1,0 +1,58 @@
+# depthforge for the CPU: one node of a cluster, a nightly job, a laptop.
+#   docker build -f docker/cpu.Dockerfile --build-arg TORCH_INDEX=<the CPU index that PyTorch's install page names> \
+#     -t depthforge-cpu:0.1.0 .
+#   docker run --rm --user "$(id -u):$(id -g)" --shm-size 512m -v "$PWD:/work" depthforge-cpu:0.1.0 synthesize /manifests/demo.yaml
+# Without Open3D: what renders from meshes (GraspNet, LineMOD, `fused`) needs its libraries beside.
+
+FROM python:3.11.14-slim-bookworm AS build
+SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
+WORKDIR /build
+RUN python -m venv /opt/depthforge
+ENV PATH=/opt/depthforge/bin:$PATH \
+    PIP_DISABLE_PIP_VERSION_CHECK=1 \
+    PIP_NO_CACHE_DIR=1
+# torch first and on its own, so that nothing else chooses its build, and from the CPU index, so that no CUDA comes along.
+COPY pyproject.toml ./
+ARG TORCH_INDEX
+# The ranges are those of pyproject.toml.
+# hadolint ignore=DL3013
+RUN : "${TORCH_INDEX:?give --build-arg TORCH_INDEX=<the CPU index that the install page of PyTorch names>}"; \
+    requirement=$(python -c 'import tomllib; print(next(item for item in tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"] if item.startswith("torch")))'); \
+    pip install --index-url "$TORCH_INDEX" "$requirement"
+COPY README.md LICENSE ./
+COPY depthforge depthforge
+# The extra is what a node needs to be a head that takes jobs (pipelines/run.py).
+# hadolint ignore=DL3013
+RUN pip wheel --no-deps --wheel-dir dist . \
+    && pip install "$(echo dist/depthforge-*.whl)[cluster]"
+
+FROM python:3.11.14-slim-bookworm
+LABEL org.opencontainers.image.title="depthforge" \
+      org.opencontainers.image.description="Clean synthetic depth in, sensor-real depth out, every label carried." \
+      org.opencontainers.image.licenses="Apache-2.0"
+# The first process of a container gets no SIGTERM unless it asks for it, and inherits Ray's orphans: tini passes the one
+# on and reaps the others.
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends tini=0.19.* \
+    && rm -rf /var/lib/apt/lists/*
+COPY --from=build /opt/depthforge /opt/depthforge
+COPY manifests /manifests
+# Any user, known or not, over a read-only root: all that is written lies in /tmp or in a volume.
+ENV PATH=/opt/depthforge/bin:$PATH \
+    HOME=/tmp \
+    LOGNAME=depthforge \
+    TMPDIR=/tmp \
+    RAY_TMPDIR=/tmp \
+    NUMBA_CACHE_DIR=/tmp/numba \
+    MPLCONFIGDIR=/tmp/matplotlib \
+    XDG_CACHE_HOME=/tmp/cache \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1 \
+    RAY_USAGE_STATS_ENABLED=0 \
+    OMP_NUM_THREADS=1
+WORKDIR /work
+USER 10001:10001
+# A batch image serves nothing to ask; that it starts at all is what can be seen from outside.
+HEALTHCHECK --interval=60s --timeout=30s --start-period=30s --retries=3 CMD ["depthforge", "--version"]
+ENTRYPOINT ["tini", "--", "depthforge"]
+CMD ["--help"]

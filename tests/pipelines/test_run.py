@@ -1,0 +1,175 @@
+"""A manifest as a Ray job: on a real head through its Jobs API, and what is refused before one is asked."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+import yaml
+
+from depthforge.corpus.verify import verify_corpus
+from depthforge.errors import InputError
+from pipelines.run import command, entry_point, exit_code, job_address, job_environment
+from tests.conftest import REPOSITORY
+from tests.pipelines.heads import end_family, environment, ray_head, short_folder
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+SOURCE = {"name": "procedural", "num_scenes": 1, "frames_per_scene": 4, "width": 64, "height": 48}
+
+
+def write(folder: Path, name: str = "tiny.yaml", **fields: Any) -> Path:
+    value = {
+        "name": "tiny",
+        "source": SOURCE,
+        "translator": {"name": "identity"},
+        "corpus": {"out": str(folder / "corpus"), "shard_frames": 2},
+        **fields,
+    }
+    path = folder / name
+    path.write_text(yaml.safe_dump(value))
+    return path
+
+
+def launch(*arguments: str, cwd: Path, **more: str) -> subprocess.Popen[str]:
+    line = [sys.executable, str(REPOSITORY / "pipelines" / "run.py"), *arguments]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(line, cwd=cwd, env=environment(REPOSITORY, **more), stdout=pipe, stderr=pipe, text=True)
+
+
+def run(*arguments: str, cwd: Path, **more: str) -> subprocess.CompletedProcess[str]:
+    process = launch(*arguments, cwd=cwd, **more)
+    stdout, stderr = process.communicate(timeout=200)
+    return subprocess.CompletedProcess(arguments, process.returncode, stdout, stderr)
+
+
+@pytest.fixture(scope="module")
+def head() -> Iterator[str]:
+    pytest.importorskip("aiohttp_cors", reason="the Jobs API needs ray[default]")
+    pytest.importorskip("aiohttp", reason="the Jobs API needs ray[default]")
+    with short_folder() as folder, ray_head(REPOSITORY, folder) as url:
+        yield url
+
+
+@pytest.mark.ray
+def test_a_job_ends_in_a_verified_corpus(head: str, tmp_path: Path) -> None:
+    """Options, variables of the environment and the log go there and back; the threads of workers stay ours."""
+    write(tmp_path, corpus={"out": "${OUT}/corpus", "shard_frames": 2})
+    more = ["--env", f"OUT={tmp_path}", "--env", "OMP_NUM_THREADS", "--limit", "4", "--seed", "3"]
+    done = run("tiny.yaml", *more, cwd=tmp_path, RAY_API_SERVER_ADDRESS=head)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "made 4 frames in 2 shards" in done.stdout
+    verdict = verify_corpus(tmp_path / "corpus", deep=True)
+    assert verdict.ok, verdict.problems
+    assert len(list((tmp_path / "corpus" / "index").glob("*.parquet"))) == 2
+
+
+@pytest.mark.ray
+def test_the_exit_code_of_depthforge_comes_through(head: str, tmp_path: Path) -> None:
+    write(tmp_path, source={"name": "interiornet", "root": str(tmp_path / "nowhere")})
+    done = run("tiny.yaml", "--address", head, cwd=tmp_path, RAY_ADDRESS="192.0.2.1:6379")
+    assert done.returncode == 3, done.stdout + done.stderr
+    assert "no InteriorNet frames" in done.stdout
+    assert not (tmp_path / "corpus").exists()
+
+
+@pytest.mark.ray
+def test_an_ended_command_stops_its_job(head: str, tmp_path: Path) -> None:
+    from ray.job_submission import JobSubmissionClient
+
+    write(tmp_path, source={**SOURCE, "frames_per_scene": 4000}, corpus={"out": str(tmp_path / "c"), "shard_frames": 2})
+    process = launch("tiny.yaml", "--address", head, cwd=tmp_path)
+    try:
+        deadline = time.monotonic() + 100
+        while not list((tmp_path / "c").glob("index/*.parquet")):
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        _, stderr = process.communicate(timeout=60)
+    finally:
+        end_family(process)
+    assert process.returncode == 130, stderr
+    job = next(line.split()[1].rstrip(":") for line in stderr.splitlines() if line.startswith("job "))
+    assert f"job {job} has ended: STOPPED" in stderr
+    assert "run the same command again" in stderr
+    assert JobSubmissionClient(head).get_job_status(job).value == "STOPPED"
+    kept = len(list((tmp_path / "c").glob("index/*.parquet")))
+    time.sleep(1.0)
+    assert len(list((tmp_path / "c").glob("index/*.parquet"))) == kept < 2000, "the stopped job goes on"
+
+
+def test_a_manifest_that_is_not_there_asks_no_head(tmp_path: Path) -> None:
+    write(tmp_path, "demo.yaml")
+    done = run("dmo.yaml", "--address", "http://127.0.0.1:9", cwd=tmp_path)
+    assert done.returncode == 3
+    assert "did you mean demo.yaml?" in done.stderr
+
+
+def test_a_head_that_does_not_answer_is_one_message(tmp_path: Path) -> None:
+    pytest.importorskip("aiohttp", reason="the Jobs API needs ray[default]")
+    write(tmp_path)
+    done = run("tiny.yaml", "--address", "http://127.0.0.1:9", cwd=tmp_path)
+    assert done.returncode == 5
+    assert done.stderr.startswith("error: no head answers\n  where:    http://127.0.0.1:9\n"), done.stderr
+    assert "ray start --head" in done.stderr
+
+
+def invoke(*arguments: str) -> None:
+    command.main(list(arguments), standalone_mode=False)
+
+
+def test_outputs_that_ray_would_delete_are_refused(tmp_path: Path) -> None:
+    manifest = write(tmp_path, corpus={"out": "corpora/tiny"})
+    with pytest.raises(InputError, match=r"corpus\.out is relative") as refused:
+        invoke(str(manifest), "--address", "http://127.0.0.1:9", "--working-dir", str(tmp_path))
+    assert refused.value.remedy == "--out /shared/corpora/tiny"
+
+
+def test_a_manifest_outside_the_working_directory_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    manifest = write(tmp_path)
+    with pytest.raises(InputError, match="not in the working directory") as refused:
+        invoke(str(manifest), "--address", "http://127.0.0.1:9", "--working-dir", str(tmp_path / "other"))
+    assert refused.value.remedy == f"--working-dir {tmp_path}"
+
+
+@pytest.mark.parametrize("arguments", [("--limit", "none"), ("--no-such-option",)])
+def test_options_of_synthesize_are_checked_here(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    with pytest.raises(click.UsageError):
+        invoke(str(write(tmp_path)), "--address", "http://127.0.0.1:9", "--working-dir", str(tmp_path), *arguments)
+
+
+def test_the_address_is_that_of_a_dashboard() -> None:
+    both = {"RAY_API_SERVER_ADDRESS": "http://a:1/", "RAY_ADDRESS": "http://b:2"}
+    assert job_address("https://c:3", both) == "https://c:3"
+    assert job_address(None, both) == "http://a:1"
+    assert job_address(None, {"RAY_ADDRESS": "http://b:2"}) == "http://b:2"
+    for environ in ({}, {"RAY_ADDRESS": "b:6379"}):
+        with pytest.raises(click.UsageError, match="ray start --head"):
+            job_address(None, environ)
+
+
+def test_variables_come_from_here_or_from_the_option() -> None:
+    assert job_environment(["A", "B=", "C=x=y"], {"A": "1", "B": "2"}) == {"A": "1", "B": "", "C": "x=y"}
+    with pytest.raises(click.UsageError, match="--env D"):
+        job_environment(["D"], {"A": "1"})
+
+
+def test_the_entry_point_is_quoted_for_a_shell() -> None:
+    line = entry_point(Path("my manifests/a.yaml"), ("--out", "/x/$HOME"))
+    assert line == "python -m depthforge synthesize 'my manifests/a.yaml' --address auto --out '/x/$HOME'"
+
+
+def test_only_the_code_of_a_driver_that_ended_by_itself_is_passed_on() -> None:
+    codes = [exit_code("SUCCEEDED", 0), exit_code("FAILED", 4), exit_code("FAILED", None), exit_code("FAILED", -9)]
+    assert codes == [0, 4, 5, 5]
+    assert os.WEXITSTATUS(exit_code("STOPPED", None) << 8) == 5
