@@ -59,8 +59,9 @@ def imports(tree: ast.AST, *, inside_function: bool = False) -> Iterator[tuple[s
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
             assert node.module is not None
             yield node.module.partition(".")[0], inside_function
-        is_function = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
-        yield from imports(node, inside_function=inside_function or is_function)
+        elif isinstance(node, ast.stmt | ast.excepthandler | ast.match_case):
+            is_function = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+            yield from imports(node, inside_function=inside_function or is_function)
 
 
 @cache
