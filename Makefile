@@ -1,12 +1,19 @@
 # `make demo` and `make test` set up all they need in .venv, from nothing.
-.PHONY: demo test lint format docs clean
+.PHONY: demo test test-oldest test-newest lint format docs clean
 
 demo: .venv/.installed-core
 	.venv/bin/depthforge synthesize manifests/demo.yaml
 
 # A process on each core, with a thread each; a file stays in one process, since its fixtures are shared.
+PYTEST = python -m pytest -n logical --maxprocesses 4 --dist loadfile
+
 test: .venv/.installed-dev
-	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n logical --maxprocesses 4 --dist loadfile
+	OMP_NUM_THREADS=1 .venv/bin/$(PYTEST)
+
+# The same with the oldest versions of everything that pyproject.toml allows, and with the newest of today.
+test-oldest test-newest: test-%:
+	.ci/install $*
+	OMP_NUM_THREADS=1 .venv-$*/bin/$(PYTEST)
 
 lint: .venv/.installed-dev
 	.venv/bin/ruff check .
@@ -22,7 +29,7 @@ docs: .venv/.installed-dev
 	.venv/bin/python docs/generate.py
 
 clean:
-	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-oldest .venv-newest build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 .venv/.installed-%: pyproject.toml .ci/install
 	.ci/install $*

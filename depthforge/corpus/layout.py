@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from importlib.metadata import version
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final, Self
 
 import pydantic
 from pydantic import BaseModel, ConfigDict, Field
 
+from depthforge import __version__
 from depthforge.corpus.plan_file import PLAN_FILE, PlanSummary
 from depthforge.corpus.schema import CorpusSchema
 from depthforge.errors import CorpusError, MissingDataError
@@ -45,7 +47,8 @@ _CONVENTIONS: Final = {
     "axes": "OpenCV: x right, y down, z forward; T_world_cam maps camera coordinates to world coordinates",
     "labels": "bit for bit as the source has them; has_<label> in the index says whether a frame has one",
 }
-_RECORDED_PACKAGES: Final = ("depthforge", "numcodecs", "numpy", "pyarrow", "zarr", "zarrs")
+# depthforge's own version is beside them.
+_WRITING_PACKAGES: Final = ("numcodecs", "numpy", "pyarrow")
 
 
 class Layout:
@@ -161,7 +164,7 @@ class CorpusInfo(_Record):
             ),
             schema=schema.to_json(),
             manifest=dict(manifest),
-            versions={package: version(package) for package in _RECORDED_PACKAGES},
+            versions=_installed_versions(),
         )
 
     @property
@@ -214,3 +217,12 @@ class CorpusInfo(_Record):
             first = error.errors(include_url=False)[0]
             field = ".".join(str(part) for part in first["loc"])
             raise CorpusError("corpus.json is not sound", where=f"{path}: {field}", found=first["msg"]) from None
+
+
+def _installed_versions() -> dict[str, str]:
+    versions = {"depthforge": __version__}
+    for package in _WRITING_PACKAGES:
+        # What lies on the path without having been installed has no version on record.
+        with suppress(PackageNotFoundError):
+            versions[package] = version(package)
+    return versions

@@ -3,7 +3,7 @@
 No thread, no event loop, no shared file position: readers may be used before and after a fork, from any thread, and
 pickle as a path. A random 640x480 depth frame costs the decompression, 0.4 to 0.8 ms with zstd; zarr adds 0.9 ms of
 scheduling and its zarrs pipeline hangs in a forked worker. Arrays in another layout or with codecs that are not known
-here are read through zarr itself.
+here are read through zarr itself (the ``zarr`` extra), which nothing that depthforge writes needs.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import xxhash
 from depthforge.corpus.arrays import INDEX_CODECS
 from depthforge.corpus.chunks import CRC_BYTES, ChunkCodec, without_crc32c
 from depthforge.corpus.schema import offsets_name
-from depthforge.errors import CorpusError, IntegrityError, MissingDataError
+from depthforge.errors import CorpusError, IntegrityError, MissingDataError, MissingDependencyError
 
 __all__ = ["ShardArray", "ShardReader", "content_hash"]
 
@@ -162,8 +162,15 @@ class ShardArray:
         # Opened in each process anew: zarr's event loop does not survive a fork.
         opened = self.__dict__.setdefault("_zarr_by_process", {})
         if os.getpid() not in opened:
-            import zarr
-
+            try:
+                import zarr
+            except ImportError as error:
+                raise MissingDependencyError(
+                    "an array that another program laid out is read through zarr, which cannot be imported",
+                    where=self.directory,
+                    found=error,
+                    remedy="pip install 'depthforge[zarr]'",
+                ) from error
             opened[os.getpid()] = zarr.open_array(str(self.directory), mode="r")
         return opened[os.getpid()]
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 import warnings
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,23 @@ import pyarrow.parquet as pq
 import pytest
 import xarray
 
+import depthforge
+from depthforge.corpus import layout
 from depthforge.corpus.layout import FORMAT_VERSION, CorpusInfo
 from depthforge.corpus.schema import CorpusSchema
 from depthforge.encoding import DepthEncoding
-from tests.corpus.corpora import FIELDS, HEIGHT, WIDTH, make_frame, metres, new_root, noisy_mm, one_item, write_shard
+from tests.corpus.corpora import (
+    FIELDS,
+    HEIGHT,
+    WIDTH,
+    make_frame,
+    make_info,
+    metres,
+    new_root,
+    noisy_mm,
+    one_item,
+    write_shard,
+)
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +67,20 @@ def test_the_page_names_every_file_column_and_field(page: str, corpus: Path) -> 
     for part in ("plan/frames.parquet", "rejects/train-000001.parquet"):
         for column in pq.read_schema(corpus / part).names:
             assert f"`{column}`" in page
+
+
+def test_versions_are_those_of_the_writing_packages_that_are_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without_pyarrow(package: str) -> str:
+        if package == "pyarrow":
+            raise PackageNotFoundError(package)
+        return version(package)
+
+    monkeypatch.setattr(layout, "version", without_pyarrow)
+    info, _ = make_info(tmp_path, 1)
+    installed = {package: version(package) for package in ("numcodecs", "numpy")}
+    assert info.versions == {"depthforge": depthforge.__version__, **installed}
 
 
 @pytest.mark.parametrize("dtype", ["uint16", "float32"])

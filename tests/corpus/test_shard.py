@@ -4,6 +4,7 @@ import gc
 import json
 import os
 import pickle
+import sys
 import threading
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from depthforge.corpus.schema import CorpusSchema
 from depthforge.corpus.shard import ShardArray, ShardReader
 from depthforge.corpus.writer import ShardWriter
 from depthforge.encoding import Codec, DepthEncoding
-from depthforge.errors import CorpusError, IntegrityError, MissingDataError, UnknownNameError
+from depthforge.errors import CorpusError, IntegrityError, MissingDataError, MissingDependencyError, UnknownNameError
 from depthforge.frame import Camera, Frame, FrameRef
 from depthforge.labels.spec import LabelSpec
 from depthforge.plan import WorkItem
@@ -103,6 +104,15 @@ def test_any_other_layout_is_read_through_zarr(tmp_path: Path, options: dict[str
     mine = pickle.loads(pickle.dumps(ShardArray(tmp_path / "a")))
     assert not mine.is_direct
     np.testing.assert_array_equal(mine.read_rows(1, 5), data[1:5])
+
+
+def test_another_layout_without_zarr_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    zarr.create_array(str(tmp_path / "a"), shape=(5, 4, 6), dtype="uint16", chunks=(1, 4, 6))
+    monkeypatch.setitem(sys.modules, "zarr", None)
+    with pytest.raises(MissingDependencyError) as caught:
+        ShardArray(tmp_path / "a").read_row(0)
+    assert "pip install 'depthforge[zarr]'" in str(caught.value)
+    assert str(tmp_path / "a") in str(caught.value)
 
 
 def test_rows_that_are_not_there_are_an_index_error(shard: Path) -> None:
