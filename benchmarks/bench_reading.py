@@ -109,7 +109,7 @@ def peers(folder: Path, reader: CorpusReader) -> dict[str, Callable[[int], Steps
     mapped = np.load(folder / "steps.npy", mmap_mode="r")
     for position, image in enumerate(steps):
         cv2.imwrite(str(folder / f"{position:06d}.png"), image, [cv2.IMWRITE_PNG_COMPRESSION, 1])
-    shards = sorted((reader.root / "shards").iterdir())
+    shards = sorted(Path(reader.storage.address, "shards").iterdir())
     per_shard = reader.schema.shard_frames
     with zarr.config.set({"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"}):
         through_zarrs = [zarr.open_array(str(shard / DEPTH_NOISY), mode="r") for shard in shards]

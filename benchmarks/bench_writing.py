@@ -28,8 +28,8 @@ from benchmarks.results import Figure, add_result_options, save_run
 from benchmarks.timing import in_turn, machine, median, print_json, print_table
 from depthforge.corpus.arrays import ArrayWriter
 from depthforge.corpus.chunks import ChunkCodec
-from depthforge.corpus.layout import Layout
-from depthforge.corpus.schema import CorpusSchema, encode_depth
+from depthforge.corpus.encode import encode_depth
+from depthforge.corpus.schema import CorpusSchema
 from depthforge.corpus.writer import ShardWriter, label_of
 from depthforge.frame import Frame, FrameRef, NoisyDepth
 from depthforge.labels.catalogue import INSTANCE, INTRINSICS, RGB, SEMANTIC_NYU40
@@ -37,6 +37,7 @@ from depthforge.labels.spec import LabelSpec
 from depthforge.plan import WorkItem
 from depthforge.seeding import frame_words
 from depthforge.sources.procedural import Procedural, ProceduralConfig
+from depthforge.storage import LocalFolder
 from depthforge.translators.simulation import Simulation
 
 Made = list[tuple[Frame, NoisyDepth]]
@@ -68,20 +69,19 @@ def contestants(made: Made, fields: tuple[LabelSpec, ...], folder: Path) -> dict
 
     def ours() -> None:
         shutil.rmtree(folder / "ours", ignore_errors=True)
-        (folder / "ours").mkdir()
-        Layout(folder / "ours").make_directories()
         with ShardWriter(folder / "ours", item, schema, fingerprint="0" * 32) as writer:
             for frame, noisy in made:
                 writer.add(frame, noisy.depth_m, noisy.valid)
             writer.commit()
 
     def arrays_only() -> None:
-        shutil.rmtree(folder / "arrays", ignore_errors=True)
+        group = LocalFolder(folder).stage("arrays")
         for spec in (*schema.depth_specs, *fields):
             values = arrays[spec.name]
             codec = ChunkCodec.of(schema.codec, values.itemsize)
             writer = ArrayWriter(
-                folder / "arrays" / spec.name,
+                group,
+                spec.name,
                 dtype=values.dtype,
                 chunk_shape=(1, *values.shape[1:]),
                 dimension_names=schema.dimension_names(spec),
@@ -92,6 +92,7 @@ def contestants(made: Made, fields: tuple[LabelSpec, ...], folder: Path) -> dict
             for frame in values:
                 writer.append(codec.encode(frame))
             writer.finish(len(values))
+        group.publish()
 
     def through(pipeline: str) -> Callable[[], None]:
         def write() -> None:

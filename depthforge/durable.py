@@ -46,7 +46,7 @@ _OTHERS_DIE_WITHIN_S = 10.0
 
 
 @contextmanager
-def storage_errors(where: Path) -> Iterator[None]:
+def storage_errors(where: Path | str) -> Iterator[None]:
     """Turn an OSError of the block into a StorageError that says what happened to ``where``."""
     try:
         yield
@@ -68,13 +68,23 @@ def is_temporary(name: str) -> bool:
 
 
 def remove_temporaries(directory: Path) -> int:
-    """Remove what dead runs left in ``directory`` and return how many there were; call it under the corpus lock."""
+    """Remove what dead runs left in ``directory`` and return how many there were; call it under the corpus lock.
+
+    A lock that a process still holds stays: without its file a second process would take it as well.
+    """
     if not directory.is_dir():
         return 0
-    left = [path for path in directory.iterdir() if is_temporary(path.name) and path.name != ".lock"]
-    for path in left:
-        remove(path)
-    return len(left)
+    num_removed = 0
+    for path in [path for path in directory.iterdir() if is_temporary(path.name)]:
+        if path.name.endswith(".lock"):
+            handle = try_lock(path)
+            if handle is None:
+                continue
+            unlock(path, handle)
+        else:
+            remove(path)
+        num_removed += 1
+    return num_removed
 
 
 def remove(path: Path) -> None:

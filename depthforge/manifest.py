@@ -26,6 +26,7 @@ from pydantic import (
     model_serializer,
 )
 
+from depthforge.addresses import local_folder
 from depthforge.encoding import Codec, DepthEncoding
 from depthforge.errors import InputError, ManifestError, MissingDataError, closest
 from depthforge.registry import Registry, layouts, sources, translators
@@ -58,6 +59,11 @@ class CorpusSettings(_Block):
     shard_frames: int = Field(default=64, ge=1, le=65536, description="frames that one task makes and commits")
     depth: DepthEncoding = DepthEncoding()
     codec: Codec = Codec()
+
+    @field_validator("out", mode="before")
+    @classmethod
+    def _folder(cls, value: Any) -> Any:
+        return local_folder(value, where="corpus.out") if isinstance(value, str | Path) else value
 
 
 def _sound_splits(splits: dict[str, float]) -> dict[str, float]:
@@ -205,6 +211,11 @@ class TrainingSettings(_Block):
     workers: int = Field(default=1, ge=1, description="processes, each with a share of the batch; a GPU each if any")
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto: CUDA where there is a GPU")
     watch: WatchSettings = Field(default=WatchSettings(), description="the signs of collapse that stop a training")
+
+    @field_validator("out", mode="before")
+    @classmethod
+    def _folder(cls, value: Any) -> Any:
+        return local_folder(value, where="training.out") if isinstance(value, str | Path) else value
 
     @field_validator("real", mode="before")
     @classmethod

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from depthforge import durable
-from depthforge.durable import remove, remove_temporaries
+from depthforge.durable import locked, remove, remove_temporaries, try_lock
 
 
 def grown(root: Path, *, folders: int = 40, files: int = 20) -> Path:
@@ -29,6 +29,16 @@ def test_a_file_a_tree_a_link_and_nothing_are_removed(tmp_path: Path) -> None:
     remove(grown(tmp_path / "tree"))
     assert [path.name for path in tmp_path.iterdir()] == ["kept"]
     assert (kept / "column-0" / "c" / "0").exists(), "what a link names is not ours"
+
+
+def test_a_lock_that_is_held_is_not_removed_and_one_that_is_left_is(tmp_path: Path) -> None:
+    held, left = tmp_path / ".train-000000.lock", tmp_path / ".train-000001.lock"
+    left.touch()
+    with locked(held), locked(tmp_path / ".lock"):
+        assert remove_temporaries(tmp_path) == 1
+        assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", held.name]
+        assert try_lock(held) is None, "a second process may take what the first still holds"
+    assert remove_temporaries(tmp_path) == 0
 
 
 @pytest.mark.parametrize("attempt", range(5))

@@ -24,10 +24,9 @@ _PACKAGE_OF_MODULE: Final = {
 # What the package imports and `pip install depthforge` does not bring, and why not.
 _NOT_BROUGHT: Final = {
     "open3d-cpu": "the open3d extra: system libraries and 700 MB, for meshes alone",
-    "zarr": "the zarr extra: only for arrays that another program laid out anew",
     "pytest": "depthforge.testing: whoever runs the contract tests runs them with pytest",
 }
-_RUNTIME_EXTRAS: Final = ("open3d", "zarr")
+_RUNTIME_EXTRAS: Final = ("open3d",)
 _READER: Final = {"google-crc32c", "numcodecs", "numpy", "pyarrow", "pydantic"}
 
 

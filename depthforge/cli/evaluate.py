@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from depthforge.cli.options import as_json, debug, echo_json
+from depthforge.cli.options import LOCAL_PATH, as_json, debug, echo_json
 from depthforge.manifest import load_manifest
 from depthforge.realism.compare import evaluate_corpus
 from depthforge.realism.views import noisy_views, source_views
@@ -16,12 +16,12 @@ __all__ = ["command"]
 
 
 @click.command("evaluate")
-@click.argument("corpus", metavar="CORPUS", type=click.Path(path_type=Path))
+@click.argument("corpus", metavar="CORPUS", type=LOCAL_PATH)
 @click.option(
     "--real",
     metavar="CORPUS|MANIFEST",
     required=True,
-    type=click.Path(path_type=Path),
+    type=LOCAL_PATH,
     help="Real scans: a corpus of them, or the manifest whose source reads them.",
 )
 @click.option(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from depthforge.cli.options import as_json, debug, echo_json
+from depthforge.cli.options import LOCAL_PATH, as_json, debug, echo_json
 from depthforge.cli.progress import frame_progress
 from depthforge.errors import InputError
 from depthforge.fitting.approaches import plan_for
@@ -41,7 +41,7 @@ __all__ = ["command"]
     help=f"Frames of one view by a camera that stands still (5 and more; {MOST_BURST_FRAMES} are used, "
     "more to tell a factor of whole frames): their noise counts.",
 )
-@click.option("--out", metavar="FILE.yaml", type=click.Path(path_type=Path), help="Where the preset goes.")
+@click.option("--out", metavar="FILE.yaml", type=LOCAL_PATH, help="Where the preset goes.")
 @click.option("--limit", metavar="N", type=click.IntRange(min=1), help="Only the first N scans.")
 @click.option(
     "--frames",

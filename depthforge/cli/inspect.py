@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from depthforge.cli.options import as_json, debug, echo_json
+from depthforge.cli.options import LOCAL_PATH, as_json, debug, echo_json
 from depthforge.corpus.picture import picture as write_picture
 from depthforge.corpus.summary import summarise
 
@@ -14,8 +14,8 @@ __all__ = ["command"]
 
 
 @click.command("inspect")
-@click.argument("corpus", metavar="CORPUS", type=click.Path(path_type=Path))
-@click.option("--picture", metavar="FILE", type=click.Path(path_type=Path), help="Write a contact sheet as PNG.")
+@click.argument("corpus", metavar="CORPUS", type=LOCAL_PATH)
+@click.option("--picture", metavar="FILE", type=LOCAL_PATH, help="Write a contact sheet as PNG.")
 @click.option("--frames", metavar="N", type=click.IntRange(1, 64), default=6, help="Frames on the sheet.")
 @as_json
 @debug

@@ -12,9 +12,25 @@ from typing import Any
 
 import click
 
+from depthforge.addresses import local_folder
+from depthforge.errors import InputError
 from depthforge.manifest import Manifest, load_manifest
 
-__all__ = ["RunOptions", "as_json", "debug", "echo_json", "run_options"]
+__all__ = ["LOCAL_PATH", "RunOptions", "as_json", "debug", "echo_json", "run_options"]
+
+
+class _LocalPath(click.Path):
+    """A path of a mounted file system; a URL, which ``Path`` would take for one, is a usage error."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            return super().convert(local_folder(value), param, ctx)
+        except InputError as error:
+            self.fail(f"{error.found}: {error.message}; {error.remedy}", param, ctx)
+
+
+LOCAL_PATH = _LocalPath(path_type=Path)
+"""The type of every argument that names a corpus, or a place to write to."""
 
 manifest_argument = click.argument("manifest", metavar="MANIFEST", type=click.Path(path_type=Path))
 as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on standard output.")
@@ -62,7 +78,7 @@ def run_options(command: Callable[[Path, RunOptions], int]) -> Callable[..., int
     for option in reversed(
         (
             manifest_argument,
-            click.option("--out", metavar="DIR", type=click.Path(path_type=Path), help="Where the corpus goes."),
+            click.option("--out", metavar="DIR", type=LOCAL_PATH, help="Where the corpus goes."),
             click.option(
                 "--workers",
                 metavar="N",

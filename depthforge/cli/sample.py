@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from depthforge.cli.options import debug
+from depthforge.cli.options import LOCAL_PATH, debug
 from depthforge.registry import layouts
 from depthforge.samples.base import Layout
 
@@ -14,7 +14,7 @@ __all__ = ["command"]
 
 
 @click.command("sample")
-@click.argument("out", metavar="OUT", type=click.Path(path_type=Path))
+@click.argument("out", metavar="OUT", type=LOCAL_PATH)
 @click.option("--layout", metavar="NAME", required=True, help="The layout to write; `depthforge list` names them.")
 @click.option("--scenes", metavar="N", type=click.IntRange(1, 10000), default=3, show_default=True, help="Scenes.")
 @click.option(

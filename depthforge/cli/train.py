@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from depthforge.cli.options import as_json, debug, echo_json, manifest_argument
+from depthforge.cli.options import LOCAL_PATH, as_json, debug, echo_json, manifest_argument
 from depthforge.cli.progress import frame_progress
 from depthforge.manifest import Manifest, load_manifest
 from depthforge.stages.train import TrainingReport, train
@@ -17,7 +17,7 @@ __all__ = ["command", "run", "summary_lines"]
 
 @click.command("train")
 @manifest_argument
-@click.option("--out", metavar="DIR", type=click.Path(path_type=Path), help="Where the translator goes.")
+@click.option("--out", metavar="DIR", type=LOCAL_PATH, help="Where the translator goes.")
 @click.option("--workers", metavar="N", type=click.IntRange(min=1), help="Processes, a GPU each where there are any.")
 @click.option("--inline", is_flag=True, help="Run in this process, without Ray: for debugging.")
 @click.option("--address", metavar="ADDRESS", envvar="RAY_ADDRESS", help="A Ray cluster; default: a local Ray.")

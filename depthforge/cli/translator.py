@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from depthforge.cli.options import as_json, debug, echo_json
+from depthforge.cli.options import LOCAL_PATH, as_json, debug, echo_json
 from depthforge.errors import CorpusMismatchError
 from depthforge.registry import translators
 from depthforge.training.translator_card import CARD_FILE, TranslatorCard, read_card
@@ -24,7 +24,7 @@ def command() -> None:
 
 @command.command("import")
 @click.argument("checkpoint", metavar="CHECKPOINT", type=click.Path(path_type=Path))
-@click.argument("out", metavar="OUT", type=click.Path(path_type=Path))
+@click.argument("out", metavar="OUT", type=LOCAL_PATH)
 @click.option(
     "--method",
     type=click.Choice(["dcl", "cut", "cyclegan"]),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from depthforge.cli.options import as_json, debug, echo_json
+from depthforge.cli.options import LOCAL_PATH, as_json, debug, echo_json
 from depthforge.cli.progress import frame_progress
 from depthforge.corpus.verify import verify_corpus
 from depthforge.manifest import load_manifest
@@ -16,7 +16,7 @@ __all__ = ["command"]
 
 
 @click.command("verify")
-@click.argument("corpus", metavar="CORPUS", type=click.Path(path_type=Path))
+@click.argument("corpus", metavar="CORPUS", type=LOCAL_PATH)
 @click.option(
     "--source",
     metavar="MANIFEST",

@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
 from depthforge.corpus.chunks import ChunkCodec, with_crc32c
+from depthforge.storage import ObjectWriter, Staged
 
 __all__ = ["INDEX_CODECS", "ArrayWriter", "write_group"]
 
@@ -28,11 +27,12 @@ _ABSENT: Final = (2**64 - 1, 2**64 - 1)
 
 
 class ArrayWriter:
-    """Appends chunks along the first axis of a new array in ``directory``; raises OSError when the disk does."""
+    """Appends chunks along the first axis of a new array, ``name`` in a staged group; StorageError as its writer."""
 
     def __init__(
         self,
-        directory: Path,
+        group: Staged,
+        name: str,
         *,
         dtype: np.dtype[Any],
         chunk_shape: tuple[int, ...],
@@ -41,7 +41,8 @@ class ArrayWriter:
         attributes: Mapping[str, Any],
         codec: ChunkCodec,
     ) -> None:
-        self._directory = directory
+        self._group = group
+        self._name = name
         self._chunk_shape = chunk_shape
         self._metadata = {
             "zarr_format": 3,
@@ -64,9 +65,7 @@ class ArrayWriter:
             "attributes": dict(attributes),
             "storage_transformers": [],
         }
-        path = directory.joinpath("c", *("0" for _ in chunk_shape))
-        path.parent.mkdir(parents=True)
-        self._file = open(path, "xb")  # noqa: SIM115
+        self._object: ObjectWriter | None = None
         self._index: list[tuple[int, int]] = []
         self._size = 0
 
@@ -75,46 +74,37 @@ class ArrayWriter:
         if content is None:
             self._index.append(_ABSENT)
             return
-        self._file.write(content)
+        self._opened().write(content)
         self._index.append((self._size, len(content)))
         self._size += len(content)
 
     def finish(self, length: int) -> None:
-        """Write index and metadata for an array of ``length`` along its first axis, and sync all of it."""
-        if self._index:
-            self._file.write(with_crc32c(np.array(self._index, "<u8").tobytes()))
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
+        """Write index and metadata for an array of ``length`` along its first axis, and make all of it durable."""
+        if self._index:  # zarr knows an array without a row by the absence of its object
+            chunks = self._opened()
+            chunks.write(with_crc32c(np.array(self._index, "<u8").tobytes()))
+            chunks.finish()
         shard_rows = self._chunk_shape[0] * max(1, len(self._index))
         self._metadata["shape"] = [length, *self._chunk_shape[1:]]
         self._metadata["chunk_grid"] = {
             "name": "regular",
             "configuration": {"chunk_shape": [shard_rows, *self._chunk_shape[1:]]},
         }
-        if not self._index:  # zarr knows an array without a row by the absence of its object
-            Path(self._file.name).unlink()
-        _write_json(self._directory / "zarr.json", self._metadata)
+        self._group.write(f"{self._name}/zarr.json", _json(self._metadata))
 
-    def close(self) -> None:
-        """Let go of the file, whatever state it is in."""
-        # A full disk shows again when the buffer is flushed; the caller already knows.
-        try:
-            self._file.close()
-        except OSError:
-            self._file.raw.close()
+    def _opened(self) -> ObjectWriter:
+        if self._object is None:
+            self._object = self._group.create("/".join([self._name, "c", *("0" for _ in self._chunk_shape)]))
+        return self._object
 
 
-def write_group(directory: Path, attributes: Mapping[str, Any]) -> None:
-    """Write the metadata of a zarr group into an existing directory."""
-    _write_json(directory / "zarr.json", {"zarr_format": 3, "node_type": "group", "attributes": dict(attributes)})
+def write_group(group: Staged, attributes: Mapping[str, Any]) -> None:
+    """Write the metadata of a zarr group."""
+    group.write("zarr.json", _json({"zarr_format": 3, "node_type": "group", "attributes": dict(attributes)}))
 
 
-def _write_json(path: Path, value: Mapping[str, Any]) -> None:
-    with open(path, "x", encoding="utf-8") as file:
-        json.dump(value, file, indent=1, sort_keys=True, allow_nan=False)
-        file.flush()
-        os.fsync(file.fileno())
+def _json(value: Mapping[str, Any]) -> bytes:
+    return json.dumps(value, indent=1, sort_keys=True, allow_nan=False).encode()
 
 
 def _fill_value_to_json(value: float, dtype: np.dtype[Any]) -> float | int | bool | str:

@@ -17,19 +17,27 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
-from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch.utils.data import Dataset, IterableDataset, default_collate, get_worker_info
 
 from depthforge.corpus.reader import CorpusReader
 from depthforge.corpus.schema import DEPTH_CLEAN, DEPTH_NOISY, decode_depth_into, offsets_name
-from depthforge.errors import InputError
+from depthforge.errors import InputError, MissingDependencyError
 from depthforge.labels.spec import LabelSpec
 from depthforge.seeding import frame_generator
+from depthforge.storage import Place
+
+try:
+    import torch
+    from torch.utils.data import Dataset, IterableDataset, default_collate, get_worker_info
+except ModuleNotFoundError as error:
+    raise MissingDependencyError(
+        f"the datasets of a corpus give tensors, and {error.name} is not installed",
+        expected="torch; frames as NumPy arrays need none of it: depthforge.corpus.CorpusReader",
+        remedy="pip install torch",
+    ) from error
 
 __all__ = ["CorpusDataset", "CorpusStream", "Sample", "stream_order"]
 
@@ -141,14 +149,14 @@ class _Frames:
 
     def __init__(
         self,
-        root: Path | str,
+        root: Place,
         split: str,
         fields: Sequence[str] = _DEPTHS,
         transform: Transform | None = None,
         *,
         num_threads: int | None = None,
     ) -> None:
-        self.reader = CorpusReader(Path(root), split)
+        self.reader = CorpusReader(root, split)
         self.transform = transform
         self._decoder = _FrameDecoder(self.reader, fields, num_threads)
 
@@ -221,7 +229,7 @@ class CorpusStream(_Frames, IterableDataset[Sample]):
 
     def __init__(
         self,
-        root: Path | str,
+        root: Place,
         split: str,
         fields: Sequence[str] = _DEPTHS,
         transform: Transform | None = None,
@@ -246,7 +254,10 @@ class CorpusStream(_Frames, IterableDataset[Sample]):
         self.num_frames = total // world_size if uneven == "drop" else math.ceil(total / world_size)
         if self.num_frames == 0:
             raise InputError(
-                "there are not enough frames for every rank", where=root, expected=f">= {world_size}", found=total
+                "there are not enough frames for every rank",
+                where=self.reader.storage.address,
+                expected=f">= {world_size}",
+                found=total,
             )
         # In shared memory, so that set_epoch and load_state_dict reach workers that are already running.
         self._epoch_and_next = torch.zeros(2, dtype=torch.int64).share_memory_()  # type: ignore[no-untyped-call]

@@ -11,33 +11,52 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final, NamedTuple, Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from depthforge.corpus.depth_statistics import DepthStatistics
 from depthforge.corpus.layout import FORMAT_VERSION, Layout
 from depthforge.corpus.schema import DEPTH_CLEAN, DEPTH_NOISY, CorpusSchema
 from depthforge.errors import IntegrityError
+from depthforge.storage import Storage
 
 __all__ = [
     "CorpusTotals",
+    "DepthStatistics",
     "FileDigest",
     "Reject",
     "ShardCommit",
     "index_columns",
     "index_part",
     "intact_commit",
+    "parts",
     "read_index",
     "rejects_part",
 ]
 
 _METADATA_KEY: Final = b"depthforge"
+_PART: Final = ".parquet"
+_DIGEST_BLOCK: Final = 2**18
 REJECTS_SCHEMA: Final = pa.schema(
     [(name, pa.string()) for name in ("key", "split", "shard", "locator", "stage", "error", "message", "remedy")]
 )
+
+
+class DepthStatistics(NamedTuple):
+    """What the index says of a frame's depth.
+
+    Fractions in [0, 1]; metres; noise is noisy minus clean where both measured. None where nothing is measured.
+    """
+
+    hole_fraction_clean: float
+    hole_fraction_noisy: float
+    depth_min_m: float | None
+    depth_median_m: float | None
+    depth_max_m: float | None
+    noise_mean_abs_m: float | None
+    noise_rmse_m: float | None
+    noise_bias_m: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +67,13 @@ class FileDigest:
     size: int
 
     @classmethod
-    def of(cls, path: Path) -> Self:
-        """Read ``path`` and return its digest."""
-        with open(path, "rb") as file:
-            return cls(hashlib.file_digest(file, "sha256").hexdigest(), file.tell())
+    def of(cls, storage: Storage, name: str) -> Self:
+        """Read an object and return its digest."""
+        digest, size, reader = hashlib.sha256(), 0, storage.open(name)
+        while block := reader.read_at(size, _DIGEST_BLOCK):
+            digest.update(block)
+            size += len(block)
+        return cls(digest.hexdigest(), size)
 
     @classmethod
     def of_bytes(cls, content: bytes) -> Self:
@@ -132,27 +154,32 @@ def rejects_part(rejects: Sequence[Reject], *, shard: str, split: str) -> bytes:
     return _parquet(pa.Table.from_pylist(rows, schema=REJECTS_SCHEMA))
 
 
-def intact_commit(layout: Layout, shard: str, fingerprint: str) -> ShardCommit | None:
+def parts(storage: Storage) -> list[str]:
+    """Return the names of the shards that have an index part, sorted."""
+    return [name.removesuffix(_PART) for name in storage.children(Layout.index) if name.endswith(_PART)]
+
+
+def intact_commit(storage: Storage, shard: str, fingerprint: str) -> ShardCommit | None:
     """Return the commit of a shard.
 
     None when there is no index part, it cannot be read, it is of another fingerprint, or a file that it names is
     gone or has another size: then the shard is to be made again.
     """
     try:
-        metadata = pq.read_metadata(layout.index_part(shard)).metadata or {}
+        metadata = pq.read_metadata(storage.open(Layout.index_part(shard)).file()).metadata or {}
         value = json.loads(metadata[_METADATA_KEY])
         if value.pop("format_version") != FORMAT_VERSION:
             return None
         files = {name: FileDigest(**digest) for name, digest in value.pop("files").items()}
         commit = ShardCommit(**value, files=files)
-        if any((layout.root / name).stat().st_size != digest.size for name, digest in files.items()):
+        if any(storage.size(name) != digest.size for name, digest in files.items()):
             return None
     except (OSError, pa.ArrowException, KeyError, TypeError, ValueError):
         return None
     return commit if commit.fingerprint == fingerprint else None
 
 
-def read_index(layout: Layout, schema: CorpusSchema, columns: Sequence[str] | None = None) -> pa.Table:
+def read_index(storage: Storage, schema: CorpusSchema, columns: Sequence[str] | None = None) -> pa.Table:
     """Return the index of every committed frame (or some ``columns`` of it), ordered by shard and row.
 
     Raises IntegrityError when a part cannot be read.
@@ -160,18 +187,19 @@ def read_index(layout: Layout, schema: CorpusSchema, columns: Sequence[str] | No
     wanted = index_columns(schema)
     if columns is not None:
         wanted = pa.schema([wanted.field(name) for name in columns])
-    parts = [wanted.empty_table()]
-    for path in sorted(layout.index.glob("*.parquet")):
+    tables = [wanted.empty_table()]
+    for shard in parts(storage):
+        name = Layout.index_part(shard)
         try:
-            parts.append(pq.read_table(path, columns=wanted.names).cast(wanted))
+            tables.append(pq.read_table(pa.BufferReader(storage.read(name)), columns=wanted.names).cast(wanted))
         except (OSError, ValueError, pa.ArrowException) as error:
             raise IntegrityError(
                 "a part of the index cannot be read",
-                where=path,
+                where=storage.where(name),
                 found=error,
-                remedy=f"depthforge verify {layout.root}; running the conversion again makes that shard anew",
+                remedy=f"depthforge verify {storage.address}; running the conversion again makes that shard anew",
             ) from error
-    return pa.concat_tables(parts)
+    return pa.concat_tables(tables)
 
 
 def _parquet(table: pa.Table) -> bytes:

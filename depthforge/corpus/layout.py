@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any, Final, Self
 
 import pydantic
@@ -18,12 +17,11 @@ from depthforge.corpus.schema import CorpusSchema
 from depthforge.errors import CorpusError, MissingDataError
 from depthforge.frame import Licence
 from depthforge.identity import fingerprint_of
+from depthforge.storage import Place, open_storage
 
 __all__ = [
     "CORPUS_FILE",
     "FORMAT_VERSION",
-    "OWNED_DIRECTORIES",
-    "OWNED_FILES",
     "QUANTITY",
     "CorpusInfo",
     "Layout",
@@ -35,10 +33,6 @@ __all__ = [
 FORMAT_VERSION: Final = 1
 QUANTITY: Final = "planar z"
 CORPUS_FILE: Final = "corpus.json"
-OWNED_FILES: Final = (CORPUS_FILE, "README.md", "croissant.json", "SHA256SUMS")
-# `translator` and `report` are filled by other stages before the corpus is finished.
-OWNED_DIRECTORIES: Final = ("plan", "shards", "index", "rejects", "translator", "report")
-
 _UNITS: Final = {"depth": "m", "translation": "m", "K": "px"}
 _CONVENTIONS: Final = {
     "depth": "planar z along the optical axis, not the length of the ray; what is stored times scale_factor is metres",
@@ -52,36 +46,40 @@ _WRITING_PACKAGES: Final = ("numcodecs", "numpy", "pyarrow")
 
 
 class Layout:
-    """Paths of a corpus under ``root``."""
+    """The names of what a corpus consists of, in the storage that holds it."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.info = root / CORPUS_FILE
-        self.lock = root / ".lock"
-        self.plan = root / PLAN_FILE
-        self.shards = root / "shards"
-        self.index = root / "index"
-        self.rejects = root / "rejects"
-        self.card = root / "README.md"
-        self.croissant = root / "croissant.json"
-        self.sums = root / "SHA256SUMS"
+    info: Final = CORPUS_FILE
+    lock: Final = ".lock"
+    plan: Final = PLAN_FILE
+    plans: Final = "plan"
+    shards: Final = "shards"
+    index: Final = "index"
+    rejects: Final = "rejects"
+    translator: Final = "translator"
+    report: Final = "report"
+    card: Final = "README.md"
+    croissant: Final = "croissant.json"
+    sums: Final = "SHA256SUMS"
 
-    def shard(self, name: str) -> Path:
+    @staticmethod
+    def shard(shard: str) -> str:
         """The zarr group of a shard."""
-        return self.shards / f"{name}.zarr"
+        return f"{Layout.shards}/{shard}.zarr"
 
-    def index_part(self, name: str) -> Path:
+    @staticmethod
+    def index_part(shard: str) -> str:
         """The index part of a shard: that it exists says that the shard is committed."""
-        return self.index / f"{name}.parquet"
+        return f"{Layout.index}/{shard}.parquet"
 
-    def rejects_part(self, name: str) -> Path:
+    @staticmethod
+    def rejects_part(shard: str) -> str:
         """The rejects of a shard; there is none when every frame was converted."""
-        return self.rejects / f"{name}.parquet"
+        return f"{Layout.rejects}/{shard}.parquet"
 
-    def make_directories(self) -> None:
-        """Create the directories that a writer needs."""
-        for directory in (self.plan.parent, self.shards, self.index, self.rejects):
-            directory.mkdir(exist_ok=True)
+    @staticmethod
+    def commit_lock(shard: str) -> str:
+        """The lock under which a shard is committed."""
+        return f"{Layout.index}/.{shard}.lock"
 
 
 class _Record(BaseModel):
@@ -178,19 +176,20 @@ class CorpusInfo(_Record):
         return (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
     @classmethod
-    def load(cls, root: Path) -> Self:
-        """Read ``corpus.json`` under ``root``.
+    def load(cls, root: Place) -> Self:
+        """Read ``corpus.json`` of the corpus at ``root``.
 
         Raises MissingDataError when there is none, CorpusError when its format is unknown, it lacks its units or it
         cannot be read.
         """
-        path = root / CORPUS_FILE
+        storage = open_storage(root)
+        path = storage.where(CORPUS_FILE)
         try:
-            value = json.loads(path.read_text())
+            value = json.loads(storage.read(CORPUS_FILE))
             found = value["format_version"]
-        except (FileNotFoundError, NotADirectoryError):
+        except FileNotFoundError:
             raise MissingDataError(
-                "this is not a corpus", where=root, expected=f"a directory that holds {CORPUS_FILE}"
+                "this is not a corpus", where=storage.address, expected=f"a directory that holds {CORPUS_FILE}"
             ) from None
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise CorpusError("corpus.json cannot be read", where=path, found=error) from error

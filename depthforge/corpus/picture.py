@@ -18,6 +18,7 @@ from depthforge.corpus.reader import CorpusFrame, CorpusReader
 from depthforge.durable import write_atomically
 from depthforge.errors import CorpusError
 from depthforge.labels.catalogue import DEPTH_RAW, INSTANCE, NORMALS, RGB, SEMANTIC_NYU40
+from depthforge.storage import Place
 
 __all__ = ["blue_to_red", "coloured_depth", "picture", "sheet", "titled"]
 
@@ -30,7 +31,7 @@ _ROUND: Final = (1, 2, 5)
 _WHITE: Final = (255, 255, 255)
 
 
-def picture(root: Path, path: Path, *, count: int = 6, keys: Sequence[str] | None = None) -> None:
+def picture(root: Place, path: Path, *, count: int = 6, keys: Sequence[str] | None = None) -> None:
     """Write a contact sheet as PNG: frames of ``keys``, or ``count`` frames evenly spaced through the corpus.
 
     Raises CorpusError when nothing is committed, MissingDataError for an unknown key, StorageError when ``path``
@@ -38,7 +39,7 @@ def picture(root: Path, path: Path, *, count: int = 6, keys: Sequence[str] | Non
     """
     reader = CorpusReader(root)
     if not len(reader):
-        raise CorpusError("the corpus holds no frame yet", where=root)
+        raise CorpusError("the corpus holds no frame yet", where=reader.storage.address)
     chosen: Sequence[str | int] = keys or [int(i) for i in np.unique(np.linspace(0, len(reader) - 1, count).round())]
     labels = [
         s.name

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from io import RawIOBase
 from itertools import groupby
 from pathlib import Path
 
@@ -36,7 +37,7 @@ class PlanSummary:
 
 
 def write_plan(path: Path, items: Iterable[WorkItem]) -> PlanSummary:
-    """Write the plan to ``path`` (its directory exists) and return its summary."""
+    """Write the plan to ``path``, a local file from which a corpus takes it, and return its summary."""
     digest = hashlib.blake2b(digest_size=16)
     frames_per_split: dict[str, int] = {}
     num_shards = 0
@@ -62,9 +63,12 @@ def write_plan(path: Path, items: Iterable[WorkItem]) -> PlanSummary:
     return PlanSummary(sum(frames_per_split.values()), num_shards, frames_per_split, digest.hexdigest())
 
 
-def read_plan(path: Path) -> Iterator[WorkItem]:
-    """Yield the work items of a written plan, in the order they were planned."""
-    with pq.ParquetFile(path) as file:
+def read_plan(plan: Path | RawIOBase) -> Iterator[WorkItem]:
+    """Yield the work items of a written plan (a path, or the open object of a corpus), in the order they were planned.
+
+    Raises OSError, pyarrow.ArrowException or KeyError when it is no plan.
+    """
+    with pq.ParquetFile(plan) as file:
         rows = (
             row
             for batch in file.iter_batches(batch_size=_ROWS_AT_ONCE)

@@ -10,7 +10,6 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -25,6 +24,7 @@ from depthforge.encoding import DepthEncoding
 from depthforge.errors import CorpusError, MissingDataError, UnknownNameError
 from depthforge.frame import BoolImage, DepthImage
 from depthforge.labels.spec import LabelSpec
+from depthforge.storage import Place, open_storage
 
 __all__ = ["CorpusFrame", "CorpusReader", "depth_encoding"]
 
@@ -47,20 +47,19 @@ class CorpusFrame:
 class CorpusReader:
     """The committed frames of a corpus (or one ``split`` of it), ordered by shard and row.
 
-    Raises MissingDataError when ``root`` holds no corpus, CorpusError when it cannot be read, UnknownNameError for
-    a split that it does not have.
+    ``root`` is a folder (a path, or its text) or a storage. Raises MissingDataError when it holds no corpus,
+    CorpusError when it cannot be read, UnknownNameError for a split that it does not have.
     """
 
-    def __init__(self, root: Path, split: str | None = None) -> None:
-        self.root = Path(root)
-        self._layout = Layout(self.root)
-        self.info = CorpusInfo.load(self.root)
+    def __init__(self, root: Place, split: str | None = None) -> None:
+        self.storage = open_storage(root)
+        self.info = CorpusInfo.load(self.storage)
         self.schema = self.info.corpus_schema
         splits = self.info.plan.frames_per_split
         if split is not None and split not in splits:
-            raise UnknownNameError("split", split, splits, where=root)
+            raise UnknownNameError("split", split, splits, where=self.storage.address)
         has = [f"has_{spec.name}" for spec in self.schema.fields]
-        index = read_index(self._layout, self.schema, ["key", "split", "shard", "row", *has])
+        index = read_index(self.storage, self.schema, ["key", "split", "shard", "row", *has])
         if split is not None:
             index = index.filter(pc.equal(index["split"], split))
         self._keys = index["key"].combine_chunks()
@@ -91,7 +90,7 @@ class CorpusReader:
         except KeyError:
             raise MissingDataError(
                 f"the corpus has no frame {key!r}",
-                where=self.root,
+                where=self.storage.address,
                 expected="a key of index/*.parquet, such as " + (self.key(0) if len(self) else "(it is empty)"),
                 remedy="frames that could not be converted are in rejects/*.parquet",
             ) from None
@@ -99,7 +98,7 @@ class CorpusReader:
     def spec(self, name: str) -> LabelSpec:
         """Return what a stored field is; UnknownNameError lists those that there are."""
         if name not in self._specs:
-            raise UnknownNameError("field", name, self._specs, where=self.root)
+            raise UnknownNameError("field", name, self._specs, where=self.storage.address)
         return self._specs[name]
 
     def has(self, name: str, position: int) -> bool:
@@ -138,7 +137,7 @@ class CorpusReader:
         name = self._shards[self._shard_of[position]]
         shard = self._open.get(name)
         if shard is None:
-            shard = self._open[name] = ShardReader(self._layout.shard(name))
+            shard = self._open[name] = ShardReader(self.storage, Layout.shard(name))
         self._open.move_to_end(name)
         if len(self._open) > _MAX_OPEN_SHARDS:
             self._open.popitem(last=False)
@@ -160,7 +159,7 @@ def depth_encoding(array: ShardArray) -> DepthEncoding:
         if found.get(name) != expected:
             raise CorpusError(
                 f"a depth array does not say its {name}",
-                where=f"{array.directory}: {name}",
+                where=f"{array.where}: {name}",
                 expected=expected,
                 found=found.get(name, "nothing"),
                 remedy="depth without it cannot be used; restore zarr.json (its hash is in SHA256SUMS)",
@@ -169,7 +168,7 @@ def depth_encoding(array: ShardArray) -> DepthEncoding:
     if not isinstance(scale, int | float) or not scale > 0 or "_FillValue" not in found:
         raise CorpusError(
             "a depth array does not say its scale_factor and _FillValue",
-            where=array.directory,
+            where=array.where,
             found=sorted(found),
             remedy="depth without them cannot be used; restore zarr.json (its hash is in SHA256SUMS)",
         )
@@ -177,4 +176,4 @@ def depth_encoding(array: ShardArray) -> DepthEncoding:
         return DepthEncoding(dtype="uint16", scale_m=float(scale))
     if array.dtype == np.float32 and scale == 1:
         return DepthEncoding(dtype="float32")
-    raise CorpusError("a depth array is in no known encoding", where=array.directory, found=array.dtype)
+    raise CorpusError("a depth array is in no known encoding", where=array.where, found=array.dtype)

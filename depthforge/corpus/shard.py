@@ -1,9 +1,9 @@
 """Read one shard, frame by frame: ``pread`` of a chunk and one call of its decompressor.
 
 No thread, no event loop, no shared file position: readers may be used before and after a fork, from any thread, and
-pickle as a path. A random 640x480 depth frame costs the decompression, 0.4 to 0.8 ms with zstd; zarr adds 0.9 ms of
-scheduling and its zarrs pipeline hangs in a forked worker. Arrays in another layout or with codecs that are not known
-here are read through zarr itself (the ``zarr`` extra), which nothing that depthforge writes needs.
+pickle as a name in a storage. A random 640x480 depth frame costs the decompression, 0.4 to 0.8 ms with zstd; zarr adds
+0.9 ms of scheduling and its zarrs pipeline hangs in a forked worker. Arrays in another layout or with codecs that are
+not known here are read through zarr itself, if it is there.
 """
 
 from __future__ import annotations
@@ -11,42 +11,20 @@ from __future__ import annotations
 import json
 import os
 from functools import cached_property
-from itertools import pairwise
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import xxhash
 
 from depthforge.corpus.arrays import INDEX_CODECS
 from depthforge.corpus.chunks import CRC_BYTES, ChunkCodec, without_crc32c
 from depthforge.corpus.schema import offsets_name
 from depthforge.errors import CorpusError, IntegrityError, MissingDataError, MissingDependencyError
+from depthforge.storage import ObjectReader, Storage
 
-__all__ = ["ShardArray", "ShardReader", "content_hash"]
+__all__ = ["ShardArray", "ShardReader"]
 
 _ABSENT = 2**64 - 1
-
-
-def content_hash(array: npt.NDArray[Any]) -> str:
-    """Return 32 hex digits of XXH3-128 over the C-order bytes of ``array``: the ``hash_*`` columns of the index."""
-    return xxhash.xxh3_128_hexdigest(np.ascontiguousarray(array).data)
-
-
-class _OpenFile:
-    """A file that closes itself when nobody uses it any more, so that no thread reads from a closed number."""
-
-    def __init__(self, path: Path) -> None:
-        self.handle = -1
-        try:
-            self.handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            raise MissingDataError("a file of the shard is missing", where=path) from None
-
-    def __del__(self) -> None:
-        if self.handle >= 0:
-            os.close(self.handle)
 
 
 class _Sharding(NamedTuple):
@@ -58,12 +36,13 @@ class _Sharding(NamedTuple):
 class ShardArray:
     """One array of a shard: ``shape``, ``dtype``, ``dimension_names``, ``attributes``, and its rows.
 
-    Raises MissingDataError when ``directory`` holds no array, CorpusError when its metadata is no zarr v3.
+    Raises MissingDataError when there is no array under ``name``, CorpusError when its metadata is no zarr v3.
     """
 
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        metadata = _read_metadata(directory, "array")
+    def __init__(self, storage: Storage, name: str) -> None:
+        self.storage = storage
+        self.name = name
+        metadata = _read_metadata(storage, name, "array")
         try:
             self.shape: tuple[int, ...] = tuple(metadata["shape"])
             self.dtype = np.dtype(metadata["data_type"]).newbyteorder("<")
@@ -72,11 +51,12 @@ class ShardArray:
             self._fill = np.array(_fill_value_from_json(metadata["fill_value"]), self.dtype)
             self._sharding = _parse_sharding(metadata, self.dtype.itemsize)
         except (KeyError, TypeError, ValueError) as error:
-            raise CorpusError("the metadata of an array cannot be read", where=directory, found=error) from error
-        self._file: _OpenFile | None = None
+            raise CorpusError("the metadata of an array cannot be read", where=self.where, found=error) from error
+        self._chunks = "/".join([name, "c", *("0" for _ in self.shape)])
+        self._object: ObjectReader | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (ShardArray, (self.directory,))
+        return (ShardArray, (self.storage, self.name))
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -87,9 +67,9 @@ class ShardArray:
         return self._sharding is not None
 
     @property
-    def path(self) -> Path:
-        """The one file that holds every chunk."""
-        return self.directory.joinpath("c", *("0" for _ in self.shape))
+    def where(self) -> str:
+        """Where the array lies, for messages."""
+        return self.storage.where(self.name)
 
     def read_row(self, row: int, out: npt.NDArray[Any] | None = None) -> npt.NDArray[Any]:
         """Return what is stored at ``row``, in ``out`` (C-contiguous, of that shape and dtype) when given."""
@@ -104,13 +84,13 @@ class ShardArray:
         return result
 
     def close(self) -> None:
-        """Let go of the file, once no thread reads from it; the next read opens it again."""
-        self._file = None
+        """Let go of the object, once no thread reads from it; the next read opens it again."""
+        self._object = None
 
     def _fill_rows(self, start: int, out: npt.NDArray[Any]) -> None:
         stop = start + len(out)
         if not 0 <= start <= stop <= len(self):
-            raise IndexError(f"rows {start} to {stop} of {len(self)} in {self.directory}")
+            raise IndexError(f"rows {start} to {stop} of {len(self)} in {self.where}")
         if self._sharding is None:
             out[...] = self._through_zarr[start:stop]
             return
@@ -124,77 +104,72 @@ class ShardArray:
             if content is None:
                 target[...] = self._fill
             elif taken == chunk_rows:
-                codec.decode_into(content, target, where=f"{self.path}, chunk {chunk}")
+                codec.decode_into(content, target, where=_Chunk(self, chunk))
             else:
                 whole = np.empty((chunk_rows, *self.shape[1:]), self.dtype)
-                codec.decode_into(content, whole, where=f"{self.path}, chunk {chunk}")
+                codec.decode_into(content, whole, where=_Chunk(self, chunk))
                 target[...] = whole[skipped : skipped + taken]
             row += taken
 
     def _read_chunk(self, chunk: int) -> bytes | None:
         offset, length = int(self._index[chunk, 0]), int(self._index[chunk, 1])
-        return None if offset == _ABSENT else self._pread(length, offset)
+        return None if offset == _ABSENT else self._read_at(offset, length)
 
     @cached_property
     def _index(self) -> npt.NDArray[np.uint64]:
         """(num_chunks, 2): offset and length of every chunk."""
         assert self._sharding is not None
         index_bytes = 16 * self._sharding.num_chunks + CRC_BYTES
-        size = os.fstat(self._open().handle).st_size
-        content = self._pread(index_bytes, max(0, size - index_bytes))
-        return np.frombuffer(without_crc32c(content, where=f"{self.path}, index"), "<u8").reshape(-1, 2)
+        content = self._read_at(max(0, self._opened().size - index_bytes), index_bytes)
+        where = f"{self.storage.where(self._chunks)}, index"
+        return np.frombuffer(without_crc32c(content, where=where), "<u8").reshape(-1, 2)
 
-    def _pread(self, length: int, offset: int) -> bytes:
-        file = self._open()
-        content = os.pread(file.handle, length, offset)
+    def _read_at(self, offset: int, length: int) -> bytes:
+        content = self._opened().read_at(offset, length)
         if len(content) != length:
-            raise IntegrityError("the file is cut short", where=self.path)
+            raise IntegrityError("the file is cut short", where=self.storage.where(self._chunks))
         return content
 
-    def _open(self) -> _OpenFile:
-        file = self._file
-        if file is None:
-            file = self._file = _OpenFile(self.path)
-        return file
+    def _opened(self) -> ObjectReader:
+        opened = self._object
+        if opened is None:
+            try:
+                opened = self._object = self.storage.open(self._chunks)
+            except FileNotFoundError:
+                where = self.storage.where(self._chunks)
+                raise MissingDataError("a file of the shard is missing", where=where) from None
+        return opened
 
     @property
     def _through_zarr(self) -> Any:
         # Opened in each process anew: zarr's event loop does not survive a fork.
         opened = self.__dict__.setdefault("_zarr_by_process", {})
         if os.getpid() not in opened:
-            try:
-                import zarr
-            except ImportError as error:
-                raise MissingDependencyError(
-                    "an array that another program laid out is read through zarr, which cannot be imported",
-                    where=self.directory,
-                    found=error,
-                    remedy="pip install 'depthforge[zarr]'",
-                ) from error
-            opened[os.getpid()] = zarr.open_array(str(self.directory), mode="r")
+            opened[os.getpid()] = _open_with_zarr(self)
         return opened[os.getpid()]
 
 
 class ShardReader:
     """A shard: its ``attributes``, its arrays by name, and the fields of a frame. Opens files when they are read."""
 
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self.attributes: dict[str, Any] = _read_metadata(directory, "group").get("attributes", {})
+    def __init__(self, storage: Storage, name: str) -> None:
+        self.storage = storage
+        self.name = name
+        self.attributes: dict[str, Any] = _read_metadata(storage, name, "group").get("attributes", {})
         self._arrays: dict[str, ShardArray] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (ShardReader, (self.directory,))
+        return (ShardReader, (self.storage, self.name))
 
     def array(self, name: str) -> ShardArray:
         """Return one array; MissingDataError when the shard has none of that name."""
         if name not in self._arrays:
-            self._arrays[name] = ShardArray(self.directory / name)
+            self._arrays[name] = ShardArray(self.storage, f"{self.name}/{name}")
         return self._arrays[name]
 
     def is_ragged(self, field: str) -> bool:
         """Say whether a field has a number of rows of its own in every frame."""
-        return (self.directory / offsets_name(field)).is_dir()
+        return self.storage.exists(f"{self.name}/{offsets_name(field)}/zarr.json")
 
     def read(self, field: str, row: int, out: npt.NDArray[Any] | None = None) -> npt.NDArray[Any]:
         """Return a field of the frame at ``row`` as stored (``out`` as in :meth:`ShardArray.read_row`)."""
@@ -205,32 +180,54 @@ class ShardReader:
         start, stop = self.array(offsets_name(field)).read_rows(row, row + 2)
         return self.array(field).read_rows(int(start), int(stop))
 
-    def content_hashes(self, field: str) -> list[str]:
-        """Return the content hash of a field for every frame, as the index has it; decodes the whole array."""
-        if self.is_ragged(field):
-            offsets = self.array(offsets_name(field)).read_rows(0, len(self.array(offsets_name(field))))
-            rows = self.array(field).read_rows(0, len(self.array(field)))
-            return [content_hash(rows[start:stop]) for start, stop in pairwise(offsets)]
-        array = self.array(field)
-        scratch = np.empty(array.shape[1:], array.dtype)
-        return [content_hash(array.read_row(row, scratch)) for row in range(len(array))]
+    def offsets(self, field: str) -> npt.NDArray[np.int64]:
+        """Return at which row of a ragged field each frame begins, and where the last ends: int64 (N + 1,)."""
+        offsets = self.array(offsets_name(field))
+        return offsets.read_rows(0, len(offsets))
 
     def close(self) -> None:
-        """Let go of every file."""
+        """Let go of every object."""
         for array in self._arrays.values():
             array.close()
 
 
-def _read_metadata(directory: Path, node_type: str) -> dict[str, Any]:
-    path = directory / "zarr.json"
+class _Chunk:
+    """Names a chunk in a message; the text is made only when there is one."""
+
+    def __init__(self, array: ShardArray, number: int) -> None:
+        self._array, self._number = array, number
+
+    def __str__(self) -> str:
+        return f"{self._array.storage.where(self._array._chunks)}, chunk {self._number}"
+
+
+def _open_with_zarr(array: ShardArray) -> Any:
+    """Open an array that is not laid out as we write it; MissingDependencyError without zarr."""
     try:
-        metadata = json.loads(path.read_bytes())
-    except (FileNotFoundError, NotADirectoryError):
-        raise MissingDataError(f"there is no zarr {node_type}", where=directory) from None
+        import zarr
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError(
+            "an array in this layout is read through zarr, which is not installed",
+            where=array.where,
+            expected="one shard, with the codecs bytes, zstd or blosc, and crc32c",
+            remedy="pip install zarr",
+        ) from error
+    folder = array.storage.local_path(array.name)
+    if folder is None:
+        raise CorpusError("an array in this layout can be read from a folder only", where=array.where)
+    return zarr.open_array(str(folder), mode="r")
+
+
+def _read_metadata(storage: Storage, name: str, node_type: str) -> dict[str, Any]:
+    path = f"{name}/zarr.json"
+    try:
+        metadata = json.loads(storage.read(path))
+    except FileNotFoundError:
+        raise MissingDataError(f"there is no zarr {node_type}", where=storage.where(name)) from None
     except ValueError as error:
-        raise CorpusError("zarr.json cannot be read", where=path, found=error) from error
+        raise CorpusError("zarr.json cannot be read", where=storage.where(path), found=error) from error
     if not isinstance(metadata, dict) or metadata.get("zarr_format") != 3 or metadata.get("node_type") != node_type:
-        raise CorpusError(f"this is not a zarr v3 {node_type}", where=path)
+        raise CorpusError(f"this is not a zarr v3 {node_type}", where=storage.where(path))
     return metadata
 
 

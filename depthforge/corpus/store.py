@@ -11,8 +11,8 @@ import json
 import os
 import socket
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,74 +21,77 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from depthforge.corpus.dataset_card import croissant, dataset_card
-from depthforge.corpus.index import CorpusTotals, FileDigest, ShardCommit, intact_commit
-from depthforge.corpus.layout import CORPUS_FILE, OWNED_DIRECTORIES, OWNED_FILES, CorpusInfo, Layout
+from depthforge.corpus.index import CorpusTotals, FileDigest, ShardCommit, intact_commit, parts
+from depthforge.corpus.layout import CORPUS_FILE, CorpusInfo, Layout
 from depthforge.corpus.plan_file import read_plan
 from depthforge.corpus.summary import summarise
-from depthforge.durable import (
-    is_temporary,
-    remove,
-    remove_temporaries,
-    storage_errors,
-    sync_directory,
-    try_lock,
-    unlock,
-    write_atomically,
-)
+from depthforge.durable import storage_errors
 from depthforge.errors import CorpusBusyError, CorpusError, CorpusMismatchError, IncompleteError
 from depthforge.frame import Finding
 from depthforge.identity import differences
 from depthforge.plan import WorkItem
+from depthforge.storage import Place, Storage, open_storage
 
 __all__ = ["CorpusStore", "CorpusTotals", "open_for_writing"]
 
 
 @contextmanager
 def open_for_writing(
-    root: Path, info: CorpusInfo, plan_file: Path, *, overwrite: bool = False
+    root: Place, info: CorpusInfo, plan_file: Path, *, overwrite: bool = False
 ) -> Iterator[CorpusStore]:
-    """Open the corpus under ``root`` (made if need be) for one run that writes what ``info`` and the plan describe.
+    """Open the corpus at ``root`` (made if need be) for one run that writes what ``info`` and the plan describe.
 
     A corpus of the same fingerprint is gone on with; ``overwrite`` replaces whatever corpus is there. Raises
     CorpusBusyError when another run holds it, CorpusMismatchError when it was made from something else, CorpusError
     when the directory holds other files, StorageError when it cannot be written.
     """
-    layout = Layout(root)
-    with storage_errors(root):
-        root.mkdir(parents=True, exist_ok=True)
-        _refuse_strangers(layout)
-        handle = try_lock(layout.lock)
-    if handle is None:
+    storage = open_storage(root)
+    with storage_errors(storage.address):
+        _refuse_strangers(storage)
+        lock = storage.try_lock(Layout.lock)
+    if lock is None:
         raise CorpusBusyError(
             "another run is writing this corpus",
-            where=root,
-            found=_owner_of(layout.lock),
+            where=storage.address,
+            found=_owner_of_lock(storage),
             remedy="wait for it to end, or choose another --out",
         )
     try:
-        with storage_errors(root):
-            _sign(handle)
-            if overwrite and layout.info.exists():
-                _remove_corpus(layout)
-            _start_or_resume(layout, info, plan_file)
-        yield CorpusStore(layout, info)
+        with storage_errors(storage.address):
+            start = datetime.now(UTC).isoformat(timespec="seconds")
+            lock.sign(f"process {os.getpid()} on {socket.gethostname()}, started {start}")
+            if overwrite and storage.exists(Layout.info):
+                _remove_corpus(storage)
+            _start_or_resume(storage, info, plan_file)
+        yield CorpusStore(storage, info)
     finally:
-        unlock(layout.lock, handle)
+        lock.release()
 
 
 class CorpusStore:
     """A corpus that this run may write to; made by :func:`open_for_writing`."""
 
-    def __init__(self, layout: Layout, info: CorpusInfo) -> None:
-        self.root = layout.root
+    def __init__(self, storage: Storage, info: CorpusInfo) -> None:
+        self.storage = storage
         self.info = info
-        self._layout = layout
         self._known: dict[str, ShardCommit] = {}
+
+    @property
+    def root(self) -> Path:
+        """The folder of the corpus, for workers that reach it by its path."""
+        return Path(self.storage.address)
+
+    @property
+    def translator_folder(self) -> Path:
+        """The folder of what :meth:`keep` keeps, from which workers load weights: absolute."""
+        folder = self.storage.local_path(Layout.translator)
+        assert folder is not None, "workers load weights from a folder"
+        return folder.absolute()
 
     @property
     def is_finished(self) -> bool:
         """True when every planned shard is committed and the checksums are written."""
-        return self._layout.sums.exists() and len(self._commits()) == self.info.plan.num_shards
+        return self.storage.exists(Layout.sums) and len(self._commits()) == self.info.plan.num_shards
 
     def committed(self) -> set[str]:
         """Return the names of the shards that are done."""
@@ -97,7 +100,7 @@ class CorpusStore:
     def pending(self) -> Iterator[WorkItem]:
         """Yield the shards that are still to do, in the order of the plan."""
         done = self.committed()
-        return (item for item in read_plan(self._layout.plan) if item.shard not in done)
+        return (item for item in read_plan(self.storage.open(Layout.plan).file()) if item.shard not in done)
 
     def totals(self) -> CorpusTotals:
         """Return what is committed now."""
@@ -113,14 +116,19 @@ class CorpusStore:
     def forget_rejects(self) -> int:
         """Take back the commit of every shard that has rejects, so that it is made again; return how many."""
         shards = [name for name, commit in self._commits().items() if commit.num_rejects]
-        with storage_errors(self.root):
-            if shards:
-                self._layout.sums.unlink(missing_ok=True)
-            for name in shards:
-                self._layout.index_part(name).unlink()
-                del self._known[name]
-            sync_directory(self._layout.index)
+        if shards:
+            self.storage.delete(Layout.sums)
+            self.storage.delete(*(Layout.index_part(name) for name in shards))
+        for name in shards:
+            del self._known[name]
         return len(shards)
+
+    def keep(self, files: Mapping[str, bytes]) -> None:
+        """Keep a translator's ``files`` (content by name) in ``translator/``, each whole or not at all."""
+        if files:
+            self.storage.remove_leftovers(Layout.translator)
+        for name, content in files.items():
+            self.storage.write(f"{Layout.translator}/{name}", content)
 
     def finish(self, findings: Sequence[Finding] = ()) -> None:
         """Write the dataset card, the Croissant metadata and, last, ``SHA256SUMS`` over every file.
@@ -132,123 +140,120 @@ class CorpusStore:
         if len(commits) != self.info.plan.num_shards:
             raise IncompleteError(
                 "the corpus is not complete",
-                where=self.root,
+                where=self.storage.address,
                 expected=f"{self.info.plan.num_shards} shards",
                 found=len(commits),
                 remedy="run the same command again: committed shards are kept",
             )
-        layout = self._layout
-        with storage_errors(self.root):
-            for directory in (layout.shards, layout.index, layout.rejects):
-                remove_temporaries(directory)
-            digests = {path: digest for commit in commits.values() for path, digest in commit.files.items()}
-            for path in self._small_files():
-                digests[path.relative_to(self.root).as_posix()] = FileDigest.of(path)
+        storage = self.storage
+        with storage_errors(storage.address):
+            storage.remove_leftovers(Layout.shards, Layout.index, Layout.rejects)
+            digests = {name: digest for commit in commits.values() for name, digest in commit.files.items()}
+            for name in self._small_files():
+                digests[name] = FileDigest.of(storage, name)
             trained = self._trained()
             written = {
-                layout.card: dataset_card(self.info, summarise(self.root), findings, trained).encode(),
-                layout.croissant: croissant(self.info, digests, published=datetime.now(UTC).date(), trained=trained),
+                Layout.card: dataset_card(self.info, summarise(storage), findings, trained).encode(),
+                Layout.croissant: croissant(self.info, digests, published=datetime.now(UTC).date(), trained=trained),
             }
-            for path, content in written.items():
-                write_atomically(path, content)
-                digests[path.relative_to(self.root).as_posix()] = FileDigest.of_bytes(content)
-            lines = (f"{digests[path].sha256}  {path}\n" for path in sorted(digests))
-            write_atomically(layout.sums, "".join(lines).encode())
+            for name, content in written.items():
+                storage.write(name, content)
+                digests[name] = FileDigest.of_bytes(content)
+            lines = (f"{digests[name].sha256}  {name}\n" for name in sorted(digests))
+            storage.write(Layout.sums, "".join(lines).encode())
 
     def _trained(self) -> dict[str, Any] | None:
         """Return the card of the learned translator, if it was one."""
-        path = self.root / "translator" / "card.json"
-        return json.loads(path.read_bytes()) if path.exists() else None
+        name = f"{Layout.translator}/card.json"
+        return json.loads(self.storage.read(name)) if self.storage.exists(name) else None
 
-    def _small_files(self) -> Iterator[Path]:
+    def _small_files(self) -> Iterator[str]:
         """Yield every file that no commit covers: the description, the plan, index parts, what other stages made."""
-        yield self._layout.info
-        yield self._layout.plan
-        yield from (self._layout.index_part(name) for name in self._commits())
-        for name in ("translator", "report"):
-            yield from (path for path in (self.root / name).rglob("*") if path.is_file())
+        yield Layout.info
+        yield Layout.plan
+        yield from (Layout.index_part(shard) for shard in self._commits())
+        for prefix in (Layout.translator, Layout.report):
+            yield from (name for name, _ in self.storage.objects(prefix))
 
     def _commits(self) -> dict[str, ShardCommit]:
         """Return every commit by shard; a footer is read once, for only this run adds or removes index parts."""
-        for path in sorted(self._layout.index.glob("*.parquet")):
-            if path.stem not in self._known:
-                commit = intact_commit(self._layout, path.stem, self.info.fingerprint)
+        for shard in parts(self.storage):
+            if shard not in self._known:
+                commit = intact_commit(self.storage, shard, self.info.fingerprint)
                 if commit is not None:
-                    self._known[path.stem] = commit
+                    self._known[shard] = commit
         return self._known
 
 
-def _refuse_strangers(layout: Layout) -> None:
-    """Raise CorpusError when ``root`` holds files but no corpus: they are not ours to touch."""
-    others = sorted(path.name for path in layout.root.iterdir() if not is_temporary(path.name))
-    if others and not _is_corpus(layout):
+def _refuse_strangers(storage: Storage) -> None:
+    """Raise CorpusError when the storage holds files but no corpus: they are not ours to touch."""
+    others = storage.children()
+    if others and not _is_corpus(storage):
         raise CorpusError(
             "the directory holds other files and no corpus",
-            where=layout.root,
+            where=storage.address,
             expected=f"an empty directory, or one with a {CORPUS_FILE} of ours",
             found=", ".join(others[:5]) + (", ..." if len(others) > 5 else ""),
             remedy="choose another --out; files that depthforge did not write are never removed",
         )
 
 
-def _is_corpus(layout: Layout) -> bool:
+def _is_corpus(storage: Storage) -> bool:
     try:
-        value = json.loads(layout.info.read_bytes())
+        value = json.loads(storage.read(Layout.info))
     except (OSError, ValueError):
         return False
     return isinstance(value, dict) and {"format_version", "fingerprint"} <= value.keys()
 
 
-def _sign(handle: int) -> None:
-    """Say in the lock file who holds it."""
-    start = datetime.now(UTC).isoformat(timespec="seconds")
-    os.ftruncate(handle, 0)
-    os.pwrite(handle, f"process {os.getpid()} on {socket.gethostname()}, started {start}".encode(), 0)
+def _owner_of_lock(storage: Storage) -> str:
+    owner = storage.lock_owner(Layout.lock)
+    if owner is None:
+        return "a process that has just ended"
+    return owner or "a process that has just started"
 
 
-def _owner_of(lock: Path) -> str:
-    with suppress(OSError):
-        return lock.read_text() or "a process that has just started"
-    return "a process that has just ended"
-
-
-def _remove_corpus(layout: Layout) -> None:
+def _remove_corpus(storage: Storage) -> None:
     """Remove what a corpus consists of, the description last; anything else in the directory stays."""
-    layout.sums.unlink(missing_ok=True)
-    for name in OWNED_DIRECTORIES:
-        remove(layout.root / name)
-    for name in reversed(OWNED_FILES):
-        (layout.root / name).unlink(missing_ok=True)
-    sync_directory(layout.root)
+    storage.delete(Layout.sums)
+    for prefix in (
+        Layout.plans,
+        Layout.shards,
+        Layout.index,
+        Layout.rejects,
+        Layout.translator,  # this and the report were put there by other stages
+        Layout.report,
+    ):
+        storage.delete_prefix(prefix)
+    storage.delete(Layout.croissant, Layout.card)
+    storage.delete(Layout.info)
 
 
-def _start_or_resume(layout: Layout, info: CorpusInfo, plan_file: Path) -> None:
-    if layout.info.exists():
-        _require_same(CorpusInfo.load(layout.root), info, layout)
+def _start_or_resume(storage: Storage, info: CorpusInfo, plan_file: Path) -> None:
+    if storage.exists(Layout.info):
+        _require_same(CorpusInfo.load(storage), info, storage)
     else:
-        write_atomically(layout.info, info.to_bytes())
-    layout.make_directories()
-    for directory in (layout.root, layout.plan.parent, layout.shards, layout.index, layout.rejects):
-        remove_temporaries(directory)
-    if not _is_parquet(layout.plan):
-        write_atomically(layout.plan, plan_file.read_bytes())
+        storage.write(Layout.info, info.to_bytes())
+    storage.remove_leftovers("", Layout.plans, Layout.shards, Layout.index, Layout.rejects)
+    if not _is_parquet(storage, Layout.plan):
+        storage.write(Layout.plan, plan_file.read_bytes())
 
 
-def _is_parquet(path: Path) -> bool:
+def _is_parquet(storage: Storage, name: str) -> bool:
     try:
-        pq.read_metadata(path)
+        pq.read_metadata(storage.open(name).file())
     except (OSError, pa.ArrowException):
         return False
     return True
 
 
-def _require_same(old: CorpusInfo, new: CorpusInfo, layout: Layout) -> None:
+def _require_same(old: CorpusInfo, new: CorpusInfo, storage: Storage) -> None:
     if old.fingerprint == new.fingerprint:
         return
     changed = differences(old.identity, new.identity)
     raise CorpusMismatchError(
         "the directory holds a corpus that was made from something else",
-        where=layout.root,
+        where=storage.address,
         expected=f"fingerprint {new.fingerprint}",
         found="; ".join(changed) or f"fingerprint {old.fingerprint}",
         remedy="choose another --out, or --overwrite to replace that corpus",

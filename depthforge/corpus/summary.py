@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from depthforge.corpus.depth_statistics import DepthStatistics
-from depthforge.corpus.index import CorpusTotals, intact_commit, read_index
+from depthforge.corpus.index import CorpusTotals, DepthStatistics, intact_commit, parts, read_index
 from depthforge.corpus.layout import CorpusInfo, Layout
-from depthforge.corpus.picture import picture
+from depthforge.storage import Place, open_storage
 
-__all__ = ["CorpusSummary", "FieldSummary", "SplitSummary", "picture", "summarise"]
+__all__ = ["CorpusSummary", "FieldSummary", "SplitSummary", "summarise"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,15 +126,15 @@ class CorpusSummary:
         return lines
 
 
-def summarise(root: Path) -> CorpusSummary:
-    """Summarise the corpus under ``root``, finished or not; MissingDataError when there is none."""
-    layout, info = Layout(root), CorpusInfo.load(root)
+def summarise(root: Place) -> CorpusSummary:
+    """Summarise the corpus at ``root``, finished or not; MissingDataError when there is none."""
+    storage = open_storage(root)
+    info = CorpusInfo.load(storage)
     schema = info.corpus_schema
-    names = sorted(path.stem for path in layout.index.glob("*.parquet"))
-    found = (intact_commit(layout, name, info.fingerprint) for name in names)
+    found = (intact_commit(storage, shard, info.fingerprint) for shard in parts(storage))
     commits = [commit for commit in found if commit is not None]
     has = [f"has_{spec.name}" for spec in schema.fields]
-    index = read_index(layout, schema, [*DepthStatistics._fields, *has])
+    index = read_index(storage, schema, [*DepthStatistics._fields, *has])
     rejects: Counter[str] = Counter()
     for commit in commits:
         rejects.update(commit.rejects_by_error)
@@ -148,7 +146,7 @@ def summarise(root: Path) -> CorpusSummary:
     return CorpusSummary(
         name=info.name,
         fingerprint=info.fingerprint,
-        is_finished=layout.sums.exists() and totals.num_shards == info.plan.num_shards,
+        is_finished=storage.exists(Layout.sums) and totals.num_shards == info.plan.num_shards,
         quantity=info.quantity,
         units=info.units,
         height=schema.height,

@@ -10,22 +10,24 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from itertools import islice
-from pathlib import Path
 from typing import Any, Final, Protocol
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from depthforge.corpus.index import FileDigest, intact_commit
+from depthforge.corpus.content_hashes import content_hashes
+from depthforge.corpus.encode import encode_depth
+from depthforge.corpus.index import FileDigest, intact_commit, parts
 from depthforge.corpus.layout import CORPUS_FILE, CorpusInfo, Layout
 from depthforge.corpus.plan_file import read_plan
 from depthforge.corpus.reader import depth_encoding
-from depthforge.corpus.schema import DEPTH_CLEAN, DEPTH_NOISY, CorpusSchema, decode_depth, encode_depth
+from depthforge.corpus.schema import DEPTH_CLEAN, DEPTH_NOISY, CorpusSchema, decode_depth
 from depthforge.corpus.shard import ShardReader
 from depthforge.corpus.writer import label_of
 from depthforge.errors import DepthforgeError
@@ -34,6 +36,7 @@ from depthforge.labels.noise import after_noise, needed_by_noise
 from depthforge.labels.spec import LabelSpec
 from depthforge.plan import WorkItem
 from depthforge.progress import Progress
+from depthforge.storage import Place, Storage, open_storage
 
 __all__ = ["FrameSource", "Problem", "VerifyReport", "verify_corpus"]
 
@@ -106,53 +109,49 @@ class VerifyReport:
 
 
 def verify_corpus(
-    root: Path,
+    root: Place,
     *,
     source: FrameSource | None = None,
     deep: bool = True,
     progress: Progress | None = None,
 ) -> VerifyReport:
-    """Check the corpus under ``root`` and return what is wrong with it.
+    """Check the corpus at ``root`` and return what is wrong with it.
 
     ``deep`` decodes every array and compares it with its content hash; ``source`` reads each frame again, whose clean
     depth and labels are compared with what is stored. Raises MissingDataError when there is no corpus at all.
     """
-    layout = Layout(root)
-    report = VerifyReport(str(root), deep=deep, with_source=source is not None)
-    if not layout.info.exists() and not layout.sums.exists():
-        CorpusInfo.load(root)  # says what is missing
+    storage = open_storage(root)
+    report = VerifyReport(storage.address, deep=deep, with_source=source is not None)
+    if not storage.exists(Layout.info) and not storage.exists(Layout.sums):
+        CorpusInfo.load(storage)  # says what is missing
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         try:
-            _check_files(layout, report, pool)
-            _check_shards(layout, report, pool, source, progress)
+            _check_files(storage, report, pool)
+            _check_shards(storage, report, pool, source, progress)
         finally:
             if progress is not None:
                 progress.stop()
     return report
 
 
-def _check_files(layout: Layout, report: VerifyReport, pool: ThreadPoolExecutor) -> None:
+def _check_files(storage: Storage, report: VerifyReport, pool: ThreadPoolExecutor) -> None:
     """Compare every file below the root with SHA256SUMS, both ways."""
-    if not layout.sums.exists():
+    if not storage.exists(Layout.sums):
         report.finished = False
         report.problems.append(Problem("SHA256SUMS", "missing: the corpus is not finished"))
         return
     expected: dict[str, str] = {}
-    for number, line in enumerate(layout.sums.read_bytes().decode(errors="replace").split("\n")[:-1], 1):
+    for number, line in enumerate(storage.read(Layout.sums).decode(errors="replace").split("\n")[:-1], 1):
         match = _SUM_LINE.fullmatch(line)
         if match is None or match[2] in expected:
             report.problems.append(Problem(f"SHA256SUMS, line {number}", "not a checksum line, or a second one"))
         else:
             expected[match[2]] = match[1]
-    present = {
-        path.relative_to(layout.root).as_posix(): path
-        for path in sorted(layout.root.rglob("*"))
-        if path.is_file() and path not in (layout.sums, layout.lock)
-    }
+    present = {name: None for name, _ in storage.objects() if name != Layout.sums}
     report.problems += [Problem(name, "missing") for name in sorted(expected.keys() - present.keys())]
     report.problems += [Problem(name, "not listed in SHA256SUMS") for name in sorted(present.keys() - expected.keys())]
     listed = [name for name in present if name in expected]
-    for name, digest in zip(listed, pool.map(_digest, (present[name] for name in listed)), strict=True):
+    for name, digest in zip(listed, pool.map(partial(_digest, storage), listed), strict=True):
         report.num_files += 1
         if isinstance(digest, OSError):
             report.problems.append(Problem(name, f"cannot be read: {digest}"))
@@ -162,15 +161,15 @@ def _check_files(layout: Layout, report: VerifyReport, pool: ThreadPoolExecutor)
             report.problems.append(Problem(name, "its content is not what SHA256SUMS says"))
 
 
-def _digest(path: Path) -> FileDigest | OSError:
+def _digest(storage: Storage, name: str) -> FileDigest | OSError:
     try:
-        return FileDigest.of(path)
+        return FileDigest.of(storage, name)
     except OSError as error:
         return error
 
 
 def _check_shards(
-    layout: Layout,
+    storage: Storage,
     report: VerifyReport,
     pool: ThreadPoolExecutor,
     source: FrameSource | None,
@@ -178,7 +177,7 @@ def _check_shards(
 ) -> None:
     """Count the plan against index and rejects, and check the arrays of every shard."""
     try:
-        info = CorpusInfo.load(layout.root)
+        info = CorpusInfo.load(storage)
         schema = info.corpus_schema
     except DepthforgeError as error:
         report.problems.append(Problem(CORPUS_FILE, str(error)))
@@ -189,33 +188,41 @@ def _check_shards(
     uncommitted: list[str] = []
 
     def check(item: WorkItem) -> _Shard:
-        return _Shard(layout, info, schema, item).check(deep=report.deep)
+        return _Shard(storage, info, schema, item).check(deep=report.deep)
 
-    try:
-        for shard in _in_order(pool, check, read_plan(layout.plan)):
-            planned.add(shard.item.shard)
-            report.problems += shard.problems
-            report.num_frames += len(shard.rows)
-            report.num_rejects += shard.num_rejects
-            if not shard.is_committed:
-                uncommitted.append(shard.item.shard)
-            elif source is not None:
-                report.problems += shard.compare(source)
-            if progress is not None:
-                progress.advance(frames=len(shard.rows), rejects=shard.num_rejects)
-    except (OSError, pa.ArrowException, KeyError, ValueError) as error:
-        report.problems.append(Problem(layout.plan.name, f"the plan cannot be read: {error}"))
+    unreadable: list[Problem] = []
+    for shard in _in_order(pool, check, _planned(storage, unreadable)):
+        planned.add(shard.item.shard)
+        report.problems += shard.problems
+        report.num_frames += len(shard.rows)
+        report.num_rejects += shard.num_rejects
+        if not shard.is_committed:
+            uncommitted.append(shard.item.shard)
+        elif source is not None:
+            report.problems += shard.compare(source)
+        if progress is not None:
+            progress.advance(frames=len(shard.rows), rejects=shard.num_rejects)
+    if unreadable:
+        report.problems += unreadable
         return
     if uncommitted:
         names = ", ".join(uncommitted[:3]) + (", ..." if len(uncommitted) > 3 else "")
         text = f"{len(uncommitted)} of {info.plan.num_shards} planned shards are not committed: {names}"
-        report.problems.append(Problem(str(layout.index.name), text))
+        report.problems.append(Problem(Layout.index, text))
     if len(planned) != info.plan.num_shards:
         text = f"the plan holds {len(planned)} shards, corpus.json says {info.plan.num_shards}"
-        report.problems.append(Problem(layout.plan.name, text))
-    for path in sorted(layout.index.glob("*.parquet")):
-        if path.stem not in planned:
-            report.problems.append(Problem(f"index/{path.name}", "no such shard is planned"))
+        report.problems.append(Problem(Layout.plan, text))
+    for name in parts(storage):
+        if name not in planned:
+            report.problems.append(Problem(Layout.index_part(name), "no such shard is planned"))
+
+
+def _planned(storage: Storage, unreadable: list[Problem]) -> Iterator[WorkItem]:
+    """Yield the work items of the plan; where it cannot be read, end, and say so in ``unreadable``."""
+    try:
+        yield from read_plan(storage.open(Layout.plan).file())
+    except (OSError, pa.ArrowException, KeyError, ValueError) as error:
+        unreadable.append(Problem(Layout.plan, f"the plan cannot be read: {error}"))
 
 
 def _in_order(
@@ -232,26 +239,25 @@ def _in_order(
 class _Shard:
     """One planned shard under examination."""
 
-    def __init__(self, layout: Layout, info: CorpusInfo, schema: CorpusSchema, item: WorkItem) -> None:
+    def __init__(self, storage: Storage, info: CorpusInfo, schema: CorpusSchema, item: WorkItem) -> None:
         self.item = item
         self.rows: list[dict[str, Any]] = []
         self.num_rejects = 0
         self.is_committed = False
         self.problems: list[Problem] = []
-        self._layout, self._info, self._schema = layout, info, schema
+        self._storage, self._info, self._schema = storage, info, schema
 
     def check(self, *, deep: bool) -> _Shard:
         """Find what is wrong with the shard; return self."""
-        layout, shard = self._layout, self.item.shard
-        if not layout.index_part(shard).exists():
+        storage, index = self._storage, Layout.index_part(self.item.shard)
+        if not storage.exists(index):
             return self
         self.is_committed = True
-        index = f"index/{shard}.parquet"
-        commit = intact_commit(layout, shard, self._info.fingerprint)
+        commit = intact_commit(storage, self.item.shard, self._info.fingerprint)
         if commit is None:
             self._blame(index, "it does not commit this shard: damaged, of another corpus, or its files are gone")
         try:
-            self.rows = pq.read_table(layout.index_part(shard)).to_pylist()
+            self.rows = self._table(index).to_pylist()
             rejected = self._rejected_keys()
             self.num_rejects = len(rejected)
             self._check_keys(index, rejected)
@@ -259,7 +265,7 @@ class _Shard:
                 self._blame(index, "its rows are not those that it committed")
             if self.rows:
                 self._check_arrays(deep=deep)
-        except (OSError, pa.ArrowException, KeyError, TypeError) as error:
+        except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
             self._blame(index, f"cannot be read: {error}")
         return self
 
@@ -269,15 +275,16 @@ class _Shard:
         refs = {ref.key: ref for ref in self.item.frames}
         carried = {spec.name: source.labels[spec.name] for spec in self._schema.fields if spec.name in source.labels}
         wanted = frozenset(carried) | needed_by_noise(carried.values())
-        reader = ShardReader(self._layout.shard(self.item.shard))
+        reader = ShardReader(self._storage, Layout.shard(self.item.shard))
         for row in self.rows:
             if row["key"] not in refs:
                 continue  # reported already
             try:
                 frame = source.read(refs[row["key"]], wanted)
-                differing = self._differing_fields(frame, carried, reader, row)
-            except (DepthforgeError, OSError, IndexError) as error:
-                problems.append(Problem(row["key"], f"cannot be compared with the source: {error}"))
+                differing = list(self._differing_fields(frame, carried, reader, row))
+            except Exception as error:  # a source is a plug-in: whatever it raises is a problem of this frame
+                text = str(error) if isinstance(error, DepthforgeError) else f"{type(error).__name__}: {error}"
+                problems.append(Problem(row["key"], f"cannot be compared with the source: {text}"))
                 continue
             problems += [Problem(row["key"], f"{name} differs from the source") for name in differing]
         return problems
@@ -301,8 +308,11 @@ class _Shard:
                     yield spec.name
 
     def _rejected_keys(self) -> list[str]:
-        path = self._layout.rejects_part(self.item.shard)
-        return pq.read_table(path, columns=["key"])["key"].to_pylist() if path.exists() else []
+        name = Layout.rejects_part(self.item.shard)
+        return self._table(name, columns=["key"])["key"].to_pylist() if self._storage.exists(name) else []
+
+    def _table(self, name: str, columns: Sequence[str] | None = None) -> pa.Table:
+        return pq.read_table(pa.BufferReader(self._storage.read(name)), columns=columns)
 
     def _check_keys(self, index: str, rejected: list[str]) -> None:
         """Every planned key once, in the index or in the rejects; rows numbered from 0."""
@@ -323,24 +333,24 @@ class _Shard:
             self._blame(index, "its rows do not number the frames of this shard from 0")
 
     def _check_arrays(self, *, deep: bool) -> None:
-        directory = self._layout.shard(self.item.shard)
-        name = f"shards/{directory.name}"
+        name = Layout.shard(self.item.shard)
         try:
-            reader = ShardReader(directory)
+            reader = ShardReader(self._storage, name)
             if reader.attributes.get("keys") != [row["key"] for row in self.rows]:
                 self._blame(name, "its keys are not those of the index")
             for spec in self._schema.depth_specs:
                 depth_encoding(reader.array(spec.name))
             for spec in self._schema.stored if deep else ():
-                found = reader.content_hashes(spec.name)
+                found = list(content_hashes(reader, spec.name))
                 expected = [row[f"hash_{spec.name}"] for row in self.rows]
                 if len(found) != len(expected):
                     self._blame(f"{name}/{spec.name}", f"{len(found)} frames, the index has {len(expected)}")
                 for row, value, wanted in zip(self.rows, found, expected, strict=False):
                     if wanted not in (None, value):
                         self._blame(f"{name}/{spec.name}", f"{row['key']} is not what was written")
-        except (DepthforgeError, OSError) as error:
-            self._blame(name, str(error))
+        except (DepthforgeError, OSError, ValueError, KeyError, IndexError, TypeError) as error:
+            text = str(error) if isinstance(error, DepthforgeError) else f"{type(error).__name__}: {error}"
+            self._blame(name, f"its arrays cannot be checked: {text}")
 
     def _blame(self, where: str, message: str) -> None:
         self.problems.append(Problem(where, message))

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from depthforge.corpus.store import CorpusStore, open_for_writing
 from depthforge.corpus.writer import ShardReceipt
-from depthforge.durable import remove_temporaries, storage_errors, write_atomically
 from depthforge.errors import IncompleteError
 from depthforge.progress import Progress, Silent
 from depthforge.stages.estimate import estimate, require_memory
@@ -20,9 +18,6 @@ from depthforge.stages.runners import Failure, RayOptions, run_inline, run_on_ra
 from depthforge.stages.shards import job_of
 
 __all__ = ["ConversionReport", "convert"]
-
-TRANSLATOR_DIRECTORY: Final = "translator"
-"""Where a corpus keeps what made its noise."""
 
 
 @dataclass
@@ -90,7 +85,7 @@ def convert(
             store.forget_rejects()
         report.nothing_to_do = store.is_finished
         if not report.nothing_to_do:
-            _keep(files, store.root / TRANSLATOR_DIRECTORY)
+            store.keep(files)
             failures = _run(prepared, store, report, progress or Silent(), inline=inline, ray_options=ray_options)
             _require_complete(prepared, store, failures)
             store.finish(prepared.findings)
@@ -131,7 +126,7 @@ def _run(
     try:
         job = job_of(prepared, store.root)
         # From the corpus, which every worker reaches, and so that what it holds is what made it.
-        translator = prepared.translator.relocated(job.root / TRANSLATOR_DIRECTORY)
+        translator = prepared.translator.relocated(store.translator_folder)
         job = replace(job, translator=job.translator.model_copy(update={"config": translator}))
         if inline:
             run_inline(store.pending(), job, done)
@@ -140,17 +135,6 @@ def _run(
     finally:
         progress.stop()
     return failures
-
-
-def _keep(files: Mapping[str, bytes], folder: Path) -> None:
-    """Write the translator's files into the corpus, each whole or not at all."""
-    if not files:
-        return
-    with storage_errors(folder):
-        folder.mkdir(exist_ok=True)
-        remove_temporaries(folder)
-    for name, content in files.items():
-        write_atomically(folder / name, content)
 
 
 def _require_complete(prepared: Prepared, store: CorpusStore, failures: list[Failure]) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from depthforge.corpus import store, writer
-from depthforge.corpus.layout import CorpusInfo, Layout, SourceInfo, TranslatorInfo
+from depthforge.corpus.layout import CorpusInfo, SourceInfo, TranslatorInfo
 from depthforge.corpus.plan_file import write_plan
 from depthforge.corpus.schema import CorpusSchema
 from depthforge.corpus.store import CorpusStore, open_for_writing
@@ -22,6 +22,7 @@ from depthforge.errors import DecodeError
 from depthforge.frame import Camera, Frame, FrameRef, Licence
 from depthforge.labels.catalogue import INSTANCE, INTRINSICS, NORMALS, OBJECT_ID, OBJECT_POSE, POSE, RGB, SEMANTIC_NYU40
 from depthforge.plan import WorkItem, plan_shards
+from depthforge.storage import local
 
 HEIGHT, WIDTH = 12, 16
 CAMERA = Camera(20.0, 21.0, 8.0, 6.0, WIDTH, HEIGHT)
@@ -110,10 +111,10 @@ def make_info(folder: Path, count: int, schema: CorpusSchema = SCHEMA, **manifes
 
 
 def new_root(folder: Path) -> Path:
-    """An empty corpus directory, as the store leaves it for a writer."""
+    """An empty corpus directory, as a writer may find it."""
     root = folder / "corpus"
-    root.mkdir()
-    Layout(root).make_directories()
+    for name in ("shards", "index", "rejects"):
+        (root / name).mkdir(parents=True)
     return root
 
 
@@ -202,7 +203,7 @@ def run_and_die(folder: Path, point: str) -> None:
     elif point == "before the rename":
         kind._publish = after(kind._publish, 1)
     elif point == "after the rename":
-        writer.sync_directory = after(writer.sync_directory, 1, lambda path: path.name == "shards")
+        local.sync_directory = after(local.sync_directory, 1, lambda path: path.name == "shards")
     elif point == "while writing the index":
         writer.index_part = after(writer.index_part, 1)
     elif point == "before the checksums":

@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from depthforge.corpus.schema import CorpusSchema, decode_depth, encode_depth
+from depthforge.corpus.encode import encode_depth
+from depthforge.corpus.schema import CorpusSchema, decode_depth
 from depthforge.encoding import Codec, DepthEncoding
 from depthforge.errors import CorpusError, FrameError, InputError
 from depthforge.labels.catalogue import INTRINSICS, OBJECT_POSE, POSE, RGB
@@ -77,6 +78,21 @@ def test_every_step_survives_decoding_and_encoding(scale_m: float) -> None:
     assert not valid[0, 0]
     assert valid[0, 1:].all()
     np.testing.assert_array_equal(encode_depth(depth_m, valid, encoding, where=""), steps)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.one_of(
+        st.integers(1, 2**24 + 2).map(lambda steps_per_metre: 1 / steps_per_metre),
+        st.floats(1e-6, 3.0),
+        st.sampled_from([0.001, 0.0001, 0.0007, 1 / 3, 1.0, 2.0, 1.5, 1 / 65536, 1 / (2**24 - 1), 1 / 2**24]),
+    )
+)
+def test_a_step_decodes_to_the_float32_nearest_to_its_product_in_double_precision(scale_m: float) -> None:
+    steps = np.arange(65536, dtype=np.uint16).reshape(256, 256)
+    depth_m, valid = decode_depth(steps, DepthEncoding(scale_m=scale_m))
+    np.testing.assert_array_equal(depth_m, (steps.astype(np.float64) * np.float64(scale_m)).astype(np.float32))
+    np.testing.assert_array_equal(valid, steps > 0)
 
 
 @given(

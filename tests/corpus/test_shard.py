@@ -26,6 +26,7 @@ from depthforge.errors import CorpusError, IntegrityError, MissingDataError, Mis
 from depthforge.frame import Camera, Frame, FrameRef
 from depthforge.labels.spec import LabelSpec
 from depthforge.plan import WorkItem
+from depthforge.storage import LocalFolder
 from tests.corpus.corpora import clean_mm, make_frame, metres, new_root, noisy_mm, one_item, ref, write_shard
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*Zarr format 3 specification.*")
@@ -36,6 +37,14 @@ def shard(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = new_root(tmp_path_factory.mktemp("shard"))
     write_shard(root, one_item(1, 2, 3, 4, 5))
     return root / "shards/train-000000.zarr"
+
+
+def opened(array: Path) -> ShardArray:
+    return ShardArray(LocalFolder(array.parent), array.name)
+
+
+def opened_shard(shard: Path) -> ShardReader:
+    return ShardReader(LocalFolder(shard.parent), shard.name)
 
 
 def open_with_zarr(shard: Path, pipeline: str) -> zarr.Group:
@@ -50,7 +59,7 @@ def test_every_array_reads_as_through_zarr(shard: Path, pipeline: str) -> None:
     group = open_with_zarr(shard, pipeline)
     assert len(list(group)) == 12
     for name in group:
-        mine, theirs = ShardArray(shard / name), group[name][...]
+        mine, theirs = opened(shard / name), group[name][...]
         assert mine.is_direct
         assert (mine.shape, mine.dtype, mine.attributes) == (theirs.shape, theirs.dtype, dict(group[name].attrs))
         np.testing.assert_array_equal(mine.read_rows(0, len(mine)), theirs)
@@ -61,7 +70,7 @@ def test_every_array_reads_as_through_tensorstore(shard: Path) -> None:
     for directory in (path for path in shard.iterdir() if path.is_dir()):
         spec = {"driver": "zarr3", "kvstore": {"driver": "file", "path": str(directory)}}
         theirs = tensorstore.open(spec, read=True).result().read().result()
-        mine = ShardArray(directory)
+        mine = opened(directory)
         np.testing.assert_array_equal(mine.read_rows(0, len(mine)), theirs)
 
 
@@ -81,7 +90,7 @@ def test_what_zarr_writes_with_known_codecs_is_read_directly(tmp_path: Path, com
         compressors=compressors,
     )
     array[...] = data
-    mine = ShardArray(tmp_path / "a")
+    mine = opened(tmp_path / "a")
     assert mine.is_direct
     np.testing.assert_array_equal(mine.read_rows(0, 5), data)
     np.testing.assert_array_equal(mine.read_rows(1, 4), data[1:4])
@@ -101,7 +110,7 @@ def test_any_other_layout_is_read_through_zarr(tmp_path: Path, options: dict[str
     data = np.arange(5 * 4 * 6, dtype=np.uint16).reshape(5, 4, 6)
     array = zarr.create_array(str(tmp_path / "a"), shape=data.shape, dtype="uint16", **options)
     array[...] = data
-    mine = pickle.loads(pickle.dumps(ShardArray(tmp_path / "a")))
+    mine = pickle.loads(pickle.dumps(opened(tmp_path / "a")))
     assert not mine.is_direct
     np.testing.assert_array_equal(mine.read_rows(1, 5), data[1:5])
 
@@ -117,9 +126,9 @@ def test_another_layout_without_zarr_says_what_to_install(tmp_path: Path, monkey
 
 def test_rows_that_are_not_there_are_an_index_error(shard: Path) -> None:
     with pytest.raises(IndexError):
-        ShardArray(shard / "K").read_row(5)
+        opened(shard / "K").read_row(5)
     with pytest.raises(IndexError):
-        ShardArray(shard / "K").read_row(-1)
+        opened(shard / "K").read_row(-1)
 
 
 @pytest.mark.parametrize("place", ["first chunk", "index", "cut"])
@@ -134,24 +143,24 @@ def test_a_damaged_file_is_never_decoded(shard: Path, tmp_path: Path, place: str
         content[3 if place == "first chunk" else -7] ^= 4
     path.write_bytes(content)
     with pytest.raises(IntegrityError):
-        ShardArray(path.parents[3]).read_row(0)
+        opened(path.parents[3]).read_row(0)
 
 
 def test_missing_things_say_what_is_missing(shard: Path, tmp_path: Path) -> None:
     with pytest.raises(MissingDataError, match="no zarr array"):
-        ShardReader(shard).array("nothing")
+        opened_shard(shard).array("nothing")
     with pytest.raises(MissingDataError, match="no zarr group"):
-        ShardReader(tmp_path)
+        opened_shard(tmp_path)
     (tmp_path / "zarr.json").write_text("{")
     with pytest.raises(CorpusError, match="cannot be read"):
-        ShardReader(tmp_path)
+        opened_shard(tmp_path)
     (tmp_path / "zarr.json").write_text(json.dumps({"zarr_format": 3, "node_type": "array"}))
     with pytest.raises(CorpusError, match="zarr v3 group"):
-        ShardReader(tmp_path)
+        opened_shard(tmp_path)
 
 
 def test_readers_survive_fork_and_threads_and_close_their_files(shard: Path) -> None:
-    reader = ShardReader(shard)
+    reader = opened_shard(shard)
     expected = reader.read("depth_clean", 3)
     child = os.fork()
     if child == 0:
@@ -222,7 +231,7 @@ def test_any_frames_come_back(data: st.DataObject, tmp_path_factory: pytest.Temp
         for frame, (depth_m, valid) in zip(frames, noisy, strict=True):
             writer.add(frame, depth_m, valid)
         writer.commit()
-    reader = ShardReader(root / "shards/train-000000.zarr")
+    reader = opened_shard(root / "shards/train-000000.zarr")
     for row, frame in enumerate(frames):
         ids = frame.labels.get("ids", np.zeros((height, width), np.uint32))
         np.testing.assert_array_equal(reader.read("ids", row), ids)

@@ -160,7 +160,7 @@ def test_a_shard_whose_commit_does_not_hold_is_made_again(tmp_path: Path, damage
     root = build(tmp_path)
     whole = files_of(root)
     info, plan_file = make_info(tmp_path, 22)
-    part = Layout(root).index_part("train-000000")
+    part = root / Layout.index_part("train-000000")
     if damage == "cut":
         part.write_bytes(part.read_bytes()[:-10])
     elif damage == "empty":
@@ -198,6 +198,7 @@ def test_what_dead_runs_left_is_removed(tmp_path: Path) -> None:
         item = next(corpus.pending())
         orphan = ShardWriter(root, item, SCHEMA, fingerprint=info.fingerprint)
         orphan._open()
+        (root / "index").mkdir()
         (root / "index/.val-000000.parquet.0123.tmp").write_bytes(b"half")
     with open_for_writing(root, info, plan_file):
         assert list((root / "shards").iterdir()) == []

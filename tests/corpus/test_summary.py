@@ -6,8 +6,9 @@ from pathlib import Path
 import cv2
 import pytest
 
+from depthforge.corpus.picture import picture
 from depthforge.corpus.store import open_for_writing
-from depthforge.corpus.summary import picture, summarise
+from depthforge.corpus.summary import summarise
 from depthforge.errors import CorpusError, MissingDataError
 from tests.corpus.corpora import HEIGHT, WIDTH, clean_mm, make_info, ref
 

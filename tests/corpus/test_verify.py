@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -12,11 +13,22 @@ import pyarrow.parquet as pq
 import pytest
 
 from depthforge.corpus.index import FileDigest
+from depthforge.corpus.shard import ShardArray
 from depthforge.corpus.store import open_for_writing
 from depthforge.corpus.verify import verify_corpus
 from depthforge.errors import DecodeError, MissingDataError
 from depthforge.frame import Frame, FrameRef
-from tests.corpus.corpora import build, files_of, make_info, read_source, write_shard
+from depthforge.storage import LocalFolder
+from tests.corpus.corpora import FIELDS, build, files_of, make_info, read_source, write_shard
+
+
+class ReadAgain:
+    """A source as a verification wants it, from the function that reads a frame."""
+
+    labels: ClassVar = {spec.name: spec for spec in FIELDS}
+
+    def __init__(self, read: Callable[[FrameRef, frozenset[str]], Frame] = read_source) -> None:
+        self.read = read
 
 
 class Watcher:
@@ -36,7 +48,7 @@ class Watcher:
 def forge_sums(root: Path) -> None:
     """Make SHA256SUMS agree with what is there, so that only deeper checks can find a change."""
     names = sorted(files_of(root).keys() - {"SHA256SUMS"})
-    lines = (f"{FileDigest.of(root / name).sha256}  {name}\n" for name in names)
+    lines = (f"{FileDigest.of(LocalFolder(root), name).sha256}  {name}\n" for name in names)
     (root / "SHA256SUMS").write_text("".join(lines))
 
 
@@ -53,7 +65,7 @@ def problems_of(root: Path, **options: Any) -> str:
 
 def test_a_whole_corpus_is_whole(corpus: Path) -> None:
     watcher = Watcher()
-    report = verify_corpus(corpus, source=read_source, progress=watcher)
+    report = verify_corpus(corpus, source=ReadAgain(), progress=watcher)
     assert report.ok, report.lines()
     assert (report.num_frames, report.num_rejects) == (21, 1)
     assert report.num_files == len(files_of(corpus)) - 1
@@ -155,7 +167,7 @@ def test_a_label_that_differs_from_its_source_is_found(corpus: Path, label: str)
         value.flat[-1] += 1
         return replace(frame, labels={**frame.labels, label: value})
 
-    report = verify_corpus(corpus, source=changed)
+    report = verify_corpus(corpus, source=ReadAgain(changed))
     assert [str(problem) for problem in report.problems] == [f"tiny/scene-01/0011: {label} differs from the source"]
 
 
@@ -163,7 +175,43 @@ def test_a_source_that_cannot_be_read_again_is_a_problem_not_a_crash(corpus: Pat
     def gone(reference: FrameRef, wanted: frozenset[str]) -> Frame:
         raise DecodeError("gone", where=reference.key)
 
-    assert len(verify_corpus(corpus, source=gone).problems) == 21
+    assert len(verify_corpus(corpus, source=ReadAgain(gone)).problems) == 21
+
+
+def test_an_error_of_any_kind_in_a_source_is_a_problem_of_its_frame(corpus: Path) -> None:
+    def odd(reference: FrameRef, wanted: frozenset[str]) -> Frame:
+        if reference.key == "tiny/scene-01/0011":
+            raise ValueError("could not convert string to float: 'nan.'")
+        return read_source(reference, wanted)
+
+    report = verify_corpus(corpus, source=ReadAgain(odd))
+    assert [str(problem) for problem in report.problems] == [
+        "tiny/scene-01/0011: cannot be compared with the source: ValueError: could not convert string to float: 'nan.'"
+    ]
+    assert report.num_frames == 21, "the shards after it were not looked at"
+
+
+def test_an_error_in_the_check_of_a_shard_is_a_problem_of_that_shard(
+    corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = ShardArray.read_row
+
+    def failing(self: ShardArray, row: int, out: np.ndarray | None = None) -> np.ndarray:
+        if "train-000001" in self.name:
+            raise ValueError("cannot reshape array of size 3")
+        return honest(self, row, out)
+
+    monkeypatch.setattr(ShardArray, "read_row", failing)
+    report = verify_corpus(corpus)
+    assert [str(problem) for problem in report.problems] == [
+        "shards/train-000001.zarr: its arrays cannot be checked: ValueError: cannot reshape array of size 3"
+    ]
+    assert report.num_frames == 21
+
+
+def test_a_plan_that_cannot_be_read_is_named(own_corpus: Path) -> None:
+    (own_corpus / "plan/frames.parquet").write_bytes(b"PAR1")
+    assert "plan/frames.parquet: the plan cannot be read" in problems_of(own_corpus)
 
 
 @pytest.mark.parametrize("attribute", ["units", "quantity", "scale_factor", "_FillValue"])

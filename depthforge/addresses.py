@@ -1,0 +1,32 @@
+"""Where a run may write and a reader may look, as a user says it: a folder, and never a folder named like a URL.
+
+``Path("s3://bucket/corpus")`` is the relative path ``s3:/bucket/corpus``: taken at its word, a run fills a local folder
+of that name and nobody finds the corpus. So every place where such a text enters asks here first.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from depthforge.errors import InputError
+
+__all__ = ["local_folder"]
+
+# A scheme and a slash (of two, pathlib keeps one); and what no one means as the name of a folder.
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/|(?:s3[an]?|gs|gcs|azs?|abfss?|adl|wasbs?|hdfs|hf|https?|ftp|file):")
+
+
+def local_folder(address: Path | str, *, where: object = None) -> Path:
+    """Return ``address`` as a path; raise InputError, naming ``where`` it was said, when it is a URL."""
+    text = os.fspath(address)
+    if _URL.match(text):
+        raise InputError(
+            "a URL is no folder: depthforge reads and writes mounted file systems",
+            where=where,
+            expected="a path",
+            found=text,
+            remedy="write to a folder and copy it there when it is done, or mount the object store",
+        )
+    return Path(address)

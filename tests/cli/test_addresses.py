@@ -1,0 +1,67 @@
+"""A URL where a folder is meant: one clear usage error, and nothing made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from depthforge.errors import InputError
+from depthforge.manifest import load_manifest
+
+URLS = ("s3://bucket/corpus", "gs://bucket/corpus", "s3:x")
+
+
+@pytest.fixture
+def manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    value = {
+        "name": "t",
+        "source": {"name": "procedural", "num_scenes": 1, "frames_per_scene": 1},
+        "translator": {"name": "identity"},
+        "corpus": {"out": "out"},
+    }
+    (tmp_path / "m.yaml").write_text(yaml.safe_dump(value))
+    return tmp_path / "m.yaml"
+
+
+@pytest.mark.parametrize("url", URLS)
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("synthesize", "m.yaml", "--inline", "--out"),
+        ("convert", "m.yaml", "--inline", "--out"),
+        ("train", "m.yaml", "--inline", "--out"),
+        ("verify",),
+        ("inspect",),
+        ("evaluate", "--real", "m.yaml"),
+        ("evaluate", "somewhere", "--real"),
+        ("sample", "--layout", "kitti"),
+    ],
+    ids=" ".join,
+)
+def test_a_url_on_the_command_line_is_a_usage_error(
+    depthforge: Any, manifest: Path, command: tuple[str, ...], url: str
+) -> None:
+    outcome = depthforge(*command, url)
+    assert outcome.code == 2, outcome.err
+    assert url.partition("://")[0] in outcome.err
+    assert "mounted file systems" in outcome.err
+    assert "copy" in outcome.err
+    assert [path.name for path in manifest.parent.iterdir()] == ["m.yaml"]
+
+
+@pytest.mark.parametrize("url", URLS)
+def test_a_url_in_a_manifest_is_an_error_of_its_field(manifest: Path, url: str) -> None:
+    value = yaml.safe_load(manifest.read_text())
+    manifest.write_text(yaml.safe_dump({**value, "corpus": {"out": url}}))
+    with pytest.raises(InputError, match="a URL is no folder") as caught:
+        load_manifest(manifest)
+    assert "m.yaml: corpus.out" in str(caught.value)
+    training = {"real": {"name": "procedural"}, "out": url}
+    manifest.write_text(yaml.safe_dump({**value, "training": training}))
+    with pytest.raises(InputError, match="a URL is no folder") as caught:
+        load_manifest(manifest)
+    assert "training.out" in str(caught.value)
