@@ -18,10 +18,13 @@ __all__ = ["DepthStatistics", "depth_statistics"]
 
 
 class DepthStatistics(NamedTuple):
-    """Fractions in [0, 1]; metres; noise is noisy minus clean where both measured. None where nothing is measured."""
+    """Fractions in [0, 1]; metres; noise is noisy minus clean where both measured.
+
+    None where nothing is measured, and of noisy depth where there is none.
+    """
 
     hole_fraction_clean: float
-    hole_fraction_noisy: float
+    hole_fraction_noisy: float | None
     depth_min_m: float | None
     depth_median_m: float | None
     depth_max_m: float | None
@@ -30,8 +33,13 @@ class DepthStatistics(NamedTuple):
     noise_bias_m: float | None
 
 
-def depth_statistics(clean: npt.NDArray[Any], noisy: npt.NDArray[Any], encoding: DepthEncoding) -> DepthStatistics:
-    """Return the statistics of one frame from its stored depths, two arrays of one shape; the median is the lower."""
+def depth_statistics(
+    clean: npt.NDArray[Any], noisy: npt.NDArray[Any] | None, encoding: DepthEncoding
+) -> DepthStatistics:
+    """Return the statistics of one frame from its stored depths, arrays of one shape; the median is the lower."""
+    if noisy is None:
+        of_clean = depth_statistics(clean, clean, encoding)
+        return of_clean._replace(hole_fraction_noisy=None, noise_mean_abs_m=None, noise_rmse_m=None, noise_bias_m=None)
     if encoding.dtype == "uint16":
         scale = encoding.scale_m
         num_clean, num_noisy, num_both, lowest, highest, sum_abs, sum_squared, sum_signed = _sums_of_steps(

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from depthforge.corpus.depth_statistics import DepthStatistics
 from depthforge.corpus.layout import FORMAT_VERSION, Layout
-from depthforge.corpus.schema import DEPTH_CLEAN, DEPTH_NOISY, CorpusSchema
+from depthforge.corpus.schema import CorpusSchema
 from depthforge.errors import IntegrityError
 
 __all__ = [
@@ -115,7 +115,7 @@ def index_columns(schema: CorpusSchema) -> pa.Schema:
     columns = [("key", pa.string()), ("split", pa.string()), ("shard", pa.string()), ("row", pa.int32())]
     columns += [(name, pa.float64()) for name in DepthStatistics._fields]
     columns += [(f"has_{spec.name}", pa.bool_()) for spec in schema.fields]
-    columns += [(f"hash_{name}", pa.string()) for name in (DEPTH_CLEAN, DEPTH_NOISY, *(s.name for s in schema.fields))]
+    columns += [(f"hash_{spec.name}", pa.string()) for spec in schema.stored]
     return pa.schema(columns)
 
 

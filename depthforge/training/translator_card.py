@@ -38,7 +38,8 @@ class TranslatorCard(BaseModel):
     """What a folder of weights is.
 
     ``translator`` and ``version`` name the method, ``architecture`` what its networks are built from, ``method`` every
-    option it was trained with. ``trained_on`` names clean and real data with their licences, ``training`` says how
+    option it was trained with. ``normalisation`` and ``units`` are those of depth, None for networks that see none.
+    ``trained_on`` names clean and real data with their licences, ``training`` says how
     long and how, ``figures`` what was measured on frames held out from training.
     """
 
@@ -48,8 +49,8 @@ class TranslatorCard(BaseModel):
     translator: str
     version: int
     architecture: dict[str, Any]
-    normalisation: Normalisation
-    units: str = "m"
+    normalisation: Normalisation | None
+    units: str | None = "m"
     weights_sha256: str = ""
     origin: str
     method: dict[str, Any] = {}
@@ -67,7 +68,9 @@ class TranslatorCard(BaseModel):
         """Return the text of ``card.json``."""
         return (json.dumps(self.model_dump(mode="json"), indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
-    def require_fits(self, translator: str, architecture: Mapping[str, Any], normalisation: Normalisation) -> None:
+    def require_fits(
+        self, translator: str, architecture: Mapping[str, Any], normalisation: Normalisation | None
+    ) -> None:
         """Raise InputError, both sides told, unless weights of this card are what a manifest asks for."""
         asked = _identity(translator, architecture, normalisation)
         here = _identity(self.translator, self.architecture, self.normalisation)
@@ -81,11 +84,11 @@ class TranslatorCard(BaseModel):
             )
 
 
-def _identity(translator: str, architecture: Mapping[str, Any], normalisation: Normalisation) -> dict[str, Any]:
+def _identity(translator: str, architecture: Mapping[str, Any], normalisation: Normalisation | None) -> dict[str, Any]:
     return {
         "translator": translator,
-        "normalisation": normalisation.mode,
-        "max_depth_m": normalisation.max_depth_m,
+        "normalisation": None if normalisation is None else normalisation.mode,
+        "max_depth_m": None if normalisation is None else normalisation.max_depth_m,
         **{f"architecture.{name}": value for name, value in architecture.items()},
     }
 
