@@ -31,7 +31,7 @@ from benchmarks.results import Figure, add_result_options, save_run
 from benchmarks.timing import machine, median, print_json, print_table
 from depthforge.corpus.plan_file import read_plan
 from depthforge.corpus.store import open_for_writing
-from depthforge.frame import Frame
+from depthforge.frame import Capture, Frame, NoisyDepth
 from depthforge.manifest import parse_manifest
 from depthforge.plan import WorkItem
 from depthforge.samples.interiornet import InteriorNetLayout
@@ -69,7 +69,7 @@ def write_part(item: WorkItem, job: ShardJob) -> int:
     with open_writer(item, job) as writer:
         for index, ref in enumerate(item.frames):
             frame = replace(frames[index % len(frames)], key=ref.key)
-            writer.add(frame, frame.depth_m, frame.valid, present_labels(frame))
+            writer.add(frame, Capture(NoisyDepth(frame.depth_m, frame.valid)), present_labels(frame))
         writer.commit()
     return len(item.frames)
 

@@ -32,7 +32,7 @@ from benchmarks.results import Figure, add_result_options, save_run
 from benchmarks.timing import in_turn, machine, median, print_json, print_table
 from depthforge.corpus.plan_file import read_plan
 from depthforge.corpus.store import open_for_writing
-from depthforge.frame import Frame, NoisyDepth
+from depthforge.frame import Capture, Frame, NoisyDepth
 from depthforge.labels.noise import after_noise
 from depthforge.manifest import Manifest, load_manifest
 from depthforge.plan import WorkItem
@@ -110,14 +110,15 @@ def _race(prepared: Prepared, item: WorkItem, root: Path, script: Path, repeats:
         with open_writer(item, job) as writer:
             for number, ref in enumerate(item.frames):
                 frame = replace(kept[number % len(kept)], key=ref.key)
-                writer.add(frame, frame.depth_m, frame.valid, present_labels(frame))
+                writer.add(frame, Capture(NoisyDepth(frame.depth_m, frame.valid)), present_labels(frame))
             writer.commit()
 
     def as_a_script() -> None:
         source = make_source(job.source)
         for number, ref in enumerate(item.frames):
             frame = source.read(ref, job.wanted)
-            noisy = translator.translate(frame, frame_words(job.seed, ref.key, translator.fingerprint))
+            noisy = translator.translate(frame, frame_words(job.seed, ref.key, translator.fingerprint)).depth
+            assert noisy is not None
             save_plainly(script / f"{number:06d}", after_noise(frame, noisy.valid, source.labels), noisy, scale_m)
         source.close()
 

@@ -64,7 +64,7 @@ def run(contestant: str, size: int, batch: int, steps: int, threads: int) -> dic
         if contestant == PLAIN:
             found = plain.step(clean, real, ours.draw(taps))
         else:
-            found = {name: loss.item() for name, loss in ours.step(Batch(clean, real)).items()}
+            found = {name: loss.item() for name, loss in ours.step(Batch({"depth": clean}, {"depth": real})).items()}
         clock.append(time.perf_counter() - start[0])
         processor.append(time.process_time() - start[1])
         losses.append({name: found[name] for name in LOSSES})

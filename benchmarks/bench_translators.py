@@ -89,7 +89,12 @@ def held_out_frames(block: Any, held_out: float, chosen: int, count: int) -> lis
 
 def translated(translator: Translator, frames: Sequence[Frame]) -> list[NoisyDepth]:
     """Return what a translator makes of frames."""
-    return [translator.translate(frame, frame_words(0, frame.key, translator.fingerprint)) for frame in frames]
+    return _depths(translator, frames, [frame_words(0, frame.key, translator.fingerprint) for frame in frames])
+
+
+def _depths(translator: Translator, frames: Sequence[Frame], words: Sequence[tuple[int, int]]) -> list[NoisyDepth]:
+    captures = [translator.translate(frame, word) for frame, word in zip(frames, words, strict=True)]
+    return [capture.depth for capture in captures if capture.depth is not None]
 
 
 def views_of(frames: Sequence[Frame], noisy: Sequence[NoisyDepth]) -> list[DepthView]:
@@ -106,7 +111,7 @@ def bfloat16_error(translator: Translator, frames: Sequence[Frame], exact: Seque
     lower = type(translator)(config.model_copy(update={"precision": "bfloat16"}))
     # The same noise for both: the fingerprint, which keys it, differs.
     words = [frame_words(0, frame.key, translator.fingerprint) for frame in frames]
-    rough = [lower.translate(frame, word) for frame, word in zip(frames, words, strict=True)]
+    rough = _depths(lower, frames, words)
     both = [e.valid & r.valid for e, r in zip(exact, rough, strict=True)]
     off_mm = np.concatenate(
         [1000 * np.abs(e.depth_m - r.depth_m)[b] for e, r, b in zip(exact, rough, both, strict=True)]
@@ -189,7 +194,7 @@ def main() -> None:
         plugins[name] = registry.translators.get(manifest.translator.name)(manifest.translator.config)
     described, rounding = {}, {}
     scans = [real[place] for place in evenly_spaced(len(real), 4)]
-    beside = [CorpusFrame(f.key, f.depth_m, f.valid, f.depth_m, f.valid) for f in scans]
+    beside = [CorpusFrame(f.key, f.depth_m, f.valid, NoisyDepth(f.depth_m, f.valid)) for f in scans]
     write_ply(arguments.out / "real.ply", cloud_of(real[0], real[0].depth_m))
     cv2.imwrite(str(arguments.out / "real-cloud.png"), from_the_side(cloud_of(real[0], real[0].depth_m)))
     for name, translator in plugins.items():
@@ -198,10 +203,7 @@ def main() -> None:
         if name in manifests:
             rounding[name] = bfloat16_error(translator, clean[:4], noisy[:4])
         places = evenly_spaced(len(clean), 4)
-        shown = [
-            CorpusFrame(clean[p].key, clean[p].depth_m, clean[p].valid, noisy[p].depth_m, noisy[p].valid)
-            for p in places
-        ]
+        shown = [CorpusFrame(clean[p].key, clean[p].depth_m, clean[p].valid, noisy[p]) for p in places]
         sheet(shown, arguments.out / f"{name}.png", beside=beside)
         points = cloud_of(clean[0], noisy[0].depth_m)
         write_ply(arguments.out / f"{name}.ply", points)

@@ -31,7 +31,7 @@ from depthforge.corpus.chunks import ChunkCodec
 from depthforge.corpus.encode import encode_depth
 from depthforge.corpus.schema import CorpusSchema
 from depthforge.corpus.writer import ShardWriter, label_of
-from depthforge.frame import Frame, FrameRef, NoisyDepth
+from depthforge.frame import Capture, Frame, FrameRef
 from depthforge.labels.catalogue import INSTANCE, INTRINSICS, RGB, SEMANTIC_NYU40
 from depthforge.labels.spec import LabelSpec
 from depthforge.plan import WorkItem
@@ -40,7 +40,7 @@ from depthforge.sources.procedural import Procedural, ProceduralConfig
 from depthforge.storage import LocalFolder
 from depthforge.translators.simulation import Simulation
 
-Made = list[tuple[Frame, NoisyDepth]]
+Made = list[tuple[Frame, Capture]]
 ONE_THREAD = {"threading.max_workers": 1, "codec_pipeline.max_workers": 1, "async.concurrency": 1}
 PIPELINES = {
     "zarr": "zarr.core.codec_pipeline.BatchedCodecPipeline",
@@ -63,15 +63,17 @@ def contestants(made: Made, fields: tuple[LabelSpec, ...], folder: Path) -> dict
     item = WorkItem("train-000000", "train", tuple(FrameRef(frame.key, "") for frame, _ in made))
     arrays: dict[str, npt.NDArray[Any]] = {
         "depth_clean": np.stack([encode_depth(f.depth_m, f.valid, schema.depth, where="") for f, _ in made]),
-        "depth_noisy": np.stack([encode_depth(n.depth_m, n.valid, schema.depth, where="") for _, n in made]),
+        "depth_noisy": np.stack(
+            [encode_depth(*capture.depth, schema.depth, where="") for _, capture in made if capture.depth]
+        ),
         **{spec.name: np.stack([label_of(frame, spec) for frame, _ in made]) for spec in fields},  # type: ignore[misc]
     }
 
     def ours() -> None:
         shutil.rmtree(folder / "ours", ignore_errors=True)
         with ShardWriter(folder / "ours", item, schema, fingerprint="0" * 32) as writer:
-            for frame, noisy in made:
-                writer.add(frame, noisy.depth_m, noisy.valid)
+            for frame, capture in made:
+                writer.add(frame, capture)
             writer.commit()
 
     def arrays_only() -> None:

@@ -115,7 +115,7 @@ def _plan_json(prepared: Prepared, cost: Estimate) -> dict[str, object]:
 def _plan_lines(prepared: Prepared, cost: Estimate) -> list[str]:
     manifest = prepared.manifest
     splits = ", ".join(f"{count} {name}" for name, count in sorted(prepared.plan.frames_per_split.items()))
-    fields = ", ".join(["depth_noisy", "depth_clean", *(spec.name for spec in prepared.schema.fields)])
+    fields = ", ".join(spec.name for spec in prepared.schema.stored)
     to_prepare = prepared.to_prepare
     first, at_most = [], ""
     if to_prepare is not None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 
 from depthforge.cli.options import LOCAL_PATH, as_json, debug, echo_json
 from depthforge.errors import CorpusMismatchError
 from depthforge.registry import translators
-from depthforge.training.translator_card import CARD_FILE, TranslatorCard, read_card
+from depthforge.training.translator_card import CARD_FILE, Normalisation, TranslatorCard, read_card
 from depthforge.training.weights import write_translator
 from depthforge.translators.published_checkpoint import read_published_generator
 
@@ -75,16 +77,25 @@ def show(folder: Path, as_json: bool, debug: bool) -> int:
     if as_json:
         echo_json(card.model_dump(mode="json"))
         return 0
-    scale = f"{card.normalisation.max_depth_m} m" if card.normalisation.mode == "fixed" else "the maximum of each image"
     lines = [
         f"{card.translator}, version {card.version}, {card.origin}",
         f"  architecture   {', '.join(f'{name} {value}' for name, value in card.architecture.items())}",
-        f"  depth over     {scale}",
+        *_depth_over(card.normalisation),
         f"  weights        sha256 {card.weights_sha256}",
     ]
     for side, described in card.trained_on.items():
-        lines.append(f"  {side:<14} {described['frames']} frames of {described['source']}; {described['depth']}")
+        lines.append(f"  {side:<14} {described['frames']} frames of {described['source']}" + _depth_of(described))
     for name, value in card.figures.items():
         lines.append(f"  {name:<14} {value}")
     click.echo("\n".join(lines))
     return 0
+
+
+def _depth_over(scale: Normalisation | None) -> list[str]:
+    if scale is None:
+        return []
+    return ["  depth over     " + (f"{scale.max_depth_m} m" if scale.mode == "fixed" else "the maximum of each image")]
+
+
+def _depth_of(side: Mapping[str, Any]) -> str:
+    return f"; {side['depth']}" if "depth" in side else ""

@@ -18,6 +18,7 @@ import yaml
 from depthforge.corpus.index import FileDigest, index_columns
 from depthforge.corpus.layout import CORPUS_FILE, CorpusInfo
 from depthforge.corpus.plan_file import PLAN_FILE
+from depthforge.corpus.schema import CorpusSchema
 from depthforge.corpus.summary import CorpusSummary
 from depthforge.frame import Finding, Licence
 
@@ -78,8 +79,8 @@ def dataset_card(
             f"---\n{head}---\n",
             f"# {info.name}\n",
             *([description + "\n"] if description else []),
-            f"Depth as a real sensor would have taken it, made by depthforge from clean frames of {info.source.name}, "
-            "with clean depth and every label beside it.\n",
+            f"{_made(info.corpus_schema).capitalize()} as a real sensor would have taken it, made by depthforge from "
+            f"clean frames of {info.source.name}, with clean depth and every label beside it.\n",
             "## Composition\n",
             "```\n" + "\n".join(summary.lines()[1:]) + "\n```\n",
             "## Depth\n",
@@ -107,6 +108,11 @@ def dataset_card(
     )
 
 
+def _made(schema: CorpusSchema) -> str:
+    """Return in words what the translator made: depth, and other images by name."""
+    return " and ".join([*(["depth"] if schema.noisy_depth else []), *(f"`{spec.name}`" for spec in schema.produced)])
+
+
 def _licences(info: CorpusInfo, trained: Mapping[str, Any] | None) -> dict[str, Licence]:
     """Return the licence of the source, and of each side that the translator was trained on, by name."""
     licences = {info.source.name: info.source.licence}
@@ -128,7 +134,8 @@ def _training_lines(trained: Mapping[str, Any] | None) -> list[str]:
         return []
     lines = [f"Its weights and card are in `translator/`; they were {trained['origin']}."]
     for side, described in trained["trained_on"].items():
-        lines.append(f"- {side}: {described['frames']} frames of {described['source']}; {described['depth']}")
+        depth = f"; {described['depth']}" if "depth" in described else ""
+        lines.append(f"- {side}: {described['frames']} frames of {described['source']}{depth}")
     if "best_step" in trained["training"]:
         lines.append(f"- chosen: the checkpoint of step {trained['training']['best_step']}")
     figures = {name: value for name, value in trained["figures"].items() if isinstance(value, (int, float))}
@@ -180,7 +187,8 @@ def croissant(
         "@type": "sc:Dataset",
         "conformsTo": "http://mlcommons.org/croissant/1.1",
         "name": info.name,
-        "description": str(info.manifest.get("description") or "") or f"Noisy depth made from {info.source.name}",
+        "description": str(info.manifest.get("description") or "")
+        or f"Noisy {_made(info.corpus_schema)} made from {info.source.name}",
         "license": licence.url or licence.name,
         "url": f"urn:depthforge:{info.fingerprint}",
         "creator": {"@type": "sc:Organization", "name": "to be filled in by whoever publishes this corpus"},
@@ -197,7 +205,8 @@ def croissant(
             "name": f"depthforge {info.versions.get('depthforge', '')}: {info.translator.name}",
             "description": f"translator fingerprint {info.translator.fingerprint}",
         },
-        "rai:dataCollection": "Rendered or simulated frames; the depth of every frame was degraded by a sensor model.",
+        "rai:dataCollection": "Rendered or simulated frames; "
+        f"{_made(info.corpus_schema)} of every frame was degraded by a sensor model.",
         "rai:dataManipulationProtocol": "; ".join(f"{name}: {text}" for name, text in info.conventions.items()),
         "rai:dataLimitations": "The noise is that of the translator; what it does not model is not in the data.",
         "distribution": files,

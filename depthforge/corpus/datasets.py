@@ -151,13 +151,15 @@ class _Frames:
         self,
         root: Place,
         split: str,
-        fields: Sequence[str] = _DEPTHS,
+        fields: Sequence[str] | None = None,
         transform: Transform | None = None,
         *,
         num_threads: int | None = None,
     ) -> None:
         self.reader = CorpusReader(root, split)
         self.transform = transform
+        if fields is None:
+            fields = _DEPTHS if self.reader.schema.noisy_depth else (DEPTH_CLEAN,)
         self._decoder = _FrameDecoder(self.reader, fields, num_threads)
 
     def read(self, position: int) -> Sample:
@@ -191,8 +193,8 @@ class _Frames:
 class CorpusDataset(_Frames, Dataset[Sample]):
     """The frames of one split by position, for a DataLoader with any sampler.
 
-    ``fields`` names what is read (both depths by default); ``transform`` maps a sample to a sample; ``num_threads``
-    decode the frames of a batch (default: one per core, a single one inside a DataLoader worker). Pass
+    ``fields`` names what is read (default: the depths that there are); ``transform`` maps a sample to a sample;
+    ``num_threads`` decode the frames of a batch (default: one per core, a single one inside a DataLoader worker). Pass
     ``collate_fn=dataset.collate`` when a field is ragged, or to have batches decoded in place (a fifth faster).
     """
 
@@ -231,7 +233,7 @@ class CorpusStream(_Frames, IterableDataset[Sample]):
         self,
         root: Place,
         split: str,
-        fields: Sequence[str] = _DEPTHS,
+        fields: Sequence[str] | None = None,
         transform: Transform | None = None,
         *,
         seed: int,

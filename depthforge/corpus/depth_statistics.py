@@ -18,8 +18,13 @@ from depthforge.encoding import DepthEncoding
 __all__ = ["depth_statistics"]
 
 
-def depth_statistics(clean: npt.NDArray[Any], noisy: npt.NDArray[Any], encoding: DepthEncoding) -> DepthStatistics:
-    """Return the statistics of one frame from its stored depths, two arrays of one shape; the median is the lower."""
+def depth_statistics(
+    clean: npt.NDArray[Any], noisy: npt.NDArray[Any] | None, encoding: DepthEncoding
+) -> DepthStatistics:
+    """Return the statistics of one frame from its stored depths, arrays of one shape; the median is the lower."""
+    if noisy is None:
+        of_clean = depth_statistics(clean, clean, encoding)
+        return of_clean._replace(hole_fraction_noisy=None, noise_mean_abs_m=None, noise_rmse_m=None, noise_bias_m=None)
     if encoding.dtype == "uint16":
         scale = encoding.scale_m
         num_clean, num_noisy, num_both, lowest, highest, sum_abs, sum_squared, sum_signed = _sums_of_steps(

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from depthforge.corpus.layout import FORMAT_VERSION, Layout
-from depthforge.corpus.schema import DEPTH_CLEAN, DEPTH_NOISY, CorpusSchema
+from depthforge.corpus.schema import CorpusSchema
 from depthforge.errors import IntegrityError
 from depthforge.storage import Storage
 
@@ -46,11 +46,12 @@ REJECTS_SCHEMA: Final = pa.schema(
 class DepthStatistics(NamedTuple):
     """What the index says of a frame's depth.
 
-    Fractions in [0, 1]; metres; noise is noisy minus clean where both measured. None where nothing is measured.
+    Fractions in [0, 1]; metres; noise is noisy minus clean where both measured. None where nothing is measured, and of
+    noisy depth where the corpus has none.
     """
 
     hole_fraction_clean: float
-    hole_fraction_noisy: float
+    hole_fraction_noisy: float | None
     depth_min_m: float | None
     depth_median_m: float | None
     depth_max_m: float | None
@@ -137,7 +138,7 @@ def index_columns(schema: CorpusSchema) -> pa.Schema:
     columns = [("key", pa.string()), ("split", pa.string()), ("shard", pa.string()), ("row", pa.int32())]
     columns += [(name, pa.float64()) for name in DepthStatistics._fields]
     columns += [(f"has_{spec.name}", pa.bool_()) for spec in schema.fields]
-    columns += [(f"hash_{name}", pa.string()) for name in (DEPTH_CLEAN, DEPTH_NOISY, *(s.name for s in schema.fields))]
+    columns += [(f"hash_{spec.name}", pa.string()) for spec in schema.stored]
     return pa.schema(columns)
 
 

@@ -95,7 +95,7 @@ class SourceInfo(_Record):
 
 
 class TranslatorInfo(_Record):
-    """What made the depth noisy."""
+    """What made the noise."""
 
     name: str
     version: int

@@ -20,7 +20,7 @@ from depthforge.errors import CorpusError
 from depthforge.labels.catalogue import DEPTH_RAW, INSTANCE, NORMALS, RGB, SEMANTIC_NYU40
 from depthforge.storage import Place
 
-__all__ = ["blue_to_red", "coloured_depth", "picture", "sheet", "titled"]
+__all__ = ["blue_to_red", "coloured_depth", "picture", "sheet", "sheet_png", "titled"]
 
 Picture = npt.NDArray[np.uint8]
 
@@ -34,31 +34,38 @@ _WHITE: Final = (255, 255, 255)
 def picture(root: Place, path: Path, *, count: int = 6, keys: Sequence[str] | None = None) -> None:
     """Write a contact sheet as PNG: frames of ``keys``, or ``count`` frames evenly spaced through the corpus.
 
-    Raises CorpusError when nothing is committed, MissingDataError for an unknown key, StorageError when ``path``
-    cannot be written.
+    What the translator produced besides depth is shown where it is colour. Raises CorpusError when nothing is
+    committed, MissingDataError for an unknown key, StorageError when ``path`` cannot be written.
     """
     reader = CorpusReader(root)
     if not len(reader):
         raise CorpusError("the corpus holds no frame yet", where=reader.storage.address)
     chosen: Sequence[str | int] = keys or [int(i) for i in np.unique(np.linspace(0, len(reader) - 1, count).round())]
-    labels = [
-        s.name
-        for s in (DEPTH_RAW, RGB, NORMALS, SEMANTIC_NYU40, INSTANCE)
-        if s.name in {x.name for x in reader.schema.fields}
-    ]
+    stored = {spec.name for spec in reader.schema.fields}
+    labels = [spec.name for spec in (DEPTH_RAW, RGB, NORMALS, SEMANTIC_NYU40, INSTANCE) if spec.name in stored]
+    labels += [spec.name for spec in reader.schema.produced if (spec.dtype, spec.trailing) == (RGB.dtype, RGB.trailing)]
     sheet([reader.read(frame) for frame in chosen], path, labels=labels)
 
 
 def sheet(
     frames: Sequence[CorpusFrame], path: Path, *, labels: Sequence[str] = (), beside: Sequence[CorpusFrame] = ()
 ) -> None:
-    """Write frames of one size as a contact sheet, a column for each of ``labels``; StorageError as of ``picture``.
+    """Write frames of one size as a contact sheet; StorageError as of ``picture``, the rest as ``sheet_png``."""
+    write_atomically(path, sheet_png(frames, labels=labels, beside=beside))
 
-    ``beside`` are frames to compare with, a real scan in each row: only their noisy depth is shown.
+
+def sheet_png(
+    frames: Sequence[CorpusFrame], *, labels: Sequence[str] = (), beside: Sequence[CorpusFrame] = ()
+) -> bytes:
+    """Return a PNG of frames of one size, all with noisy depth or none, a column for each of ``labels``.
+
+    ``labels`` may name images that a translator produced. ``beside`` are frames to compare with, a real scan in each
+    row: only their noisy depth is shown.
     """
-    far_m = _round_up(max(float(f.clean_depth_m.max()) for f in frames))
+    far_m = _round_up(max(float(f.clean_depth_m.max()) for f in frames) or 1.0)
     spread_mm = _round_up(max(1.0, float(np.median([_spread_mm(f) for f in frames]))))
-    columns = ["clean", "noisy", "noisy - clean", *labels]
+    noisy = ["noisy", "noisy - clean"] if frames[0].noisy is not None else []
+    columns = ["clean", *noisy, *labels]
     size = (_CELL_WIDTH, round(_CELL_WIDTH * frames[0].clean_depth_m.shape[0] / frames[0].clean_depth_m.shape[1]))
     titles = [*columns, "real"] if beside else columns
     rows = [np.hstack([titled(np.zeros((0, _CELL_WIDTH, 3), np.uint8), name) for name in titles])]
@@ -70,7 +77,7 @@ def sheet(
         rows.append(titled(np.hstack(resized), frame.key))
     rows.append(_legend(far_m, spread_mm, rows[0].shape[1]))
     _, png = cv2.imencode(".png", np.vstack(rows))
-    write_atomically(path, png.tobytes())
+    return png.tobytes()
 
 
 def _cell(name: str, frame: CorpusFrame, far_m: float, spread_mm: float) -> Picture:
@@ -82,6 +89,8 @@ def _cell(name: str, frame: CorpusFrame, far_m: float, spread_mm: float) -> Pict
         both = frame.clean_valid & frame.noisy_valid
         difference_mm = (frame.noisy_depth_m - frame.clean_depth_m) * 1000
         return np.where(both[..., None], blue_to_red(difference_mm / spread_mm), np.uint8(0))
+    if name in frame.images:
+        return np.ascontiguousarray(frame.images[name][..., ::-1])
     label = frame.labels.get(name)
     if label is None:
         return np.zeros((*frame.clean_depth_m.shape, 3), np.uint8)
@@ -150,6 +159,8 @@ def _write(image: Picture, text: str, x: int, y: int) -> None:
 
 
 def _spread_mm(frame: CorpusFrame) -> float:
+    if frame.noisy is None:
+        return 0.0
     both = frame.clean_valid & frame.noisy_valid
     difference = np.abs(frame.noisy_depth_m[both] - frame.clean_depth_m[both])
     return float(np.percentile(difference, 95)) * 1000 if difference.size else 0.0

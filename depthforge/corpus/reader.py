@@ -7,7 +7,7 @@ through pickle, and may be used from several threads.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final
@@ -21,12 +21,12 @@ from depthforge.corpus.layout import QUANTITY, CorpusInfo, Layout
 from depthforge.corpus.schema import DEPTH_CLEAN, DEPTH_NOISY, decode_depth
 from depthforge.corpus.shard import ShardArray, ShardReader
 from depthforge.encoding import DepthEncoding
-from depthforge.errors import CorpusError, MissingDataError, UnknownNameError
-from depthforge.frame import BoolImage, DepthImage
+from depthforge.errors import CorpusError, InputError, MissingDataError, UnknownNameError
+from depthforge.frame import BoolImage, DepthImage, NoisyDepth
 from depthforge.labels.spec import LabelSpec
 from depthforge.storage import Place, open_storage
 
-__all__ = ["CorpusFrame", "CorpusReader", "depth_encoding"]
+__all__ = ["CorpusFrame", "CorpusReader", "depth_encoding", "no_noisy_depth"]
 
 # Shards whose files stay open: with eight fields each, half of the usual limit of 1024 open files.
 _MAX_OPEN_SHARDS: Final = 64
@@ -34,14 +34,42 @@ _MAX_OPEN_SHARDS: Final = 64
 
 @dataclass(frozen=True, slots=True)
 class CorpusFrame:
-    """A frame as read: clean and noisy depth (H, W) float32 metres, 0.0 where not valid, and its labels as stored."""
+    """A frame as read: depth (H, W) float32 metres, 0.0 where not valid, and its labels as stored.
+
+    ``noisy`` is None in a corpus whose translator produced no depth; ``images`` is what it produced besides, as stored.
+    """
 
     key: str
     clean_depth_m: DepthImage
     clean_valid: BoolImage
-    noisy_depth_m: DepthImage
-    noisy_valid: BoolImage
+    noisy: NoisyDepth | None
     labels: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
+    images: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
+
+    @property
+    def noisy_depth_m(self) -> DepthImage:
+        """Noisy depth, 0.0 where not ``noisy_valid``; InputError where there is none."""
+        return self._noisy().depth_m
+
+    @property
+    def noisy_valid(self) -> BoolImage:
+        """Where noisy depth is measured; InputError where there is none."""
+        return self._noisy().valid
+
+    def _noisy(self) -> NoisyDepth:
+        if self.noisy is None:
+            raise no_noisy_depth(self.key, self.images)
+        return self.noisy
+
+
+def no_noisy_depth(where: object, produced: Iterable[str]) -> InputError:
+    """Return the error for whoever needs noisy depth of a corpus that has none."""
+    return InputError(
+        "there is no noisy depth: the translator of this corpus made none",
+        where=where,
+        expected="a corpus of a translator that produces depth",
+        found=", ".join(produced) or "nothing",
+    )
 
 
 class CorpusReader:
@@ -108,16 +136,23 @@ class CorpusReader:
     def read(self, frame: int | str, labels: Sequence[str] | None = None) -> CorpusFrame:
         """Return the frame at a position or with a key, with those of ``labels`` (default: all) that it has.
 
-        Raises IntegrityError when a chunk is damaged.
+        ``labels`` may name images that the translator produced, too. Raises IntegrityError when a chunk is damaged.
         """
         position = self.position(frame) if isinstance(frame, str) else range(len(self))[frame]
-        wanted = [spec.name for spec in self.schema.fields] if labels is None else [self.spec(n).name for n in labels]
-        depths = [
-            decode_depth(self.stored(name, position), self.encoding(name, position))
-            for name in (DEPTH_CLEAN, DEPTH_NOISY)
-        ]
+        beside_depth = (*self.schema.produced, *self.schema.fields)
+        wanted = [spec.name for spec in beside_depth] if labels is None else [self.spec(name).name for name in labels]
         found = {name: self.stored(name, position) for name in wanted if self.has(name, position)}
-        return CorpusFrame(self.key(position), *depths[0], *depths[1], labels=found)
+        produced = {spec.name for spec in self.schema.produced}
+        return CorpusFrame(
+            self.key(position),
+            *self._depth(DEPTH_CLEAN, position),
+            NoisyDepth(*self._depth(DEPTH_NOISY, position)) if self.schema.noisy_depth else None,
+            labels={name: value for name, value in found.items() if name not in produced},
+            images={name: value for name, value in found.items() if name in produced},
+        )
+
+    def _depth(self, name: str, position: int) -> tuple[DepthImage, BoolImage]:
+        return decode_depth(self.stored(name, position), self.encoding(name, position))
 
     def stored(self, name: str, position: int, out: npt.NDArray[Any] | None = None) -> npt.NDArray[Any]:
         """Return one field of a frame as stored (in ``out`` when given, not for ragged fields)."""

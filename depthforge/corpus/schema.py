@@ -48,7 +48,8 @@ def offsets_name(label: str) -> str:
 class CorpusSchema:
     """The arrays of a corpus: image size, encodings, and the ``fields`` (rgb, labels, K, T_world_cam) beside depth.
 
-    Raises InputError when names collide or an image dimension has two lengths.
+    ``noisy_depth`` says whether there is noisy depth beside the clean, ``produced`` which other images the translator
+    made; every frame has all of these. Raises InputError when names collide or an image dimension has two lengths.
     """
 
     height: int
@@ -57,11 +58,13 @@ class CorpusSchema:
     depth: DepthEncoding = field(default_factory=DepthEncoding)
     codec: Codec = field(default_factory=Codec)
     shard_frames: int = 64
+    produced: tuple[LabelSpec, ...] = ()
+    noisy_depth: bool = True
 
     def __post_init__(self) -> None:
         names = [DEPTH_CLEAN, DEPTH_NOISY]
         lengths = {"frame": 0, "y": self.height, "x": self.width}
-        for spec in self.fields:
+        for spec in (*self.produced, *self.fields):
             names += [spec.name, offsets_name(spec.name)] if spec.layout == "ragged" else [spec.name]
             if not _NAME.fullmatch(spec.name) or len(spec.trailing) != len(spec.trailing_dims):
                 raise InputError("a label needs a plain name and a name for each trailing dimension", where=spec.name)
@@ -75,8 +78,8 @@ class CorpusSchema:
             raise InputError("blosc levels end at 9", where="corpus.codec.level", found=self.codec.level)
 
     @cached_property
-    def depth_specs(self) -> tuple[LabelSpec, LabelSpec]:
-        """(clean, noisy) depth, described as any other image of the corpus."""
+    def depth_specs(self) -> tuple[LabelSpec, ...]:
+        """(clean, noisy) depth, or (clean,), described as any other image of the corpus."""
         stored_as_steps = self.depth.dtype == "uint16"
 
         def spec(name: str, description: str) -> LabelSpec:
@@ -90,12 +93,15 @@ class CorpusSchema:
                 units="m",
             )
 
-        return spec(DEPTH_CLEAN, "depth as rendered"), spec(DEPTH_NOISY, "depth as the sensor would have measured it")
+        clean = spec(DEPTH_CLEAN, "depth as rendered")
+        return (
+            (clean, spec(DEPTH_NOISY, "depth as the sensor would have measured it")) if self.noisy_depth else (clean,)
+        )
 
     @cached_property
     def stored(self) -> tuple[LabelSpec, ...]:
-        """Every field of a frame in the order in which it is written: both depths, then ``fields``."""
-        return (*self.depth_specs, *self.fields)
+        """Every field of a frame in the order in which it is written: depth, what else was produced, ``fields``."""
+        return (*self.depth_specs, *self.produced, *self.fields)
 
     def dimension_names(self, spec: LabelSpec) -> tuple[str, ...]:
         """Return the dimension names of the array of ``spec``.
@@ -109,7 +115,7 @@ class CorpusSchema:
 
     @property
     def bytes_per_frame(self) -> int:
-        """Bytes of one frame before compression, both depths included; ragged labels counted as 32 rows."""
+        """Bytes of one frame before compression, depth included; ragged labels counted as 32 rows."""
         return sum(
             math.prod(spec.shape(self.height, self.width, _EXPECTED_ROWS)) * np.dtype(spec.dtype).itemsize
             for spec in self.stored
@@ -123,6 +129,8 @@ class CorpusSchema:
             "shard_frames": self.shard_frames,
             "depth": self.depth.model_dump(mode="json"),
             "codec": self.codec.model_dump(mode="json"),
+            "noisy_depth": self.noisy_depth,
+            "produced": [_spec_to_json(spec) for spec in self.produced],
             "fields": [_spec_to_json(spec) for spec in self.fields],
         }
 
@@ -137,6 +145,8 @@ class CorpusSchema:
                 depth=DepthEncoding.model_validate(value["depth"]),
                 codec=Codec.model_validate(value["codec"]),
                 fields=tuple(_spec_from_json(spec) for spec in value["fields"]),
+                produced=tuple(_spec_from_json(spec) for spec in value["produced"]),
+                noisy_depth=bool(value["noisy_depth"]),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise CorpusError("the schema of the corpus cannot be read", where="corpus.json", found=error) from error

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from depthforge.corpus.index import CorpusTotals, DepthStatistics, intact_commit, parts, read_index
 from depthforge.corpus.layout import CorpusInfo, Layout
+from depthforge.labels.spec import LabelSpec
 from depthforge.storage import Place, open_storage
 
 __all__ = ["CorpusSummary", "FieldSummary", "SplitSummary", "summarise"]
@@ -112,7 +113,9 @@ class CorpusSummary:
         figures = self.statistics
         if figures["depth_min_m"] is None:
             return ["  holes        nothing is measured"]
-        holes = f"clean {figures['hole_fraction_clean']:.1%}, noisy {figures['hole_fraction_noisy']:.1%}"
+        holes = f"clean {figures['hole_fraction_clean']:.1%}"
+        if figures["hole_fraction_noisy"] is not None:
+            holes += f", noisy {figures['hole_fraction_noisy']:.1%}"
         depth = (
             f"{figures['depth_min_m']:.3f} to {figures['depth_max_m']:.3f} m, median {figures['depth_median_m']:.3f} m"
         )
@@ -159,14 +162,18 @@ def summarise(root: Place) -> CorpusSummary:
         non_commercial=info.source.licence.non_commercial,
         totals=totals,
         splits=splits,
-        fields=tuple(
-            FieldSummary(s.name, s.dtype, s.layout, s.description, s.units, _count(index, f"has_{s.name}"))
-            for s in schema.fields
+        fields=(
+            *(_field(spec, totals.num_frames) for spec in schema.produced),
+            *(_field(spec, _count(index, f"has_{spec.name}")) for spec in schema.fields),
         ),
         statistics={name: _overall(index, name) for name in DepthStatistics._fields},
         rejects_by_error=dict(rejects.most_common()),
         raw_bytes=schema.bytes_per_frame * totals.num_frames,
     )
+
+
+def _field(spec: LabelSpec, num_present: int) -> FieldSummary:
+    return FieldSummary(spec.name, spec.dtype, spec.layout, spec.description, spec.units, num_present)
 
 
 def _count(index: pa.Table, column: str) -> int:

@@ -293,8 +293,9 @@ class _Shard:
         self, frame: Frame, specs: Mapping[str, LabelSpec], reader: ShardReader, row: dict[str, Any]
     ) -> Iterator[str]:
         clean = encode_depth(frame.depth_m, frame.valid, self._schema.depth, where=frame.key)
-        measured = decode_depth(reader.read(DEPTH_NOISY, row["row"]), self._schema.depth)[1]
-        frame = after_noise(frame, measured, specs)
+        if self._schema.noisy_depth:
+            measured = decode_depth(reader.read(DEPTH_NOISY, row["row"]), self._schema.depth)[1]
+            frame = after_noise(frame, measured, specs)
         if not _same(clean, reader.read(DEPTH_CLEAN, row["row"])):
             yield DEPTH_CLEAN
         for spec in self._schema.fields:

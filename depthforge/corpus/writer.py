@@ -16,6 +16,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from dataclasses import dataclass
+from itertools import chain
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -33,7 +34,7 @@ from depthforge.corpus.ragged import RaggedWriter
 from depthforge.corpus.schema import DEPTH_CLEAN, DEPTH_NOISY, CorpusSchema
 from depthforge.corpus.shard import ShardReader
 from depthforge.errors import CorpusError, DepthforgeError, FrameError, IntegrityError, MissingLabelError
-from depthforge.frame import BoolImage, DepthImage, Frame, FrameRef
+from depthforge.frame import Capture, Frame, FrameRef
 from depthforge.labels.catalogue import INTRINSICS, POSE, RGB
 from depthforge.labels.spec import LabelSpec
 from depthforge.labels.vocabularies import VOCABULARIES, class_names
@@ -81,18 +82,16 @@ class ShardWriter:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.abort()
 
-    def add(
-        self, frame: Frame, noisy_depth_m: DepthImage, noisy_valid: BoolImage, present: frozenset[str] | None = None
-    ) -> None:
-        """Store one frame with its noisy depth ((H, W) float32 metres, read where ``noisy_valid``).
+    def add(self, frame: Frame, capture: Capture, present: frozenset[str] | None = None) -> None:
+        """Store one frame with what the translator made of it.
 
         ``present`` names the labels that count as present (default: those that the frame carries); the others of
         the schema are stored as missing. Raises FrameError, leaving no trace of the frame, when it does not fit the
         schema or its depth cannot be stored, and StorageError when the disk is full.
         """
         self._require_next(frame.key)
-        arrays = self._encode(frame, noisy_depth_m, noisy_valid, present)
-        statistics = depth_statistics(arrays[DEPTH_CLEAN], arrays[DEPTH_NOISY], self._schema.depth)
+        arrays = self._encode(frame, capture, present)
+        statistics = depth_statistics(arrays[DEPTH_CLEAN], arrays.get(DEPTH_NOISY), self._schema.depth)
         row: dict[str, Any] = {
             "key": frame.key,
             "split": self._item.split,
@@ -103,7 +102,7 @@ class ShardWriter:
         chunks: dict[str, bytes | None] = {}
         for spec in self._schema.stored:
             array = arrays[spec.name]
-            if spec.name not in (DEPTH_CLEAN, DEPTH_NOISY):
+            if spec in self._schema.fields:
                 row[f"has_{spec.name}"] = array is not None
             row[f"hash_{spec.name}"] = None if array is None else content_hash(array)
             if spec.layout != "ragged":
@@ -169,17 +168,12 @@ class ShardWriter:
         if key != expected:
             raise CorpusError("frames come in the order of the plan", where=key, expected=expected)
 
-    def _encode(
-        self, frame: Frame, noisy_depth_m: DepthImage, noisy_valid: BoolImage, present: frozenset[str] | None
-    ) -> dict[str, Any]:
+    def _encode(self, frame: Frame, capture: Capture, present: frozenset[str] | None) -> dict[str, Any]:
         """Return every field as it is stored, None for a label that the frame does not have."""
         schema, size = self._schema, (self._schema.height, self._schema.width)
-        for image in (frame.depth_m, frame.valid, noisy_depth_m, noisy_valid):
-            if image.shape != size:
-                raise FrameError("an image has the wrong size", where=frame.key, expected=size, found=image.shape)
         arrays: dict[str, Any] = {
-            DEPTH_CLEAN: encode_depth(frame.depth_m, frame.valid, schema.depth, where=f"{frame.key}: clean depth"),
-            DEPTH_NOISY: encode_depth(noisy_depth_m, noisy_valid, schema.depth, where=f"{frame.key}: noisy depth"),
+            **_encoded_depths(frame, capture, schema),
+            **_produced_images(frame, capture, schema),
         }
         for spec in schema.fields:
             array = label_of(frame, spec)
@@ -291,6 +285,42 @@ def label_of(frame: Frame, spec: LabelSpec) -> npt.NDArray[Any] | None:
     if spec.name == POSE.name:
         return frame.T_world_cam
     return frame.labels.get(spec.name)
+
+
+def _encoded_depths(frame: Frame, capture: Capture, schema: CorpusSchema) -> dict[str, npt.NDArray[Any]]:
+    """Return clean depth, and noisy depth where the corpus has it, as they are stored."""
+    if (capture.depth is not None) != schema.noisy_depth:
+        has = "no noisy depth" if capture.depth is None else "noisy depth"
+        raise FrameError(f"the frame comes with {has}, against the schema of the corpus", where=frame.key)
+    depths = {DEPTH_CLEAN: (frame.depth_m, frame.valid)}
+    if capture.depth is not None:
+        depths[DEPTH_NOISY] = capture.depth
+    size = (schema.height, schema.width)
+    for image in chain.from_iterable(depths.values()):
+        if image.shape != size:
+            raise FrameError("an image has the wrong size", where=frame.key, expected=size, found=image.shape)
+    return {
+        name: encode_depth(*depth, schema.depth, where=f"{frame.key}: {name.removeprefix('depth_')} depth")
+        for name, depth in depths.items()
+    }
+
+
+def _produced_images(frame: Frame, capture: Capture, schema: CorpusSchema) -> dict[str, npt.NDArray[Any]]:
+    """Return what a translator made besides depth, as it is stored."""
+    specs = {spec.name: spec for spec in schema.produced}
+    if capture.images.keys() != specs.keys():
+        raise FrameError(
+            "the frame does not come with the images of the corpus",
+            where=frame.key,
+            expected=sorted(specs),
+            found=sorted(capture.images),
+        )
+    for name, spec in specs.items():
+        spec.require_fits(capture.images[name], schema.height, schema.width, where=frame.key)
+    return {
+        name: np.ascontiguousarray(capture.images[name], np.dtype(spec.dtype).newbyteorder("<"))
+        for name, spec in specs.items()
+    }
 
 
 def _attributes(spec: LabelSpec) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The labels that data sets ship, each said once; a source takes its specs from here.
 
-``DEPTH_NOISY`` is no label of a source but what a depth translator produces; the corpus stores it in its own encoding.
+``DEPTH_NOISY`` and ``RGB_NOISY`` are no labels of a source but what translators produce; the corpus stores noisy depth
+in its own encoding.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ __all__ = [
     "POSE",
     "RECT_GRASPS",
     "RGB",
+    "RGB_NOISY",
     "RGB_RIGHT",
     "SEMANTIC_NYU40",
 ]
@@ -217,4 +219,13 @@ DEPTH_NOISY = LabelSpec(
     "depth as the sensor would have measured it",
     missing=float("nan"),
     units="m",
+)
+RGB_NOISY = LabelSpec(
+    "rgb_noisy",
+    "uint8",
+    "image",
+    "colour as a real camera would have taken it, sRGB, RGB order",
+    (3,),
+    ("channel",),
+    resize="area",
 )

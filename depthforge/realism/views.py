@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from depthforge.corpus.reader import CorpusFrame, CorpusReader
+from depthforge.corpus.reader import CorpusFrame, CorpusReader, no_noisy_depth
 from depthforge.errors import InputError
 from depthforge.frame import BoolImage, Camera, DepthImage
 from depthforge.labels.catalogue import INTRINSICS
@@ -39,15 +39,22 @@ def evenly_spaced(total: int, count: int) -> list[int]:
 
 
 def noisy_views(corpus: Path, count: int) -> Iterator[DepthView]:
-    """Yield the noisy depth of ``count`` frames of a corpus, clean depth beside it; InputError when it has none."""
-    for frame in _corpus_frames(corpus, count):
-        clean = (frame.clean_depth_m, frame.clean_valid)
-        yield DepthView(frame.noisy_depth_m, frame.noisy_valid, _camera(frame), clean)
+    """Yield the noisy depth of ``count`` frames of a corpus, clean depth beside it.
+
+    InputError when it has no noisy depth (at once), or no frame.
+    """
+    reader = CorpusReader(corpus)
+    if not reader.schema.noisy_depth:
+        raise no_noisy_depth(corpus, (spec.name for spec in reader.schema.produced))
+    return (
+        DepthView(frame.noisy_depth_m, frame.noisy_valid, _camera(frame), (frame.clean_depth_m, frame.clean_valid))
+        for frame in _frames(reader, count)
+    )
 
 
 def clean_views(corpus: Path, count: int) -> Iterator[DepthView]:
     """Yield the clean depth of the same frames as :func:`noisy_views`."""
-    for frame in _corpus_frames(corpus, count):
+    for frame in _frames(CorpusReader(corpus), count):
         yield DepthView(frame.clean_depth_m, frame.clean_valid, _camera(frame))
 
 
@@ -60,10 +67,9 @@ def source_views(source: Source, count: int) -> Iterator[DepthView]:
         yield DepthView(frame.depth_m, frame.valid, frame.camera)
 
 
-def _corpus_frames(corpus: Path, count: int) -> Iterator[CorpusFrame]:
-    reader = CorpusReader(corpus)
+def _frames(reader: CorpusReader, count: int) -> Iterator[CorpusFrame]:
     if not len(reader):
-        raise InputError("the corpus holds no frame yet", where=corpus)
+        raise InputError("the corpus holds no frame yet", where=reader.storage.address)
     in_key_order = sorted(range(len(reader)), key=reader.key)
     for place in evenly_spaced(len(reader), count):
         yield reader.read(in_key_order[place], labels=[INTRINSICS.name])
@@ -71,5 +77,5 @@ def _corpus_frames(corpus: Path, count: int) -> Iterator[CorpusFrame]:
 
 def _camera(frame: CorpusFrame) -> Camera:
     K = frame.labels[INTRINSICS.name]
-    height, width = frame.noisy_depth_m.shape
+    height, width = frame.clean_depth_m.shape
     return Camera(float(K[0, 0]), float(K[1, 1]), float(K[0, 2]), float(K[1, 2]), width, height)

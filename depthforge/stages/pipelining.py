@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from depthforge.errors import StorageError
-from depthforge.frame import Frame, FrameRef, NoisyDepth
+from depthforge.frame import Capture, Frame, FrameRef
 
 __all__ = ["BLAMELESS", "Rejected", "attempt", "convert_in_batches", "frames_in_flight"]
 
@@ -58,8 +58,8 @@ def convert_in_batches(
     *,
     batch_size: int,
     read: Callable[[FrameRef], Frame],
-    translate: Callable[[Sequence[Frame]], list[NoisyDepth]],
-    write: Callable[[Frame, NoisyDepth], None],
+    translate: Callable[[Sequence[Frame]], list[Capture]],
+    write: Callable[[Frame, Capture], None],
     reject: Callable[[FrameRef, Rejected], None],
 ) -> None:
     """Read, translate and write every frame of ``refs``; each ends in one call of ``write`` or of ``reject``.
@@ -68,14 +68,14 @@ def convert_in_batches(
     fails is repeated frame by frame, so that only the frame at fault is rejected. BLAMELESS errors are raised.
     """
 
-    def end(ref: FrameRef, frame: Frame | Rejected, noisy: NoisyDepth | Rejected) -> None:
+    def end(ref: FrameRef, frame: Frame | Rejected, capture: Capture | Rejected) -> None:
         rejected: Rejected | None
         if isinstance(frame, Rejected):
             rejected = frame
-        elif isinstance(noisy, Rejected):
-            rejected = noisy
+        elif isinstance(capture, Rejected):
+            rejected = capture
         else:
-            rejected = attempt("write", write, frame, noisy)
+            rejected = attempt("write", write, frame, capture)
         if rejected is not None:
             reject(ref, rejected)
 
@@ -83,11 +83,11 @@ def convert_in_batches(
         writing: deque[Future[None]] = deque()
         for batch in _batches(refs, _ahead(reader, read, refs, batch_size), batch_size):
             frames = [frame for _, frame in batch if not isinstance(frame, Rejected)]
-            noisy = iter(_translated(translate, frames))
+            captures = iter(_translated(translate, frames))
             for ref, frame in batch:
                 if len(writing) == batch_size:
                     writing.popleft().result()
-                writing.append(writer.submit(end, ref, frame, frame if isinstance(frame, Rejected) else next(noisy)))
+                writing.append(writer.submit(end, ref, frame, frame if isinstance(frame, Rejected) else next(captures)))
         for ended in writing:
             ended.result()
 
@@ -121,9 +121,7 @@ def _batches(
         yield batch
 
 
-def _translated(
-    translate: Callable[[Sequence[Frame]], list[NoisyDepth]], frames: list[Frame]
-) -> list[NoisyDepth | Rejected]:
+def _translated(translate: Callable[[Sequence[Frame]], list[Capture]], frames: list[Frame]) -> list[Capture | Rejected]:
     if not frames:
         return []
     together = attempt("translate", translate, frames)

@@ -18,11 +18,11 @@ import numpy as np
 from depthforge import registry
 from depthforge.corpus.layout import FORMAT_VERSION, CorpusInfo, SourceInfo, TranslatorInfo
 from depthforge.corpus.plan_file import PlanSummary, write_plan
-from depthforge.corpus.schema import CorpusSchema
+from depthforge.corpus.schema import DEPTH_CLEAN, DEPTH_NOISY, CorpusSchema
 from depthforge.errors import InputError, MissingLabelError, StorageError, UnknownNameError
 from depthforge.frame import Finding, Frame
 from depthforge.identity import changed_fields
-from depthforge.labels.catalogue import INTRINSICS
+from depthforge.labels.catalogue import INTRINSICS, POSE, RGB
 from depthforge.labels.spec import LabelSpec
 from depthforge.manifest import Labels, Manifest, PluginBlock
 from depthforge.plan import plan_shards
@@ -150,6 +150,7 @@ def _schema(manifest: Manifest, source: Source, translator: Translator) -> Corpu
     for name in manifest.labels:
         if name not in source.labels:
             raise UnknownNameError("label", name, source.labels, where=f"labels.{name} (source {source.name})")
+    _require_names_apart(translator, source)
     height, width = source.size
     carried: Mapping[str, LabelSpec] = {
         name: spec for name, spec in source.labels.items() if manifest.labels.get(name) != "off"
@@ -162,6 +163,8 @@ def _schema(manifest: Manifest, source: Source, translator: Translator) -> Corpu
         depth=settings.depth,
         codec=settings.codec,
         shard_frames=settings.shard_frames,
+        produced=translator.produced_images,
+        noisy_depth=translator.produces_depth,
     )
 
 
@@ -183,6 +186,26 @@ def corpus_identity(manifest: Manifest, source: Source, translator: Translator, 
         "corpus": changed_fields(manifest.corpus, without=frozenset({"out"})),
         "plan": plan.digest,
     }
+
+
+def _require_names_apart(translator: Translator, source: Source) -> None:
+    """Raise InputError when what ``translator`` produces is no image, or is called as something else of the corpus."""
+    taken = {DEPTH_CLEAN, DEPTH_NOISY, INTRINSICS.name, POSE.name, RGB.name, *source.labels}
+    for spec in translator.produced_images:
+        if spec.layout != "image":
+            raise InputError(
+                "a translator produces images",
+                where=f"translator {translator.name}: {spec.name}",
+                expected="a LabelSpec whose layout is image",
+                found=spec.layout,
+            )
+        if spec.name in taken:
+            raise InputError(
+                f"the translator produces {spec.name!r}, and the corpus has another field of that name",
+                where=f"translator {translator.name}, source {source.name}",
+                expected=f"a name besides {', '.join(sorted(taken))}",
+                remedy="give what the translator produces a name of its own",
+            )
 
 
 def _info(

@@ -14,7 +14,7 @@ from pathlib import Path
 from depthforge.corpus.schema import CorpusSchema
 from depthforge.corpus.writer import ShardReceipt, ShardWriter
 from depthforge.errors import FrameError
-from depthforge.frame import Frame, FrameRef, NoisyDepth
+from depthforge.frame import Capture, Frame, FrameRef
 from depthforge.labels.noise import after_noise, needed_by_noise
 from depthforge.manifest import PluginBlock
 from depthforge.plan import WorkItem
@@ -30,7 +30,7 @@ from depthforge.stages.prepare import (
     required_labels,
     wanted_labels,
 )
-from depthforge.translators.base import GpuUse, Translator
+from depthforge.translators.base import GpuUse, Translator, require_produced
 
 __all__ = ["Converter", "ShardJob", "convert_shard", "job_of", "limit_threads", "open_writer"]
 
@@ -47,6 +47,7 @@ class ShardJob:
     schema: CorpusSchema
     wanted: frozenset[str]
     required: frozenset[str]
+    needs_depth: bool = True
     heavy: bool = False
     gpu_use: GpuUse = "never"
 
@@ -64,6 +65,7 @@ def job_of(prepared: Prepared, root: Path) -> ShardJob:
         schema=prepared.schema,
         wanted=wanted | needed_by_noise(spec for name, spec in prepared.source.labels.items() if name in wanted),
         required=required_labels(manifest.labels, prepared.translator),
+        needs_depth=prepared.translator.needs_depth,
         heavy=prepared.translator.heavy,
         gpu_use=prepared.translator.gpu_use,
     )
@@ -118,10 +120,10 @@ class Converter:
         frame = attempt("read", _read, source, ref, self.job)
         if isinstance(frame, Rejected):
             return frame
-        noisy = attempt("translate", _translate, self.translator, frame, self.job)
-        if isinstance(noisy, Rejected):
-            return noisy
-        return attempt("write", _write, writer, frame, noisy, self.job)
+        capture = attempt("translate", _translate, self.translator, frame, self.job)
+        if isinstance(capture, Rejected):
+            return capture
+        return attempt("write", _write, writer, frame, capture, self.job)
 
     def _convert_batches(self, item: WorkItem, source: Source, writer: ShardWriter) -> None:
         convert_in_batches(
@@ -129,7 +131,7 @@ class Converter:
             batch_size=self.translator.batch_size,
             read=lambda ref: _read(source, ref, self.job),
             translate=lambda frames: _translate_batch(self.translator, frames, self.job),
-            write=lambda frame, noisy: _write(writer, frame, noisy, self.job),
+            write=lambda frame, capture: _write(writer, frame, capture, self.job),
             reject=lambda ref, rejected: writer.reject(ref, rejected.stage, rejected.error),
         )
 
@@ -150,28 +152,35 @@ def limit_threads(count: int = 1) -> None:
 
 def _read(source: Source, ref: FrameRef, job: ShardJob) -> Frame:
     frame = source.read(ref, job.wanted).require_sound()
-    if not frame.valid.any():
+    if job.needs_depth and not frame.valid.any():
         raise FrameError(
             "the frame has no valid depth",
             where=ref.key,
-            remedy="nothing can be simulated from an empty frame; depthforge check lists such frames",
+            remedy="no noisy depth can be made of an empty frame; depthforge check lists such frames",
         )
     require_labels(frame, job.required)
     return frame
 
 
-def _translate(translator: Translator, frame: Frame, job: ShardJob) -> NoisyDepth:
-    return translator.translate(frame, frame_words(job.seed, frame.key, translator.fingerprint))
+def _translate(translator: Translator, frame: Frame, job: ShardJob) -> Capture:
+    capture = translator.translate(frame, frame_words(job.seed, frame.key, translator.fingerprint))
+    require_produced(translator, frame, capture)
+    return capture
 
 
-def _translate_batch(translator: Translator, frames: Sequence[Frame], job: ShardJob) -> list[NoisyDepth]:
+def _translate_batch(translator: Translator, frames: Sequence[Frame], job: ShardJob) -> list[Capture]:
     fingerprint = translator.fingerprint
-    return translator.translate_batch(frames, [frame_words(job.seed, frame.key, fingerprint) for frame in frames])
+    words = [frame_words(job.seed, frame.key, fingerprint) for frame in frames]
+    captures = translator.translate_batch(frames, words)
+    for frame, capture in zip(frames, captures, strict=True):
+        require_produced(translator, frame, capture)
+    return captures
 
 
-def _write(writer: ShardWriter, frame: Frame, noisy: NoisyDepth, job: ShardJob) -> None:
-    frame = after_noise(frame, noisy.valid, {spec.name: spec for spec in job.schema.fields})
-    writer.add(frame, noisy.depth_m, noisy.valid, present_labels(frame))
+def _write(writer: ShardWriter, frame: Frame, capture: Capture, job: ShardJob) -> None:
+    if capture.depth is not None:
+        frame = after_noise(frame, capture.depth.valid, {spec.name: spec for spec in job.schema.fields})
+    writer.add(frame, capture, present_labels(frame))
 
 
 _latest: Converter | None = None

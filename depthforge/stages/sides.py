@@ -42,12 +42,12 @@ def decode_sides(manifest: Manifest, out: Path, inline: bool, progress: Progress
     config: Any = manifest.translator.config
     translator: Learned = registry.translators.get(manifest.translator.name)(config)
     sides = {"clean": make_source(manifest.source), "real": make_source(settings.real)}
-    with_rgb = "rgb" in translator.wanted
+    wanted: dict[str, frozenset[str]] = {"clean": translator.trains_on("clean"), "real": translator.trains_on("real")}
     decoded = {
-        name: _decoded(source, out / "frames" / name, settings.max_frames, with_rgb, name, progress)
+        name: _decoded(source, out / "frames" / name, settings.max_frames, wanted[name], name, progress)
         for name, source in sides.items()
     }
-    ranges = {name: summarise_range(frames, name) for name, frames in decoded.items()}
+    ranges = {name: summarise_range(frames, name) for name, frames in decoded.items() if frames.depth_m is not None}
     _warn_of_differences(decoded, ranges, progress)
     for frames in decoded.values():
         frames.split(settings.held_out)
@@ -65,7 +65,7 @@ def decode_sides(manifest: Manifest, out: Path, inline: bool, progress: Progress
                 "frames": len(decoded[name]),
                 "size": list(decoded[name].size),
                 "focal_px": decoded[name].camera.fx,
-                "depth": str(ranges[name]),
+                **({"depth": str(ranges[name])} if name in ranges else {}),
             }
             for name, source in sides.items()
         },
@@ -84,7 +84,9 @@ def threads_of_a_worker(num_workers: int) -> int:
     return min(share, int(most)) if most.isdecimal() and int(most) > 0 else share
 
 
-def _decoded(source: Source, folder: Path, most: int, with_rgb: bool, name: str, progress: Progress) -> DecodedFrames:
+def _decoded(
+    source: Source, folder: Path, most: int, wanted: frozenset[str], name: str, progress: Progress
+) -> DecodedFrames:
     source.prepare(progress.note)
     references = list(source.frames())
     chosen = [references[place] for place in evenly_spaced(len(references), most)]
@@ -92,7 +94,6 @@ def _decoded(source: Source, folder: Path, most: int, with_rgb: bool, name: str,
         raise MissingDataError(
             f"the {name} side holds no frame", where=source.name, remedy="depthforge check MANIFEST says what is there"
         )
-    wanted = frozenset({"rgb"}) if with_rgb else frozenset()
     last = time.monotonic()
 
     def note(done: int, total: int) -> None:
@@ -104,10 +105,10 @@ def _decoded(source: Source, folder: Path, most: int, with_rgb: bool, name: str,
     try:
         decoded = decode_frames(
             folder,
-            lambda index: source.read(chosen[index], wanted),
+            lambda index: source.read(chosen[index], wanted & {"rgb"}),
             len(chosen),
             source.size,
-            with_rgb=with_rgb,
+            wanted=wanted,
             name=name,
             note=note,
         )
@@ -125,7 +126,7 @@ def _warn_of_differences(
     decoded: Mapping[str, DecodedFrames], ranges: Mapping[str, RangeSummary], progress: Progress
 ) -> None:
     """Say what will make the two sides look different besides the sensor."""
-    common = overlap(ranges["clean"], ranges["real"])
+    common = overlap(ranges["clean"], ranges["real"]) if len(ranges) == 2 else 1.0
     if common < 0.3:
         progress.warn(
             f"clean and real depth share {common:.0%} of their range: {ranges['clean']}; {ranges['real']}. "

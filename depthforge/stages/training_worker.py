@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import torch
 
 from depthforge import registry
+from depthforge.manifest import TrainingSettings
+from depthforge.realism.views import evenly_spaced
+from depthforge.stages.depth_scorer import DepthScorer
 from depthforge.stages.observe import TrainingObserver
 from depthforge.stages.sides import TrainingJob
 from depthforge.stages.training_folder import settings_of
 from depthforge.training.checkpoint import Checkpoints
-from depthforge.training.crops import CropBatches
+from depthforge.training.crops import CropBatches, frame_at
 from depthforge.training.frames import DecodedFrames
 from depthforge.training.loop import LoopReport, LoopSettings, TrainingLoop
 from depthforge.training.memory import keep_freed_memory
+from depthforge.training.scoring import HeldOut
 from depthforge.training.translator_card import TranslatorCard
-from depthforge.translators.learned import Learned, choose_device, image_of
+from depthforge.translators.learned import Learned, choose_device
 
 __all__ = ["run_worker"]
 
@@ -33,11 +36,10 @@ def run_worker(job: TrainingJob, note: Callable[[str], None], rank: int = 0, wor
     device = choose_device(settings.device)
     clean, clean_held = DecodedFrames.load(job.clean).split(settings.held_out)
     real, real_held = DecodedFrames.load(job.real).split(settings.held_out)
-    with_rgb = "rgb" in cls(config).wanted
     batches = CropBatches(
         clean,
         real,
-        partial(_image_alone, config=config, with_rgb=with_rgb),
+        cls(config).images,
         seed=manifest.seed,
         batch_size=max(1, settings.batch_size // world_size),
         crop_px=settings.crop_px,
@@ -59,15 +61,22 @@ def run_worker(job: TrainingJob, note: Callable[[str], None], rank: int = 0, wor
     )
     observer = None
     if rank == 0:
-        observer = TrainingObserver(
-            cls, config, settings, loop_settings, clean_held, real_held, job.out, card=_card(job, cls), note=note
-        )
+        held_out = _held_out(clean_held, real_held, settings, manifest.seed)
+        scorer = cls.make_scorer(config, held_out) or DepthScorer(cls, config, held_out)
+        observer = TrainingObserver(scorer, loop_settings, job.out, card=_card(job, cls), note=note)
     checkpoints = Checkpoints(job.out / "checkpoints")
     return TrainingLoop(objective, batches.steps, loop_settings, checkpoints, observer, device=device, rank=rank).run()
 
 
-def _image_alone(frame: Any, config: Any, with_rgb: bool) -> Any:
-    return image_of(frame, config, with_rgb=with_rgb)[0]
+def _held_out(clean: DecodedFrames, real: DecodedFrames, settings: TrainingSettings, seed: int) -> HeldOut:
+    """Return the frames of an evaluation; real ones cost less than clean ones, and there are twice as many."""
+    count = settings.evaluation_frames
+    return HeldOut(
+        [frame_at(clean, index) for index in evenly_spaced(len(clean), count)],
+        [frame_at(real, index) for index in evenly_spaced(len(real), 2 * count)],
+        seed,
+        settings.watch,
+    )
 
 
 def _card(job: TrainingJob, cls: type[Learned]) -> TranslatorCard:
@@ -77,6 +86,7 @@ def _card(job: TrainingJob, cls: type[Learned]) -> TranslatorCard:
         version=cls.version,
         architecture=config.architecture,
         normalisation=config.scale,
+        units=None if config.scale is None else "m",
         origin="trained",
         method=config.trained_with,
         trained_on=dict(job.trained_on),

@@ -7,7 +7,7 @@ clean frame the same real one in all epochs, as the published loader does.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -29,8 +29,8 @@ _LEAST_VALID = 0.1
 _TRIES = 8
 
 
-ImageOf = Callable[[Frame], npt.NDArray[np.float32]]
-"""What a network sees of a frame, (C, H, W): the translator's normalisation."""
+ImagesOf = Callable[[Frame], Mapping[str, npt.NDArray[np.float32]]]
+"""What a method sees of a frame: images (C, H, W) by name."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class CropBatches:
 
     clean: DecodedFrames
     real: DecodedFrames
-    image_of: ImageOf
+    images_of: ImagesOf
     seed: int
     batch_size: int
     crop_px: int | None
@@ -77,7 +77,7 @@ class CropBatches:
                 yield batch
 
     def draw(self, step: int) -> Batch:
-        """Return the batch of one step: (B, C, h, w) float32 of each side."""
+        """Return the batch of one step: of each side, images (B, C, h, w) float32 by name."""
         random = frame_generator(self.seed, f"batch/{step}/{self.rank}", "training")
         clean, real = [], []
         for place in range(self.batch_size):
@@ -86,23 +86,29 @@ class CropBatches:
             partner = chosen % len(self.real) if self.fixed_pairing else self._chosen("real", number)
             clean.append(self._crop(self.clean, chosen, random))
             real.append(self._crop(self.real, partner, random))
-        return Batch(torch.from_numpy(np.stack(clean)), torch.from_numpy(np.stack(real)))
+        return Batch(_stacked(clean), _stacked(real))
 
     def _chosen(self, side: str, number: int) -> int:
         count = min(len(self.clean), len(self.real)) if self.fixed_pairing else len(getattr(self, side))
         return int(_order(self.seed, side, number // count, count)[number % count])
 
-    def _crop(self, frames: DecodedFrames, index: int, random: np.random.Generator) -> npt.NDArray[np.float32]:
+    def _crop(
+        self, frames: DecodedFrames, index: int, random: np.random.Generator
+    ) -> Mapping[str, npt.NDArray[np.float32]]:
         if self.crop_px is None:
-            return self.image_of(frame_at(frames, index))
+            return self.images_of(frame_at(frames, index))
         height, width = frames.size
         for _ in range(_TRIES):
             top = int(random.integers(height - self.crop_px + 1))
             left = int(random.integers(width - self.crop_px + 1))
             window = np.s_[top : top + self.crop_px, left : left + self.crop_px]
-            if (frames.depth_m[index][window] > 0).mean() >= _LEAST_VALID:
+            if frames.depth_m is None or (frames.depth_m[index][window] > 0).mean() >= _LEAST_VALID:
                 break
-        return self.image_of(frame_at(frames, index, window))
+        return self.images_of(frame_at(frames, index, window))
+
+
+def _stacked(crops: list[Mapping[str, npt.NDArray[np.float32]]]) -> dict[str, torch.Tensor]:
+    return {name: torch.from_numpy(np.stack([crop[name] for crop in crops])) for name in crops[0]}
 
 
 @lru_cache(maxsize=8)
@@ -111,10 +117,16 @@ def _order(seed: int, side: str, epoch: int, count: int) -> npt.NDArray[np.int64
 
 
 def frame_at(frames: DecodedFrames, index: int, window: tuple[slice, slice] | None = None) -> Frame:
-    """Return a decoded frame, or a window of it, as a Frame; its camera is that of the window."""
+    """Return a decoded frame, or a window of it, as a Frame; its camera is that of the window.
+
+    Without depth, no pixel is valid.
+    """
     rows, columns = window or (slice(None), slice(None))
-    depth_m = np.array(frames.depth_m[index, rows, columns])
-    height, width = depth_m.shape
+    height, width = (len(range(*part.indices(side))) for part, side in zip((rows, columns), frames.size, strict=True))
+    if frames.depth_m is None:
+        depth_m = np.zeros((height, width), np.float32)
+    else:
+        depth_m = np.array(frames.depth_m[index, rows, columns])
     camera = frames.camera
     camera = replace(
         camera, cx=camera.cx - (columns.start or 0), cy=camera.cy - (rows.start or 0), width=width, height=height

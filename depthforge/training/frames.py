@@ -1,8 +1,9 @@
 """Decoded frames on disk, memory-mapped: a training step reads crops and never waits for PNG.
 
 Decoding a 640x480 depth PNG takes 2 to 5 ms, reading a 256x256 crop of a decoded one 0.03 ms. A side of 2000 frames is
-2.5 GB (4.3 with colour); the page cache holds what memory allows. Depth is kept in metres as float32, 0 where there is
-no measurement, so that the cache depends on no setting but the choice of frames.
+2.5 GB (4.3 with colour, 1.8 of colour alone); the page cache holds what memory allows. Depth is kept in metres as
+float32, 0 where there is no measurement, and colour as it is, so that the cache depends on no setting but the choice of
+frames and on which of the two the method reads.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ from depthforge.frame import Camera, Frame
 
 __all__ = ["DecodedFrames", "RangeSummary", "decode_frames", "overlap", "summarise_range"]
 
+_PIXEL_BYTES = {"depth": 4, "rgb": 3}
 _LEAST_VALID = 0.01
 _BIN_M = 0.25
 _RANGE_M = 100.0
@@ -31,13 +34,13 @@ _RANGE_M = 100.0
 
 @dataclass(frozen=True)
 class DecodedFrames:
-    """Frames of one side: ``depth_m`` (N, H, W) float32, ``rgb`` (N, H, W, 3) uint8 or None, both memory-mapped.
+    """Frames of one side: ``depth_m`` (N, H, W) float32, ``rgb`` (N, H, W, 3) uint8, both memory-mapped.
 
-    ``camera`` is that of the first frame.
+    One of the two may be None: what the method does not read. ``camera`` is that of the first frame.
     """
 
     keys: tuple[str, ...]
-    depth_m: npt.NDArray[np.float32]
+    depth_m: npt.NDArray[np.float32] | None
     rgb: npt.NDArray[np.uint8] | None
     camera: Camera
 
@@ -47,7 +50,7 @@ class DecodedFrames:
     @property
     def size(self) -> tuple[int, int]:
         """(height, width) of every frame."""
-        return self.depth_m.shape[1], self.depth_m.shape[2]
+        return self.camera.size
 
     def split(self, held_out: float) -> tuple[DecodedFrames, DecodedFrames]:
         """Return the frames to train on and the last share of them, held out, at least one of each.
@@ -64,16 +67,16 @@ class DecodedFrames:
         return self[:cut], self[cut:]
 
     def __getitem__(self, part: slice) -> DecodedFrames:
+        depth_m = None if self.depth_m is None else self.depth_m[part]
         rgb = None if self.rgb is None else self.rgb[part]
-        return DecodedFrames(self.keys[part], self.depth_m[part], rgb, self.camera)
+        return DecodedFrames(self.keys[part], depth_m, rgb, self.camera)
 
     @classmethod
     def load(cls, folder: Path) -> DecodedFrames:
         """Map the frames of a folder that :func:`decode_frames` made."""
         described = json.loads((folder / "frames.json").read_text())
-        depth_m = np.load(folder / "depth_m.npy", mmap_mode="r")
-        rgb = np.load(folder / "rgb.npy", mmap_mode="r") if (folder / "rgb.npy").exists() else None
-        return cls(tuple(described["keys"]), depth_m, rgb, Camera(**described["camera"]))
+        arrays = {path.stem: np.load(path, mmap_mode="r") for path in folder.glob("*.npy")}
+        return cls(tuple(described["keys"]), arrays.get("depth_m"), arrays.get("rgb"), Camera(**described["camera"]))
 
 
 def decode_frames(
@@ -82,25 +85,26 @@ def decode_frames(
     count: int,
     size: tuple[int, int],
     *,
-    with_rgb: bool,
+    wanted: frozenset[str],
     name: str,
     note: Callable[[int, int], None] = lambda done, total: None,
 ) -> DecodedFrames:
     """Read ``count`` frames of one side by ``read(index)`` into ``folder``; a folder that is there is taken as it is.
 
-    Frames that cannot be read, or with less than 1 % valid depth, are left out. Raises InputError when none is left,
-    StorageError when they do not fit on the disk.
+    ``wanted`` is ``depth``, ``rgb`` or both. Frames that cannot be read or lack wanted colour, and where depth is
+    wanted those with less than 1 % of it, are left out. Raises InputError when none is left, StorageError when they do
+    not fit on the disk.
     """
     if (folder / "frames.json").exists():
         return DecodedFrames.load(folder)
     with storage_errors(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         remove_temporaries(folder.parent)
-        _require_room(folder.parent, count * size[0] * size[1] * (7 if with_rgb else 4), name)
+        _require_room(folder.parent, count * size[0] * size[1] * sum(_PIXEL_BYTES[image] for image in wanted), name)
         temporary = temporary_beside(folder)
         temporary.mkdir()
         try:
-            _write(temporary, read, count, size, with_rgb, name, note)
+            _write(temporary, read, count, size, wanted, name, note)
             os.replace(temporary, folder)
             sync_directory(folder.parent)
         finally:
@@ -113,43 +117,42 @@ def _write(
     read: Callable[[int], Frame],
     count: int,
     size: tuple[int, int],
-    with_rgb: bool,
+    wanted: frozenset[str],
     name: str,
     note: Callable[[int, int], None],
 ) -> None:
-    with (
-        _Rows(folder / "depth_m.npy", np.float32, size) as depth,
-        _Rows(folder / "rgb.npy", np.uint8, (*size, 3)) as rgb,
-    ):
-        keys, cameras, problems, empty = [], [], [], 0
+    keys, cameras, problems, empty = [], [], [], 0
+    with ExitStack() as files:
+        depth = files.enter_context(_Rows(folder / "depth_m.npy", np.float32, size)) if "depth" in wanted else None
+        rgb = files.enter_context(_Rows(folder / "rgb.npy", np.uint8, (*size, 3))) if "rgb" in wanted else None
         for index in range(count):
             note(index, count)
             try:
                 frame = read(index).require_sound()
-                if with_rgb and frame.rgb is None:
+                if rgb is not None and frame.rgb is None:
                     raise FrameError("the frame has no colour", where=frame.key)
             except FrameError as error:
                 problems.append(error)
                 continue
-            if frame.valid.mean() < _LEAST_VALID:
+            if depth is not None and frame.valid.mean() < _LEAST_VALID:
                 empty += 1
                 continue
             keys.append(frame.key)
             cameras.append(frame.camera)
-            depth.add(frame.depth_m)
-            if with_rgb and frame.rgb is not None:
+            if depth is not None:
+                depth.add(frame.depth_m)
+            if rgb is not None and frame.rgb is not None:
                 rgb.add(frame.rgb)
-        if not keys:
-            raise InputError(
-                f"no frame of the {name} side can be trained on",
-                where=problems[0].where if problems else name,
-                expected=f"frames with at least {_LEAST_VALID:.0%} valid depth" + (" and colour" if with_rgb else ""),
-                found=f"of {count} frames {empty} without depth, {len(problems)} unreadable"
-                + (f" (first: {problems[0].message})" if problems else ""),
-                remedy="depthforge check MANIFEST; the unit and the invalid values of the source are the usual cause",
-            )
-    if not with_rgb:
-        (folder / "rgb.npy").unlink()
+    if not keys:
+        least = {"depth": f"at least {_LEAST_VALID:.0%} valid depth", "rgb": "colour"}
+        raise InputError(
+            f"no frame of the {name} side can be trained on",
+            where=problems[0].where if problems else name,
+            expected="frames with " + " and ".join(least[image] for image in sorted(wanted)),
+            found=f"of {count} frames {empty} without depth, {len(problems)} unreadable"
+            + (f" (first: {problems[0].message})" if problems else ""),
+            remedy="depthforge check MANIFEST; the unit and the invalid values of the source are the usual cause",
+        )
     described = {"keys": keys, "camera": asdict(cameras[0]), "skipped": count - len(keys)}
     write_atomically(folder / "frames.json", json.dumps(described).encode())
 
@@ -210,7 +213,9 @@ class RangeSummary:
 
 
 def summarise_range(frames: DecodedFrames, name: str, most: int = 50) -> RangeSummary:
-    """Return the depths of at most ``most`` frames, evenly spaced."""
+    """Return the depths of at most ``most`` frames, evenly spaced; ValueError for frames without depth."""
+    if frames.depth_m is None:
+        raise ValueError(f"the {name} side holds no depth")
     chosen = np.unique(np.linspace(0, len(frames) - 1, min(most, len(frames))).astype(int))
     sampled = np.concatenate([frames.depth_m[index, ::4, ::4].ravel() for index in chosen])
     depths_m = sampled[sampled > 0]

@@ -147,7 +147,7 @@ class TrainingLoop:
                 losses = self._read(pending, done)
                 elapsed = max(time.monotonic() - since, 1e-9)
                 if self.observer is not None:
-                    images = len(pending) * 2 * len(batch.clean) * _world_size()
+                    images = len(pending) * batch.num_images * _world_size()
                     self.observer.logged(done, losses, images / elapsed)
                 pending.clear()
             if checkpoint and self._checkpoint(done):
@@ -158,7 +158,7 @@ class TrainingLoop:
         return self.report
 
     def _step(self, batch: Batch) -> dict[str, Tensor]:
-        moved = Batch(*(side.to(self.device, non_blocking=True) for side in batch))
+        moved = batch.to(self.device)
         if self.settings.precision == "float32":
             return self.objective.step(moved)
         with torch.autocast(self.device.type, dtype=torch.bfloat16):

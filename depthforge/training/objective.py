@@ -10,24 +10,39 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, ClassVar, NamedTuple
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, distributed, nn
 
 from depthforge.networks.initialise import initialise
 
-__all__ = ["Batch", "Objective", "descend", "frozen"]
+__all__ = ["Batch", "Images", "Objective", "descend", "frozen"]
 
 
-class Batch(NamedTuple):
-    """Clean and real images, unpaired, each (B, C, H, W) float32 in [0, 1] with 0 for holes.
+Images = Mapping[str, Tensor]
+"""Images of one side by name, (B, C, H, W) float32 each: ``depth`` (C 1), ``rgb`` (C 3), what else a method sees."""
 
-    C is 1, depth, or 4, depth and colour in the order blue, green, red.
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Clean and real images, unpaired: what the method's own view of a frame (``Learned.images``) holds, stacked.
+
+    An objective takes what it wants by name; the two sides need not have the same names, nor the same number of images.
     """
 
-    clean: Tensor
-    real: Tensor
+    clean: Images
+    real: Images
+
+    @property
+    def num_images(self) -> int:
+        """Images of both sides together."""
+        return sum(len(next(iter(side.values()))) for side in (self.clean, self.real))
+
+    def to(self, device: torch.device) -> Batch:
+        """Return the batch on ``device``; copies that may run on meanwhile do."""
+        return Batch(*({n: t.to(device, non_blocking=True) for n, t in s.items()} for s in (self.clean, self.real)))
 
 
 class Objective(ABC):
@@ -42,8 +57,8 @@ class Objective(ABC):
     exported: ClassVar[tuple[str, ...]] = ("generator",)
     """The networks that a translator needs, by their names in ``networks``."""
 
-    judge: ClassVar[str | None] = "discriminator"
-    """The network that tells real depth from generated, shown them as they are; None where it wants other images."""
+    watched_discriminator: ClassVar[str | None] = None
+    """The network that tells real from generated images, shown them as they are; None where there is none like that."""
 
     def __init__(
         self, networks: Mapping[str, nn.Module], random: torch.Generator, device: torch.device | str = "cpu"

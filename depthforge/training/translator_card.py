@@ -37,7 +37,8 @@ class TranslatorCard(BaseModel):
     """What a folder of weights is.
 
     ``translator`` and ``version`` name the method, ``architecture`` what its networks are built from, ``method`` every
-    option it was trained with. ``trained_on`` names clean and real data with their licences, ``training`` says how
+    option it was trained with. ``normalisation`` and ``units`` are those of depth, None for networks that see none.
+    ``trained_on`` names clean and real data with their licences, ``training`` says how
     long and how, ``figures`` what was measured on frames held out from training.
     """
 
@@ -47,8 +48,8 @@ class TranslatorCard(BaseModel):
     translator: str
     version: int
     architecture: dict[str, Any]
-    normalisation: Normalisation
-    units: str = "m"
+    normalisation: Normalisation | None
+    units: str | None = "m"
     weights_sha256: str = ""
     origin: str
     method: dict[str, Any] = {}
@@ -64,7 +65,7 @@ class TranslatorCard(BaseModel):
         self,
         translator: str,
         architecture: Mapping[str, Any],
-        normalisation: Normalisation,
+        normalisation: Normalisation | None,
         defaults: Mapping[str, Any] = {},
     ) -> None:
         """Raise InputError, both sides told, unless weights of this card are what a manifest asks for.
@@ -83,11 +84,11 @@ class TranslatorCard(BaseModel):
             )
 
 
-def _identity(translator: str, architecture: Mapping[str, Any], normalisation: Normalisation) -> dict[str, Any]:
+def _identity(translator: str, architecture: Mapping[str, Any], normalisation: Normalisation | None) -> dict[str, Any]:
     return {
         "translator": translator,
-        "normalisation": normalisation.mode,
-        "max_depth_m": normalisation.max_depth_m,
+        "normalisation": None if normalisation is None else normalisation.mode,
+        "max_depth_m": None if normalisation is None else normalisation.max_depth_m,
         **{f"architecture.{name}": value for name, value in architecture.items()},
     }
 

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import Adam
 
-__all__ = ["GanLoss", "ImagePool", "ObjectiveConfig", "adversarial_loss", "gradient_penalty", "with_noise"]
+__all__ = ["GanLoss", "ImagePool", "ObjectiveConfig", "adversarial_loss", "gradient_penalty"]
 
 GanLoss = Literal["lsgan", "vanilla", "wgangp", "nonsaturating"]
 
@@ -95,18 +95,6 @@ def gradient_penalty(critic: nn.Module, real: Tensor, fake: Tensor, random: torc
     # The gradient of this norm is 0 at 0, not NaN.
     penalty: Tensor = ((torch.linalg.vector_norm(slopes.flatten(1), dim=1) - 1) ** 2).mean()
     return penalty
-
-
-def with_noise(images: Tensor, channels: int, random: torch.Generator) -> Tensor:
-    """Return ``images`` (B, C, H, W) with ``channels`` of standard normal noise behind the first channel, depth.
-
-    ``random`` is a CPU generator, so the noise is the same on every device.
-    """
-    if not channels:
-        return images
-    shape = (len(images), channels, *images.shape[2:])
-    noise = torch.randn(shape, generator=random).to(images)
-    return torch.cat([images[:, :1], noise, images[:, 1:]], dim=1)
 
 
 class ImagePool:

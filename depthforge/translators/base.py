@@ -1,4 +1,9 @@
-"""What a translator promises: clean Frame in, noisy depth out, the same for the same frame wherever it runs."""
+"""What a translator promises: clean Frame in, what a sensor would give out, the same for a frame wherever it runs.
+
+A translator *declares* what it makes (``produces``: depth, images by name, or both) and what it needs (``wanted``,
+``needs_depth``). Everything else follows from that: which arrays a corpus has and how they are described, which frames
+can be converted, what a worker needs of memory. ``testing.translators.TranslatorTests`` holds a translator to it.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +13,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, Literal
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from depthforge.errors import FrameError
-from depthforge.frame import BoolImage, Frame, NoisyDepth
+from depthforge.frame import BoolImage, Capture, Frame
 from depthforge.identity import Identity, changed_fields
+from depthforge.labels.catalogue import DEPTH_NOISY
+from depthforge.labels.spec import LabelSpec
 
-__all__ = ["GpuUse", "Translator", "TranslatorConfig", "require_kept"]
+__all__ = ["GpuUse", "Translator", "TranslatorConfig", "require_kept", "require_produced"]
 
 GpuUse = Literal["never", "if_present", "required"]
 
@@ -32,7 +40,7 @@ class TranslatorConfig(BaseModel):
 
 
 class Translator(ABC):
-    """Clean depth to noisy depth.
+    """A clean frame to what a sensor would have given for it.
 
     A subclass declares ``Config`` and ``version`` (raised whenever the same input would give other noise) and is
     registered with ``@translators.register("name")`` in the module of that name. A ``heavy`` one holds a model: it is
@@ -46,6 +54,29 @@ class Translator(ABC):
 
     def __init__(self, config: TranslatorConfig) -> None:
         self.config = config
+
+    @property
+    def produces(self) -> tuple[LabelSpec, ...]:
+        """What ``translate`` returns for every frame: ``DEPTH_NOISY`` for noisy depth, and a spec for each image.
+
+        An image has the layout ``image``, and a name that no label of a source has.
+        """
+        return (DEPTH_NOISY,)
+
+    @property
+    def produces_depth(self) -> bool:
+        """Whether noisy depth is among what it produces."""
+        return any(spec.name == DEPTH_NOISY.name for spec in self.produces)
+
+    @property
+    def produced_images(self) -> tuple[LabelSpec, ...]:
+        """What it produces besides noisy depth."""
+        return tuple(spec for spec in self.produces if spec.name != DEPTH_NOISY.name)
+
+    @property
+    def needs_depth(self) -> bool:
+        """Whether a frame without a valid pixel is of no use: by default, whether noisy depth is produced."""
+        return self.produces_depth
 
     @property
     def wanted(self) -> frozenset[str]:
@@ -98,19 +129,44 @@ class Translator(ABC):
         """Return the configuration of the same translator whose ``files`` lie in ``folder``."""
         return self.config
 
-    def translate_batch(self, frames: Sequence[Frame], words: Sequence[tuple[int, int]]) -> list[NoisyDepth]:
-        """Return the noisy depth of each of ``frames``, the same as ``translate`` gives for each alone.
+    def translate_batch(self, frames: Sequence[Frame], words: Sequence[tuple[int, int]]) -> list[Capture]:
+        """Return what ``translate`` gives for each of ``frames`` alone.
 
         Of a heavy translator two threads may call it at once, after ``load``.
         """
         return [self.translate(frame, word) for frame, word in zip(frames, words, strict=True)]
 
     @abstractmethod
-    def translate(self, frame: Frame, words: tuple[int, int]) -> NoisyDepth:
-        """Return the noisy depth of ``frame``; ``words`` keys its random stream (``seeding.frame_words``).
+    def translate(self, frame: Frame, words: tuple[int, int]) -> Capture:
+        """Return what ``produces`` says, of ``frame``; ``words`` keys its random stream (``seeding.frame_words``).
 
-        Pure: the same arguments give the same bytes. Holes of the input stay holes.
+        Pure: the same arguments give the same bytes. Holes of the input's depth stay holes.
         """
+
+
+def require_produced(translator: Translator, frame: Frame, capture: Capture) -> None:
+    """Raise FrameError unless ``capture``, made of ``frame``, is what ``translator`` says that it produces."""
+    promised = sorted(spec.name for spec in translator.produces)
+    given = sorted([*capture.images, *([DEPTH_NOISY.name] if capture.depth is not None else [])])
+    if given != promised:
+        raise FrameError(
+            "the translator did not return what it says that it produces",
+            where=frame.key,
+            expected=", ".join(promised) or "nothing",
+            found=", ".join(given) or "nothing",
+            remedy="mend the translator: `produces`, or the Capture that `translate` returns",
+        )
+    if capture.depth is not None:
+        DEPTH_NOISY.require_fits(capture.depth.depth_m, *frame.camera.size, where=frame.key)
+        if capture.depth.valid.shape != frame.camera.size or capture.depth.valid.dtype != np.bool_:
+            raise FrameError(
+                "the validity of the noisy depth has the wrong shape or type",
+                where=frame.key,
+                expected=f"{frame.camera.size} bool",
+                found=f"{capture.depth.valid.shape} {capture.depth.valid.dtype}",
+            )
+    for spec in translator.produced_images:
+        spec.require_fits(capture.images[spec.name], *frame.camera.size, where=frame.key)
 
 
 # A frame with less than this measured before the noise is too empty for its loss to mean anything.

@@ -17,19 +17,20 @@ from depthforge.networks.generator import pad_to_multiple
 from depthforge.networks.unet import UNET_MULTIPLE
 from depthforge.registry import translators
 from depthforge.translators.coupled_objective import CoupledConfig, CoupledObjective, coupled_networks
-from depthforge.translators.learned import Learned, LearnedConfig
+from depthforge.translators.learned import LearnedConfig
+from depthforge.translators.learned_depth import LearnedDepth, LearnedDepthConfig
 
 __all__ = ["Coupled"]
 
 
 @translators.register("coupled")
-class Coupled(Learned):
+class Coupled(LearnedDepth):
     """Clean depth to noisy depth by Coupled (re-implementation): a noise network, and holes of translated colour."""
 
-    class Config(CoupledConfig, LearnedConfig):
+    class Config(CoupledConfig, LearnedDepthConfig):
         """What it is trained with, and how its weights are used."""
 
-        inference_fields: ClassVar[frozenset[str]] = LearnedConfig.inference_fields | {"holes"}
+        inference_fields: ClassVar[frozenset[str]] = LearnedDepthConfig.inference_fields | {"holes"}
 
         holes: Literal["bernoulli", "threshold"] = Field(
             default="bernoulli",

@@ -36,7 +36,8 @@ from depthforge.networks.generator import DepthGenerator, pad_to_multiple
 from depthforge.networks.heads import PatchHeads
 from depthforge.networks.unet import UNET_MULTIPLE, UNet
 from depthforge.training.objective import Batch, Objective, descend, frozen
-from depthforge.translators.adversarial import ObjectiveConfig, adversarial_loss, gradient_penalty, with_noise
+from depthforge.translators.adversarial import ObjectiveConfig, adversarial_loss, gradient_penalty
+from depthforge.translators.channels import stacked, with_noise
 from depthforge.translators.contrastive import draw_positions, layer_mean, patch_losses
 
 __all__ = ["CoupledConfig", "CoupledObjective", "coupled_networks", "dice_loss"]
@@ -92,7 +93,6 @@ class CoupledObjective(Objective):
     """
 
     exported = ("colour", "holes", "noise")
-    judge = None
 
     def __init__(self, config: CoupledConfig, random: torch.Generator, device: torch.device | str = "cpu") -> None:
         built = coupled_networks(config)
@@ -102,12 +102,12 @@ class CoupledObjective(Objective):
         self.heads = PatchHeads(colour.feature_channels, config.head_width)
         self.discriminator = PatchDiscriminator(width=config.width)
         self.colour_discriminator = PatchDiscriminator(width=config.width, channels=3)
-        judges = {"discriminator": self.discriminator, "colour_discriminator": self.colour_discriminator}
-        super().__init__(built | {"heads": self.heads} | judges, random, device)
+        discriminators = {"discriminator": self.discriminator, "colour_discriminator": self.colour_discriminator}
+        super().__init__(built | {"heads": self.heads} | discriminators, random, device)
         self.config = config
         self.optimisers = {
             "generators": config.adam([self.colour, self.holes, self.noise, self.heads]),
-            "discriminators": config.adam(judges.values()),
+            "discriminators": config.adam(discriminators.values()),
         }
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
@@ -118,19 +118,19 @@ class CoupledObjective(Objective):
         and their namesakes of the ``colour_discriminator`` (for wgangp, a ``_penalty`` of each too).
         """
         config = self.config
-        clean, clean_colour = batch.clean.tensor_split([1], dim=1)
-        real, real_colour = batch.real.tensor_split([1], dim=1)
+        clean, clean_colour = stacked(batch.clean).tensor_split([1], dim=1)
+        real, real_colour = stacked(batch.real).tensor_split([1], dim=1)
         translated = self.colour(torch.cat([clean_colour, real_colour]))
         like_real, same = translated[: len(clean)], translated[len(clean) :]
         noisy = self.noise(with_noise(clean, config.noise_channels - 1, self.random))
-        measured, judged = _with_each_others_holes(real, noisy, clean)
+        measured, made = _with_each_others_holes(real, noisy, clean)
 
         losses = self._improve_discriminators(
-            {"discriminator": (measured, judged), "colour_discriminator": (real_colour, like_real)}
+            {"discriminator": (measured, made), "colour_discriminator": (real_colour, like_real)}
         )
         with frozen(self.discriminator, self.colour_discriminator):
             colour_gan = adversarial_loss(self.colour_discriminator(like_real), config.gan, real=True)
-            gan = adversarial_loss(self.discriminator(judged), config.gan, real=True)
+            gan = adversarial_loss(self.discriminator(made), config.gan, real=True)
         logits, missing = self._hole_logits(real_colour), (real == 0).to(real)
         terms = {
             "colour_gan": config.gan_weight * colour_gan,
@@ -159,11 +159,11 @@ class CoupledObjective(Objective):
     def _improve_discriminators(self, seen: dict[str, tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
         losses = {}
         for name, (real, fake) in seen.items():
-            judge, fake = self.networks[name], fake.detach()
-            losses[f"{name}_fake"] = adversarial_loss(judge(fake), self.config.gan, real=False)
-            losses[f"{name}_real"] = adversarial_loss(judge(real), self.config.gan, real=True)
+            discriminator, fake = self.networks[name], fake.detach()
+            losses[f"{name}_fake"] = adversarial_loss(discriminator(fake), self.config.gan, real=False)
+            losses[f"{name}_real"] = adversarial_loss(discriminator(real), self.config.gan, real=True)
             if self.config.gan == "wgangp":
-                penalty = gradient_penalty(judge, real, fake, self.random)
+                penalty = gradient_penalty(discriminator, real, fake, self.random)
                 losses[f"{name}_penalty"] = self.config.penalty_weight * penalty
         descend(torch.stack(list(losses.values())).sum() / 2, self.optimisers["discriminators"])
         return losses

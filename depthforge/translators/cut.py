@@ -8,17 +8,18 @@ from __future__ import annotations
 import torch
 
 from depthforge.registry import translators
-from depthforge.translators.learned import Learned, LearnedConfig
+from depthforge.translators.learned import LearnedConfig
+from depthforge.translators.learned_depth import LearnedDepth, LearnedDepthConfig
 from depthforge.translators.one_way_objectives import CutConfig, CutObjective
 
 __all__ = ["Cut"]
 
 
 @translators.register("cut")
-class Cut(Learned):
+class Cut(LearnedDepth):
     """Clean depth to noisy depth by a generator that cut trained."""
 
-    class Config(CutConfig, LearnedConfig):
+    class Config(CutConfig, LearnedDepthConfig):
         """What it is trained with, and how its weights are used."""
 
     config: Config

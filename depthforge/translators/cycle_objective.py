@@ -29,8 +29,8 @@ from depthforge.translators.adversarial import (
     ObjectiveConfig,
     adversarial_loss,
     gradient_penalty,
-    with_noise,
 )
+from depthforge.translators.channels import stacked, with_noise
 
 __all__ = ["CycleGanConfig", "CycleGanObjective"]
 
@@ -56,6 +56,8 @@ class CycleGanObjective(Objective):
     discriminators are of depth alone. Without, a batch with colour is the generator's InputError. Noise is given to
     ``generator`` alone: to take it off needs none.
     """
+
+    watched_discriminator = "discriminator"
 
     def __init__(self, config: CycleGanConfig, random: torch.Generator, device: torch.device | str = "cpu") -> None:
         self.generator = DepthGenerator(
@@ -90,18 +92,19 @@ class CycleGanObjective(Objective):
         ``clean_discriminator_real`` and ``clean_discriminator_fake``; for wgangp a ``_penalty`` of each too.
         """
         config = self.config
-        clean, real = batch.clean[:, :1], batch.real[:, :1]
-        noisy = self._add_noise(batch.clean)
-        clean_again = self.inverse(_with_depth(noisy, batch.clean))
-        cleaned = self.inverse(batch.real)
-        real_again = self._add_noise(_with_depth(cleaned, batch.real))
+        clean_images, real_images = stacked(batch.clean), stacked(batch.real)
+        clean, real = batch.clean["depth"], batch.real["depth"]
+        noisy = self._add_noise(clean_images)
+        clean_again = self.inverse(_with_depth(noisy, clean_images))
+        cleaned = self.inverse(real_images)
+        real_again = self._add_noise(_with_depth(cleaned, real_images))
         identity_weight = config.cycle_weight * config.identity_weight
         with frozen(self.discriminator, self.clean_discriminator):
             gan = adversarial_loss(self.discriminator(noisy), config.gan, real=True)
             gan_clean = adversarial_loss(self.clean_discriminator(cleaned), config.gan, real=True)
         terms = {
-            "identity_real": identity_weight * functional.l1_loss(self._add_noise(batch.real), real),
-            "identity_clean": identity_weight * functional.l1_loss(self.inverse(batch.clean), clean),
+            "identity_real": identity_weight * functional.l1_loss(self._add_noise(real_images), real),
+            "identity_clean": identity_weight * functional.l1_loss(self.inverse(clean_images), clean),
             "gan": config.gan_weight * gan,
             "gan_clean": config.gan_weight * gan_clean,
             "cycle_clean": config.cycle_weight * functional.l1_loss(clean_again, clean),
@@ -122,11 +125,11 @@ class CycleGanObjective(Objective):
             ("discriminator", real, self.pools["noisy"].exchange(noisy, self.random)),
             ("clean_discriminator", clean, self.pools["cleaned"].exchange(cleaned, self.random)),
         ):
-            judge = self.networks[name]
-            losses[f"{name}_real"] = adversarial_loss(judge(true), self.config.gan, real=True)
-            losses[f"{name}_fake"] = adversarial_loss(judge(fake), self.config.gan, real=False)
+            discriminator = self.networks[name]
+            losses[f"{name}_real"] = adversarial_loss(discriminator(true), self.config.gan, real=True)
+            losses[f"{name}_fake"] = adversarial_loss(discriminator(fake), self.config.gan, real=False)
             if self.config.gan == "wgangp":
-                penalty = gradient_penalty(judge, true, fake, self.random)
+                penalty = gradient_penalty(discriminator, true, fake, self.random)
                 losses[f"{name}_penalty"] = self.config.penalty_weight * penalty
         descend(torch.stack(list(losses.values())).sum() / 2, self.optimisers["discriminators"])
         return losses

@@ -9,16 +9,17 @@ import torch
 
 from depthforge.registry import translators
 from depthforge.translators.cycle_objective import CycleGanConfig, CycleGanObjective
-from depthforge.translators.learned import Learned, LearnedConfig
+from depthforge.translators.learned import LearnedConfig
+from depthforge.translators.learned_depth import LearnedDepth, LearnedDepthConfig
 
 __all__ = ["CycleGan"]
 
 
 @translators.register("cyclegan")
-class CycleGan(Learned):
+class CycleGan(LearnedDepth):
     """Clean depth to noisy depth by a generator that cyclegan trained."""
 
-    class Config(CycleGanConfig, LearnedConfig):
+    class Config(CycleGanConfig, LearnedDepthConfig):
         """What it is trained with, and how its weights are used."""
 
     config: Config

@@ -8,17 +8,18 @@ from __future__ import annotations
 import torch
 
 from depthforge.registry import translators
-from depthforge.translators.learned import Learned, LearnedConfig
+from depthforge.translators.learned import LearnedConfig
+from depthforge.translators.learned_depth import LearnedDepth, LearnedDepthConfig
 from depthforge.translators.one_way_objectives import DclConfig, DclObjective
 
 __all__ = ["Dcl"]
 
 
 @translators.register("dcl")
-class Dcl(Learned):
+class Dcl(LearnedDepth):
     """Clean depth to noisy depth by a generator that dcl trained."""
 
-    class Config(DclConfig, LearnedConfig):
+    class Config(DclConfig, LearnedDepthConfig):
         """What it is trained with, and how its weights are used."""
 
     config: Config

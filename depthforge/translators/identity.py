@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from depthforge.frame import Frame, NoisyDepth
+from depthforge.frame import Capture, Frame, NoisyDepth
 from depthforge.registry import translators
 from depthforge.translators.base import Translator, TranslatorConfig
 
@@ -16,6 +16,6 @@ class Identity(Translator):
     class Config(TranslatorConfig):
         """No parameters."""
 
-    def translate(self, frame: Frame, words: tuple[int, int]) -> NoisyDepth:
+    def translate(self, frame: Frame, words: tuple[int, int]) -> Capture:
         """Return depth and validity of ``frame`` as they are, not copied."""
-        return NoisyDepth(frame.depth_m, frame.valid)
+        return Capture(NoisyDepth(frame.depth_m, frame.valid))

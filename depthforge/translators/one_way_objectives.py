@@ -25,7 +25,8 @@ from depthforge.networks.discriminator import PatchDiscriminator
 from depthforge.networks.generator import DepthGenerator, Features
 from depthforge.networks.heads import PatchHeads
 from depthforge.training.objective import Batch, Objective, descend, frozen
-from depthforge.translators.adversarial import ObjectiveConfig, adversarial_loss, gradient_penalty, with_noise
+from depthforge.translators.adversarial import ObjectiveConfig, adversarial_loss, gradient_penalty
+from depthforge.translators.channels import stacked, with_noise
 from depthforge.translators.contrastive import (
     Negatives,
     Pairs,
@@ -83,6 +84,8 @@ Config = TypeVar("Config", bound=OneWayConfig)
 class OneWay(Objective, Generic[Config]):
     """Generator, discriminator and heads, and the step that DCL and CUT share."""
 
+    watched_discriminator = "discriminator"
+
     def __init__(self, config: Config, random: torch.Generator, device: torch.device | str = "cpu") -> None:
         self.generator = DepthGenerator(
             width=config.width,
@@ -111,9 +114,10 @@ class OneWay(Objective, Generic[Config]):
         Returns ``discriminator_real``, ``discriminator_fake`` (and, for wgangp, ``discriminator_penalty``), ``gan``,
         the terms of the method, and their sum with ``gan``, ``generator``.
         """
-        generated = self.generator(with_noise(torch.cat(batch), self.config.noise_channels, self.random))
-        fake, same = generated[: len(batch.clean)], generated[len(batch.clean) :]
-        losses = self._improve_discriminator(batch.real[:, :1], fake.detach())
+        clean, real = stacked(batch.clean), stacked(batch.real)
+        generated = self.generator(with_noise(torch.cat([clean, real]), self.config.noise_channels, self.random))
+        fake, same = generated[: len(clean)], generated[len(clean) :]
+        losses = self._improve_discriminator(batch.real["depth"], fake.detach())
         losses |= self._improve_generator(batch, fake, same)
         return {name: loss.detach() for name, loss in losses.items()}
 
@@ -132,8 +136,8 @@ class OneWay(Objective, Generic[Config]):
 
     def _improve_generator(self, batch: Batch, fake: Tensor, same: Tensor) -> dict[str, Tensor]:
         with frozen(self.discriminator):
-            judged = adversarial_loss(self.discriminator(fake), self.config.gan, real=True)
-        terms = {"gan": self.config.gan_weight * judged} | self._terms(batch, fake, same)
+            gan = adversarial_loss(self.discriminator(fake), self.config.gan, real=True)
+        terms = {"gan": self.config.gan_weight * gan} | self._terms(batch, fake, same)
         total = torch.stack(list(terms.values())).sum()
         descend(total, *(optimiser for name, optimiser in self.optimisers.items() if name != "discriminator"))
         return terms | {"generator": total}
@@ -142,11 +146,11 @@ class OneWay(Objective, Generic[Config]):
     def _terms(self, batch: Batch, fake: Tensor, same: Tensor) -> dict[str, Tensor]:
         """The weighted terms of the generator's loss besides the adversarial one; ``same`` is G(real)."""
 
-    def _features(self, generated: Tensor, source: Tensor) -> tuple[Features, Features]:
+    def _features(self, generated: Tensor, depth: Tensor) -> tuple[Features, Features]:
         """Query and key features, with batch norm statistics of each pass alone; no gradient through the key."""
         query = self.generator.encode(generated)
         with torch.no_grad():
-            return query, self.generator.encode(source[:, :1])
+            return query, self.generator.encode(depth)
 
 
 class DclObjective(OneWay[DclConfig]):
@@ -162,13 +166,13 @@ class DclObjective(OneWay[DclConfig]):
 
     def _terms(self, batch: Batch, fake: Tensor, same: Tensor) -> dict[str, Tensor]:
         config = self.config
-        query, key = self._features(fake, batch.clean)
+        query, key = self._features(fake, batch.clean["depth"])
         losses = differential_losses(
             query, key, self.draw(key), self.heads, temperature=config.temperature, negatives=config.negatives
         )
         return {
             "contrast": config.contrast_weight * layer_mean(losses),
-            "identity": config.identity_weight * functional.l1_loss(same, batch.real[:, :1]),
+            "identity": config.identity_weight * functional.l1_loss(same, batch.real["depth"]),
         }
 
 
@@ -187,12 +191,12 @@ class CutObjective(OneWay[CutConfig]):
     def _terms(self, batch: Batch, fake: Tensor, same: Tensor) -> dict[str, Tensor]:
         half = self.config.contrast_weight / 2
         return {
-            "contrast": half * self._contrast(fake, batch.clean),
-            "identity_contrast": half * self._contrast(same, batch.real),
+            "contrast": half * self._contrast(fake, batch.clean["depth"]),
+            "identity_contrast": half * self._contrast(same, batch.real["depth"]),
         }
 
-    def _contrast(self, generated: Tensor, source: Tensor) -> Tensor:
-        query, key = self._features(generated, source)
+    def _contrast(self, generated: Tensor, depth: Tensor) -> Tensor:
+        query, key = self._features(generated, depth)
         config = self.config
         losses = patch_losses(
             query, key, self.draw(key), self.heads, temperature=config.temperature, negatives=config.negatives

@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import Field
 
-from depthforge.frame import Frame, NoisyDepth
+from depthforge.frame import Capture, Frame
 from depthforge.identity import Identity, changed_fields
 from depthforge.registry import translators
 from depthforge.sensors.preset import AnySensor
@@ -72,7 +72,7 @@ class Simulation(Translator):
         """Return the configuration of the same sensor whose files lie in ``folder``."""
         return self.config.model_copy(update={"sensor": self.config.sensor.relocated(folder)})
 
-    def translate(self, frame: Frame, words: tuple[int, int]) -> NoisyDepth:
+    def translate(self, frame: Frame, words: tuple[int, int]) -> Capture:
         """Return the noisy depth of ``frame``.
 
         Raise FrameError when less than ``min_kept`` of its valid pixels, those that the sensor looks at, is left:
@@ -86,4 +86,4 @@ class Simulation(Translator):
             what=f"the simulated sensor ({self.config.sensor.preset or self.config.sensor.name}) measures",
             remedy="check that depth is in metres and within the sensor's range and geometry, or lower min_kept",
         )
-        return noisy
+        return Capture(noisy)

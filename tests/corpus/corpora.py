@@ -19,7 +19,7 @@ from depthforge.corpus.schema import CorpusSchema
 from depthforge.corpus.store import CorpusStore, open_for_writing
 from depthforge.corpus.writer import ShardReceipt, ShardWriter
 from depthforge.errors import DecodeError
-from depthforge.frame import Camera, Frame, FrameRef, Licence
+from depthforge.frame import Camera, Capture, Frame, FrameRef, Licence, NoisyDepth
 from depthforge.labels.catalogue import INSTANCE, INTRINSICS, NORMALS, OBJECT_ID, OBJECT_POSE, POSE, RGB, SEMANTIC_NYU40
 from depthforge.plan import WorkItem, plan_shards
 from depthforge.storage import local
@@ -48,6 +48,11 @@ def noisy_mm(number: int) -> npt.NDArray[np.int64]:
     depth = np.where(clean_mm(number) > 0, clean_mm(number) + 5, 0)
     depth[5, :] = 0
     return depth
+
+
+def noisy(number: int) -> Capture:
+    """What a translator made of a frame: noisy depth."""
+    return Capture(NoisyDepth(metres(noisy_mm(number)), noisy_mm(number) > 0))
 
 
 def metres(depth_mm: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
@@ -134,7 +139,7 @@ def write_shard(
             if number in refused:
                 shard.reject(reference, "read", DecodeError("the file is cut short", where=f"/data/{number}.png"))
             else:
-                shard.add(make_frame(number), metres(noisy_mm(number)), noisy_mm(number) > 0)
+                shard.add(make_frame(number), noisy(number))
         return shard.commit()
 
 

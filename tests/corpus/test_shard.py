@@ -23,7 +23,7 @@ from depthforge.corpus.shard import ShardArray, ShardReader
 from depthforge.corpus.writer import ShardWriter
 from depthforge.encoding import Codec, DepthEncoding
 from depthforge.errors import CorpusError, IntegrityError, MissingDataError, MissingDependencyError, UnknownNameError
-from depthforge.frame import Camera, Frame, FrameRef
+from depthforge.frame import Camera, Capture, Frame, FrameRef, NoisyDepth
 from depthforge.labels.spec import LabelSpec
 from depthforge.plan import WorkItem
 from depthforge.storage import LocalFolder
@@ -229,7 +229,7 @@ def test_any_frames_come_back(data: st.DataObject, tmp_path_factory: pytest.Temp
     item = WorkItem("train-000000", "train", tuple(FrameRef(frame.key, "") for frame in frames))
     with ShardWriter(root, item, schema, fingerprint="f" * 32) as writer:
         for frame, (depth_m, valid) in zip(frames, noisy, strict=True):
-            writer.add(frame, depth_m, valid)
+            writer.add(frame, Capture(NoisyDepth(depth_m, valid)))
         writer.commit()
     reader = opened_shard(root / "shards/train-000000.zarr")
     for row, frame in enumerate(frames):

@@ -42,6 +42,7 @@ from tests.corpus.corpora import (
     make_frame,
     metres,
     new_root,
+    noisy,
     noisy_mm,
     one_item,
     ref,
@@ -164,11 +165,11 @@ def bad_frames() -> Iterator[tuple[str, Frame, type[Exception]]]:
 def test_a_bad_frame_leaves_no_trace(tmp_path: Path, frame: Frame, error: type[Exception]) -> None:
     root = new_root(tmp_path)
     with ShardWriter(root, one_item(0, 1, 2), SCHEMA, fingerprint="f" * 32) as shard:
-        shard.add(make_frame(0), metres(noisy_mm(0)), noisy_mm(0) > 0)
+        shard.add(make_frame(0), noisy(0))
         with pytest.raises(error) as caught:
-            shard.add(frame, metres(noisy_mm(1)), noisy_mm(1) > 0)
+            shard.add(frame, noisy(1))
         shard.reject(ref(1), "write", caught.value)
-        shard.add(make_frame(2), metres(noisy_mm(2)), noisy_mm(2) > 0)
+        shard.add(make_frame(2), noisy(2))
         shard.commit()
     (tmp_path / "other").mkdir()
     expected = new_root(tmp_path / "other")
@@ -180,14 +181,9 @@ def test_a_label_that_counts_as_present_must_be_there(tmp_path: Path) -> None:
     root = new_root(tmp_path)
     with ShardWriter(root, one_item(0, 1), SCHEMA, fingerprint="f" * 32) as shard:
         with pytest.raises(MissingLabelError, match="rgb"):
-            shard.add(make_frame(0), metres(noisy_mm(0)), noisy_mm(0) > 0, frozenset({"rgb"}))
-        shard.add(
-            make_frame(0),
-            metres(noisy_mm(0)),
-            noisy_mm(0) > 0,
-            frozenset({"semantic", "of no field"}),
-        )
-        shard.add(make_frame(1), metres(noisy_mm(1)), noisy_mm(1) > 0, frozenset())
+            shard.add(make_frame(0), noisy(0), frozenset({"rgb"}))
+        shard.add(make_frame(0), noisy(0), frozenset({"semantic", "of no field"}))
+        shard.add(make_frame(1), noisy(1), frozenset())
         shard.commit()
     first, second = index_of(root)
     assert (first["has_semantic"], first["has_instance"], second["has_semantic"]) == (True, False, False)
@@ -197,8 +193,8 @@ def test_frames_come_in_the_order_of_the_plan(tmp_path: Path) -> None:
     root = new_root(tmp_path)
     with ShardWriter(root, one_item(0, 1), SCHEMA, fingerprint="f" * 32) as shard:
         with pytest.raises(CorpusError, match="order"):
-            shard.add(make_frame(1), metres(noisy_mm(1)), noisy_mm(1) > 0)
-        shard.add(make_frame(0), metres(noisy_mm(0)), noisy_mm(0) > 0)
+            shard.add(make_frame(1), noisy(1))
+        shard.add(make_frame(0), noisy(0))
         with pytest.raises(CorpusError, match="neither added nor rejected"):
             shard.commit()
     assert files_of(root) == {}
@@ -209,7 +205,7 @@ def test_an_exception_leaves_nothing_behind(tmp_path: Path) -> None:
 
     def interrupted() -> None:
         with ShardWriter(root, one_item(0, 1), SCHEMA, fingerprint="f" * 32) as shard:
-            shard.add(make_frame(0), metres(noisy_mm(0)), noisy_mm(0) > 0)
+            shard.add(make_frame(0), noisy(0))
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

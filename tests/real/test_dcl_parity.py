@@ -190,7 +190,7 @@ def three_steps(path: Path, rounding: float = 0.0) -> tuple[DclObjective, list[T
         ids = [run[f"ids_{step}_{q}"] for q in range(10)]
         pairs = [contrastive.Pairs(*ids[q : q + 2]) for q in range(0, 10, 2)]
         dcl.draw = lambda features, stored=pairs: stored  # type: ignore[method-assign]
-        losses.append(dcl.step(Batch(run[f"A_{step}"], run[f"B_{step}"])))
+        losses.append(dcl.step(Batch({"depth": run[f"A_{step}"]}, {"depth": run[f"B_{step}"]})))
     return dcl, outputs, losses
 
 

@@ -33,7 +33,7 @@ def _measure(manifests: Path, data: Path) -> Comparison:
     simulated = []
     for index, view in enumerate(clean):
         frame = Frame(f"livingroom1/0/{index:05d}", view.depth_m, view.valid, view.camera)
-        noisy = translator.translate(frame, frame_words(0, frame.key, translator.fingerprint))
+        noisy = translator.translate(frame, frame_words(0, frame.key, translator.fingerprint)).depth
         simulated.append(DepthView(*noisy, view.camera, (view.depth_m, view.valid)))
     real = describe(source_views(make_source(kitchen.source), 2 * NUM_FRAMES))
     return compare({"clean": describe(clean), "simulated": describe(simulated)}, real)

@@ -231,7 +231,7 @@ def test_the_simulation_takes_a_scanner_for_what_it_is() -> None:
     camera = Camera(fx=2900.0, fy=2900.0, cx=320, cy=100, width=640, height=200)
     depth_m = wall(25, camera)
     translator = Simulation(Simulation.Config.model_validate({"sensor": "hdl_64e"}))
-    noisy = translator.translate(Frame("test/wall/0", depth_m, depth_m > 0, camera), (1, 2))
+    noisy = translator.translate(Frame("test/wall/0", depth_m, depth_m > 0, camera), (1, 2)).depth
     assert 0.001 < noisy.valid.mean() < 0.01
     with pytest.raises(FrameError, match="hdl_64e"):
         translator.translate(Frame("test/wall/0", depth_m * 1000, depth_m > 0, camera), (1, 2))

@@ -23,7 +23,7 @@ from depthforge.errors import (
     StorageError,
     UnknownNameError,
 )
-from depthforge.frame import Frame, NoisyDepth
+from depthforge.frame import Capture, Frame
 from depthforge.manifest import Manifest
 from depthforge.stages.prepare import make_source, prepare
 from depthforge.translators.identity import Identity
@@ -288,7 +288,7 @@ def fails_once_with(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the identity translator raise ``error`` on its fifth frame."""
     real, calls = Identity.translate, iter(range(100))
 
-    def translate(self: Identity, frame: Frame, words: tuple[int, int]) -> NoisyDepth:
+    def translate(self: Identity, frame: Frame, words: tuple[int, int]) -> Capture:
         if next(calls) == 4:
             raise error
         return real(self, frame, words)

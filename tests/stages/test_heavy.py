@@ -20,7 +20,7 @@ from depthforge.corpus.store import open_for_writing
 from depthforge.corpus.verify import verify_corpus
 from depthforge.corpus.writer import ShardWriter
 from depthforge.errors import FrameError, InputError, IntegrityError, MissingDataError, StorageError
-from depthforge.frame import Frame, NoisyDepth
+from depthforge.frame import Capture, Frame, NoisyDepth
 from depthforge.manifest import Manifest
 from depthforge.stages import convert as stage
 from depthforge.stages.crews import SHARDS_PER_GPU, Actors, RayOptions
@@ -216,14 +216,14 @@ def spoil(monkeypatch: pytest.MonkeyPatch, key: str, error: Exception | None, *,
     """Let the translator fail on one frame, or give it depth that cannot be stored; return the sizes of its batches."""
     real, left, sizes = Dcl.translate_batch, iter(range(times)), []
 
-    def translate_batch(self: Dcl, frames: Sequence[Frame], words: Sequence[tuple[int, int]]) -> list[NoisyDepth]:
+    def translate_batch(self: Dcl, frames: Sequence[Frame], words: Sequence[tuple[int, int]]) -> list[Capture]:
         sizes.append(len(frames))
         outcomes = real(self, frames, words)
         for index, frame in enumerate(frames):
             if frame.key.endswith(key) and next(left, None) is not None:
                 if error is not None:
                     raise error
-                outcomes[index] = NoisyDepth(np.full_like(frame.depth_m, 1e6), frame.valid)
+                outcomes[index] = Capture(NoisyDepth(np.full_like(frame.depth_m, 1e6), frame.valid))
         return outcomes
 
     monkeypatch.setattr(Dcl, "translate_batch", translate_batch)

@@ -25,6 +25,7 @@ from depthforge.stages.sides import threads_of_a_worker
 from depthforge.stages.train import TrainingReport, train
 from depthforge.stages.training_folder import is_trained, plan_lines
 from depthforge.training.checkpoint import Checkpoints
+from depthforge.training.objective import Batch
 from depthforge.training.translator_card import read_card
 from tests.sources import fused_trees
 from tests.stages.runs import contents, run
@@ -221,7 +222,7 @@ def test_a_loss_that_is_no_number_keeps_the_checkpoints(tmp_path: Path, monkeypa
     def poisoned(self: DclObjective, batch: Any) -> Any:
         nonlocal count
         count += 1
-        return step(self, batch._replace(clean=batch.clean * float("nan")) if count == 3 else batch)
+        return step(self, Batch({"depth": batch.clean["depth"] * float("nan")}, batch.real) if count == 3 else batch)
 
     monkeypatch.setattr(DclObjective, "step", poisoned)
     with pytest.raises(NotFiniteLossError, match="step 3"):

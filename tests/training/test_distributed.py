@@ -30,7 +30,8 @@ def worker(rank: int, folder: Path, poisoned: bool) -> None:
         for step in range(first, last):
             random = torch.Generator().manual_seed(10 * step + rank)
             clean, real = (torch.rand(2, 1, 32, 32, generator=random) for _ in range(2))
-            yield Batch(clean * float("nan") if poisoned and rank == 1 else clean, real)
+            clean = clean * float("nan") if poisoned and rank == 1 else clean
+            yield Batch({"depth": clean}, {"depth": real})
 
     loop = TrainingLoop(
         objective, batches, SETTINGS, Checkpoints(folder / "points"), None, device=torch.device("cpu"), rank=rank

@@ -12,6 +12,7 @@ import pytest
 
 from depthforge.errors import FrameError, InputError, StorageError
 from depthforge.frame import Camera, Frame
+from depthforge.training.crops import frame_at
 from depthforge.training.frames import DecodedFrames, decode_frames, overlap, summarise_range
 
 SIZE = (6, 8)
@@ -25,8 +26,10 @@ def frame(index: int, depth_m: float | None = None) -> Frame:
     return Frame(f"set/scene/{index:04d}", depth, depth > 0, CAMERA, rgb=rgb)
 
 
-def decoded(folder: Path, read: Callable[[int], Frame] = frame, count: int = 5, with_rgb: bool = True) -> DecodedFrames:
-    return decode_frames(folder / "clean", read, count, SIZE, with_rgb=with_rgb, name="clean")
+def decoded(
+    folder: Path, read: Callable[[int], Frame] = frame, count: int = 5, wanted: tuple[str, ...] = ("depth", "rgb")
+) -> DecodedFrames:
+    return decode_frames(folder / "clean", read, count, SIZE, wanted=frozenset(wanted), name="clean")
 
 
 def test_frames_come_back_as_they_were_read(tmp_path: Path) -> None:
@@ -38,8 +41,8 @@ def test_frames_come_back_as_they_were_read(tmp_path: Path) -> None:
     for index in range(5):
         np.testing.assert_array_equal(frames.depth_m[index], frame(index).depth_m)
         np.testing.assert_array_equal(frames.rgb[index], frame(index).rgb)
-    assert decoded(tmp_path, with_rgb=False).rgb is not None, "the folder is taken as it is"
-    assert decoded(tmp_path / "depth", with_rgb=False).rgb is None
+    assert decoded(tmp_path, wanted=("depth",)).rgb is not None, "the folder is taken as it is"
+    assert decoded(tmp_path / "depth", wanted=("depth",)).rgb is None
 
 
 def test_a_second_run_reads_nothing(tmp_path: Path) -> None:
@@ -60,6 +63,25 @@ def test_frames_that_cannot_be_read_or_are_empty_are_left_out(tmp_path: Path) ->
     frames = decoded(tmp_path, read)
     assert [key[-1] for key in frames.keys] == ["0", "2", "4"]
     np.testing.assert_array_equal(frames.depth_m[:, 1, 1], [1.0, 3.0, 5.0])
+
+
+def test_of_colour_alone_no_depth_is_asked(tmp_path: Path) -> None:
+    frames = decoded(tmp_path, lambda index: frame(index, depth_m=0.0), wanted=("rgb",))
+    assert (len(frames), frames.depth_m, frames.size) == (5, None, SIZE)
+    assert sorted(path.name for path in (tmp_path / "clean").iterdir()) == ["frames.json", "rgb.npy"]
+    trained, held_out = frames.split(0.4)
+    assert trained.rgb is not None
+    assert held_out.rgb is not None
+    assert [len(trained.rgb), len(held_out.rgb)] == [3, 2]
+    shown = frame_at(frames, 3)
+    np.testing.assert_array_equal(shown.require_sound().rgb, frame(3).rgb)
+    assert not shown.valid.any()
+
+
+def test_a_side_without_colour_is_said_where_colour_alone_is_wanted(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no frame of the clean side can be trained on") as caught:
+        decoded(tmp_path, lambda index: Frame("a/b/c", frame(0).depth_m, frame(0).valid, CAMERA), wanted=("rgb",))
+    assert caught.value.expected == "frames with colour"
 
 
 def test_a_side_of_nothing_but_holes_is_an_error_in_words(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ SETTINGS = LoopSettings(steps_per_epoch=3, epochs=2, decay_epochs=1, evaluate_ev
 
 def batch(step: int) -> Batch:
     random = torch.Generator().manual_seed(step)
-    return Batch(*(torch.rand(2, 1, 32, 32, generator=random) for _ in range(2)))
+    return Batch(*({"depth": torch.rand(2, 1, 32, 32, generator=random)} for _ in range(2)))
 
 
 def batches(first: int, last: int) -> Iterator[Batch]:
@@ -140,8 +140,8 @@ def test_it_stops_when_nothing_gets_better(tmp_path: Path) -> None:
 def test_a_loss_that_is_no_number_stops_and_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
     def poisoned(first: int, last: int) -> Iterator[Batch]:
         for step in range(first, last):
-            clean, real = batch(step)
-            yield Batch(clean * float("nan") if step == 4 else clean, real)
+            sound = batch(step)
+            yield Batch({"depth": sound.clean["depth"] * float("nan")}, sound.real) if step == 4 else sound
 
     with pytest.raises(NotFiniteLossError, match="step 5") as caught:
         run(tmp_path, source=poisoned)

@@ -120,7 +120,7 @@ def test_holes_are_cut_where_the_translated_colour_says() -> None:
     # Blue comes first in the networks' order; its negative is high on the left.
     rgb[:, :20, 2], rgb[:, 20:, 2] = 50, 200
     translator, _ = by_hand(holes="threshold")
-    depth_m, valid = translator.translate(replace(frame, rgb=rgb), WORDS)
+    depth_m, valid = translator.translate(replace(frame, rgb=rgb), WORDS).depth
     expected = frame.valid.copy()
     expected[:, :20] = False
     np.testing.assert_array_equal(valid, expected)
@@ -131,14 +131,14 @@ def test_drawn_holes_have_their_probability_and_the_frames_own_noise() -> None:
     frame = clean_frame(120, 160)
     frame = replace(frame, rgb=np.full((120, 160, 3), 178, np.uint8))
     translator, noise = by_hand(noise_channels=3)
-    _, valid = translator.translate(frame, WORDS)
+    _, valid = translator.translate(frame, WORDS).depth
     z = generator_of(WORDS).standard_normal((3, 120, 160), np.float32)
     chance = torch.special.ndtr(torch.from_numpy(z[0])).numpy()
     np.testing.assert_array_equal(valid, frame.valid & (chance >= np.float32(1 - 178 / 255)))
     assert (~valid & frame.valid).sum() / frame.valid.sum() == pytest.approx(1 - 178 / 255, abs=0.01)
     # The noise network has the other channels, so that what it adds does not depend on where the holes fell.
     np.testing.assert_array_equal(noise.given[0, 1:].numpy(), z[1:])
-    again, other = (translator.translate(frame, words).valid for words in (WORDS, (1, 3)))
+    again, other = (translator.translate(frame, words).depth.valid for words in (WORDS, (1, 3)))
     np.testing.assert_array_equal(again, valid)
     assert (other != valid).any()
 
@@ -147,7 +147,7 @@ def test_drawn_holes_have_their_probability_and_the_frames_own_noise() -> None:
 def test_certain_holes_are_certain(grey: int, left: bool) -> None:
     frame = replace(clean_frame(24, 32), rgb=np.full((24, 32, 3), grey, np.uint8))
     translator, _ = by_hand(min_kept=0)
-    np.testing.assert_array_equal(translator.translate(frame, WORDS).valid, frame.valid & left)
+    np.testing.assert_array_equal(translator.translate(frame, WORDS).depth.valid, frame.valid & left)
 
 
 def test_a_frame_is_the_same_in_any_company() -> None:
@@ -155,8 +155,8 @@ def test_a_frame_is_the_same_in_any_company() -> None:
     translator, _ = by_hand()
     words = [WORDS, (3, 4)]
     batch = translator.translate_batch(frames, words)
-    for frame, word, (depth_m, valid) in zip(frames, words, batch, strict=True):
-        alone = translator.translate(frame, word)
+    for frame, word, together in zip(frames, words, batch, strict=True):
+        (depth_m, valid), alone = together.depth, translator.translate(frame, word).depth
         np.testing.assert_array_equal(alone.depth_m, depth_m)
         np.testing.assert_array_equal(alone.valid, valid)
 

@@ -52,7 +52,8 @@ class Answers(nn.Module):
 
 def translate(network: Answers, frames: Sequence[Frame], **options: object) -> list[NoisyDepth]:
     translator = Dcl.of_networks(Dcl.Config(**options), {"generator": network})  # type: ignore[arg-type]
-    return translator.translate_batch(frames, [(number, 7) for number, _ in enumerate(frames)])
+    captures = translator.translate_batch(frames, [(number, 7) for number, _ in enumerate(frames)])
+    return [capture.depth for capture in captures if capture.depth is not None]
 
 
 def test_one_metric_maximum_for_all_frames() -> None:

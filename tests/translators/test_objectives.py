@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -58,12 +59,24 @@ def objective(request: pytest.FixtureRequest) -> Objective:
     return OBJECTIVES[request.param]()
 
 
-def batch_for(objective: Objective, seed: int = 0, side: int = 32) -> Batch:
+class Sides(NamedTuple):
+    """Clean and real images as the published networks see them: depth, or depth, blue, green, red."""
+
+    clean: Tensor
+    real: Tensor
+
+
+def named(sides: Sides) -> Batch:
+    """What a training gives to an objective: images by name, colour as red, green, blue."""
+    return Batch(*({"depth": s[:, :1]} | ({"rgb": s[:, 1:].flip(1)} if s.shape[1] == 4 else {}) for s in sides))
+
+
+def sides_for(objective: Objective, seed: int = 0, side: int = 32) -> Sides:
     random = seeded(seed)
     with_rgb = isinstance(objective, CoupledObjective) or objective.networks["generator"].image is not None
     channels = 4 if with_rgb else 1
     clean, real = (torch.rand(2, channels, side, side, generator=random) for _ in range(2))
-    return Batch(clean, real * (real[:, :1] > 0.2))
+    return Sides(clean, real * (real[:, :1] > 0.2))
 
 
 def weights(objective: Objective) -> dict[str, list[Tensor]]:
@@ -72,7 +85,7 @@ def weights(objective: Objective) -> dict[str, list[Tensor]]:
 
 def test_step_changes_what_learns_and_nothing_else(objective: Objective) -> None:
     before = weights(objective)
-    losses = objective.step(batch_for(objective))
+    losses = objective.step(named(sides_for(objective)))
     wasserstein = any(name.endswith("penalty") for name in losses)
     for name, after in weights(objective).items():
         changed = [not torch.equal(a, b) for a, b in zip(after, before[name], strict=True)]
@@ -90,13 +103,13 @@ def test_step_changes_what_learns_and_nothing_else(objective: Objective) -> None
 
 def test_a_resumed_run_equals_the_uninterrupted_one(objective: Objective, request: pytest.FixtureRequest) -> None:
     name = request.node.callspec.params["objective"]
-    batches = [batch_for(objective, seed) for seed in range(4)]
-    for batch in batches[:2]:
-        objective.step(batch)
+    every = [sides_for(objective, seed) for seed in range(4)]
+    for sides in every[:2]:
+        objective.step(named(sides))
     resumed = OBJECTIVES[name]()
     resumed.load_state_dict(copy.deepcopy(objective.state_dict()))
-    for batch in batches[2:]:
-        expected, found = objective.step(batch), resumed.step(batch)
+    for sides in every[2:]:
+        expected, found = objective.step(named(sides)), resumed.step(named(sides))
         assert found == expected
     for a, b in zip(resumed.networks.values(), objective.networks.values(), strict=True):
         assert all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
@@ -104,35 +117,35 @@ def test_a_resumed_run_equals_the_uninterrupted_one(objective: Objective, reques
 
 def test_step_in_mixed_precision(objective: Objective) -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        losses = objective.step(batch_for(objective))
+        losses = objective.step(named(sides_for(objective)))
     assert all(loss.isfinite() for loss in losses.values())
     assert all(p.isfinite().all() for network in objective.networks.values() for p in network.parameters())
 
 
 def test_global_random_state_is_not_read(objective: Objective) -> None:
     again = copy.deepcopy(objective.state_dict())
-    expected = objective.step(batch_for(objective))
+    expected = objective.step(named(sides_for(objective)))
     torch.manual_seed(99)
     objective.load_state_dict(again)
-    assert objective.step(batch_for(objective)) == expected
+    assert objective.step(named(sides_for(objective))) == expected
 
 
 @torch.no_grad()
 def test_dcl_losses_are_the_formulas() -> None:
     dcl = DclObjective(DclConfig(**SMALL, num_vectors=16), seeded())
-    batch = batch_for(dcl)
+    sides = sides_for(dcl)
     reference = copy.deepcopy(dcl)
     with torch.enable_grad():
-        found = dcl.step(batch)
+        found = dcl.step(named(sides))
 
-    fake, same = reference.generator(torch.cat(batch)).chunk(2)
-    on_fake, on_real = reference.discriminator(fake), reference.discriminator(batch.real)
+    fake, same = reference.generator(torch.cat(sides)).chunk(2)
+    on_fake, on_real = reference.discriminator(fake), reference.discriminator(sides.real)
     assert found["discriminator_fake"] == pytest.approx((on_fake**2).mean().item(), rel=1e-4)
     assert found["discriminator_real"] == pytest.approx(((on_real - 1) ** 2).mean().item(), rel=1e-4)
     # The generator hears the discriminator of after its update.
     assert found["gan"] == pytest.approx(((dcl.discriminator(fake) - 1) ** 2).mean().item(), rel=1e-4)
-    assert found["identity"] == pytest.approx((same - batch.real).abs().mean().item(), rel=1e-4)
-    query, key = reference.generator.encode(fake), reference.generator.encode(batch.clean)
+    assert found["identity"] == pytest.approx((same - sides.real).abs().mean().item(), rel=1e-4)
+    query, key = reference.generator.encode(fake), reference.generator.encode(sides.clean)
     contrast = layer_mean(differential_losses(query, key, reference.draw(key), reference.heads))
     assert found["contrast"] == pytest.approx(1.5 * contrast.item(), rel=1e-4)
 
@@ -140,7 +153,7 @@ def test_dcl_losses_are_the_formulas() -> None:
 def test_wasserstein_critic_is_held_to_its_slope() -> None:
     config = DclConfig(**SMALL, gan="wgangp", penalty_weight=1000, learning_rate=0.003)
     dcl = DclObjective(config, seeded())
-    penalties = [dcl.step(batch_for(dcl))["discriminator_penalty"].item() for _ in range(20)]
+    penalties = [dcl.step(named(sides_for(dcl)))["discriminator_penalty"].item() for _ in range(20)]
     # The first critic is nearly flat, so its penalty is nearly the weight.
     assert penalties[0] == pytest.approx(1000, rel=0.1)
     assert sum(penalties[5:]) / 15 < penalties[0] / 2
@@ -149,12 +162,12 @@ def test_wasserstein_critic_is_held_to_its_slope() -> None:
 @torch.no_grad()
 def test_cut_contrasts_are_averaged_over_both_domains() -> None:
     cut = CutObjective(CutConfig(**SMALL, num_vectors=16), seeded())
-    batch = batch_for(cut)
+    sides = sides_for(cut)
     reference = copy.deepcopy(cut)
     with torch.enable_grad():
-        found = cut.step(batch)
-    fake, same = reference.generator(torch.cat(batch)).chunk(2)
-    for name, generated, source in (("contrast", fake, batch.clean), ("identity_contrast", same, batch.real)):
+        found = cut.step(named(sides))
+    fake, same = reference.generator(torch.cat(sides)).chunk(2)
+    for name, generated, source in (("contrast", fake, sides.clean), ("identity_contrast", same, sides.real)):
         query, key = reference.generator.encode(generated), reference.generator.encode(source)
         expected = layer_mean(patch_losses(query, key, reference.draw(key), reference.heads)) / 2
         assert found[name] == pytest.approx(expected.item(), rel=1e-4)
@@ -163,17 +176,17 @@ def test_cut_contrasts_are_averaged_over_both_domains() -> None:
 @torch.no_grad()
 def test_cyclegan_losses_are_the_formulas() -> None:
     cyclegan = CycleGanObjective(CycleGanConfig(**SMALL), seeded())
-    batch = batch_for(cyclegan)
+    sides = sides_for(cyclegan)
     there, back = (copy.deepcopy(cyclegan.networks[name]) for name in ("generator", "inverse"))
     judge = copy.deepcopy(cyclegan.clean_discriminator)
     with torch.enable_grad():
-        found = cyclegan.step(batch)
-    noisy, cleaned = there(batch.clean), back(batch.real)
+        found = cyclegan.step(named(sides))
+    noisy, cleaned = there(sides.clean), back(sides.real)
     expected = {
-        "cycle_clean": 10 * functional.l1_loss(back(noisy), batch.clean),
-        "cycle_real": 10 * functional.l1_loss(there(cleaned), batch.real),
-        "identity_real": 5 * functional.l1_loss(there(batch.real), batch.real),
-        "identity_clean": 5 * functional.l1_loss(back(batch.clean), batch.clean),
+        "cycle_clean": 10 * functional.l1_loss(back(noisy), sides.clean),
+        "cycle_real": 10 * functional.l1_loss(there(cleaned), sides.real),
+        "identity_real": 5 * functional.l1_loss(there(sides.real), sides.real),
+        "identity_clean": 5 * functional.l1_loss(back(sides.clean), sides.clean),
         # The generators hear the discriminators of before their update.
         "gan_clean": ((judge(cleaned) - 1) ** 2).mean(),
         "clean_discriminator_fake": (judge(cleaned) ** 2).mean(),
@@ -186,19 +199,19 @@ def test_cyclegan_losses_are_the_formulas() -> None:
 def test_cyclegan_with_colour_and_noise_compares_depth_alone() -> None:
     cyclegan = OBJECTIVES["cyclegan with noise"]()
     assert isinstance(cyclegan, CycleGanObjective)
-    batch = batch_for(cyclegan)
+    sides = sides_for(cyclegan)
     reference = copy.deepcopy(cyclegan)
     with torch.enable_grad():
-        found = cyclegan.step(batch)
+        found = cyclegan.step(named(sides))
     there, back, random = reference.generator, reference.inverse, reference.random
-    (clean, clean_colour), (real, real_colour) = (images.tensor_split([1], dim=1) for images in batch)
+    (clean, clean_colour), (real, real_colour) = (images.tensor_split([1], dim=1) for images in sides)
 
     def noised(depth: Tensor, colour: Tensor) -> Tensor:
         noise = torch.randn(2, 2, 32, 32, generator=random)
         out: Tensor = there(torch.cat([depth, noise, colour], dim=1))
         return out
 
-    noisy, cleaned = noised(clean, clean_colour), back(batch.real)
+    noisy, cleaned = noised(clean, clean_colour), back(sides.real)
     expected = {
         "cycle_clean": 10 * functional.l1_loss(back(torch.cat([noisy, clean_colour], dim=1)), clean),
         "cycle_real": 10 * functional.l1_loss(noised(cleaned, real_colour), real),
@@ -213,7 +226,7 @@ def test_cyclegan_with_colour_and_noise_compares_depth_alone() -> None:
 def test_cyclegan_fills_its_pools() -> None:
     cyclegan = CycleGanObjective(CycleGanConfig(**SMALL, pool_size=3), seeded())
     for seed in range(2):
-        cyclegan.step(batch_for(cyclegan, seed))
+        cyclegan.step(named(sides_for(cyclegan, seed)))
     assert [len(pool.images) for pool in cyclegan.pools.values()] == [3, 3]
     assert not any(image.requires_grad for pool in cyclegan.pools.values() for image in pool.images)
 
@@ -221,18 +234,18 @@ def test_cyclegan_fills_its_pools() -> None:
 def test_cyclegan_is_depth_only() -> None:
     cyclegan = CycleGanObjective(CycleGanConfig(**SMALL), seeded())
     with pytest.raises(InputError, match="does not fit"):
-        cyclegan.step(Batch(torch.zeros(1, 4, 32, 32), torch.zeros(1, 4, 32, 32)))
+        cyclegan.step(named(Sides(torch.zeros(1, 4, 32, 32), torch.zeros(1, 4, 32, 32))))
 
 
 @torch.no_grad()
 def test_coupled_losses_are_the_formulas() -> None:
     coupled = CoupledObjective(CoupledConfig(**SMALL, num_vectors=16, dice_weight=0.5), seeded())
-    batch = batch_for(coupled)
-    batch = Batch(batch.clean * (batch.clean[:, :1] > 0.1), batch.real)
+    sides = sides_for(coupled)
+    sides = Sides(sides.clean * (sides.clean[:, :1] > 0.1), sides.real)
     reference = copy.deepcopy(coupled)
     with torch.enable_grad():
-        found = coupled.step(batch)
-    (clean, clean_colour), (real, real_colour) = (images.tensor_split([1], dim=1) for images in batch)
+        found = coupled.step(named(sides))
+    (clean, clean_colour), (real, real_colour) = (images.tensor_split([1], dim=1) for images in sides)
     noisy = reference.noise(clean)
     measured = (clean > 0) & (real > 0)
     like_real, same = reference.colour(torch.cat([clean_colour, real_colour])).chunk(2)
@@ -262,11 +275,11 @@ def test_coupled_losses_are_the_formulas() -> None:
 
 def test_coupled_finds_the_holes_of_dark_things() -> None:
     coupled = CoupledObjective(CoupledConfig(**SMALL, learning_rate=0.02, num_vectors=16), seeded())
-    clean, real = batch_for(coupled)
+    clean, real = sides_for(coupled)
     dark = torch.zeros(2, 1, 32, 32, dtype=torch.bool)
     dark[:, :, 8:20, 10:30] = True
     real = torch.where(dark, torch.cat([torch.zeros(2, 1, 32, 32), real[:, 1:] / 10], dim=1), real.clamp(min=0.3))
-    steps = [coupled.step(Batch(clean, real)) for _ in range(60)]
+    steps = [coupled.step(named(Sides(clean, real))) for _ in range(60)]
     for name in ("holes_cross_entropy", "holes_dice"):
         assert steps[-1][name] < steps[0][name] / 2
     with torch.no_grad():
@@ -278,10 +291,10 @@ def test_holes_tell_the_discriminator_of_coupled_nothing() -> None:
     coupled = OBJECTIVES["coupled"]()
     seen: list[Tensor] = []
     coupled.networks["discriminator"].register_forward_hook(lambda _, args, __: seen.append(args[0].detach()))
-    clean, real = batch_for(coupled)
+    clean, real = sides_for(coupled)
     clean[:, :, :5] = 0
     real[:, :, :, :7] = 0
-    coupled.step(Batch(clean, real[:1]))
+    coupled.step(named(Sides(clean, real[:1])))
     assert len(seen) == 3
     for depth in seen:
         assert torch.equal(depth == 0, seen[0] == 0)
@@ -292,12 +305,12 @@ def test_holes_tell_the_discriminator_of_coupled_nothing() -> None:
 @pytest.mark.parametrize("side", [32, 36])
 def test_coupled_takes_crops_that_generators_take(side: int) -> None:
     coupled = OBJECTIVES["coupled"]()
-    assert coupled.step(batch_for(coupled, side=side))["generator"].isfinite()
+    assert coupled.step(named(sides_for(coupled, side=side)))["generator"].isfinite()
 
 
 def test_coupled_needs_colour() -> None:
     with pytest.raises(InputError, match="colour generator"):
-        OBJECTIVES["coupled"]().step(Batch(torch.zeros(1, 1, 32, 32), torch.zeros(1, 1, 32, 32)))
+        OBJECTIVES["coupled"]().step(named(Sides(torch.zeros(1, 1, 32, 32), torch.zeros(1, 1, 32, 32))))
 
 
 def test_dice_loss_is_of_each_image() -> None:
@@ -309,8 +322,8 @@ def test_dice_loss_is_of_each_image() -> None:
 
 def test_clean_and_real_may_differ_in_number() -> None:
     dcl = OBJECTIVES["dcl"]()
-    clean, real = batch_for(dcl)
-    assert dcl.step(Batch(clean, real[:1]))["generator"].isfinite()
+    clean, real = sides_for(dcl)
+    assert dcl.step(named(Sides(clean, real[:1])))["generator"].isfinite()
 
 
 def test_same_seed_same_networks_whatever_the_global_state() -> None:

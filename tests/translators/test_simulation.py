@@ -77,10 +77,10 @@ def test_every_parameter_says_what_it_is() -> None:
 
 def test_translate_is_the_sensor_and_depends_on_the_words_alone() -> None:
     translator = Simulation(Simulation.Config())
-    noisy = translator.translate(frame_of(WALL), (1, 2))
+    noisy = translator.translate(frame_of(WALL), (1, 2)).depth
     np.testing.assert_array_equal(noisy, simulate(WALL, WALL > 0, (1, 2), StructuredLight()))
-    np.testing.assert_array_equal(Simulation(Simulation.Config()).translate(frame_of(WALL), (1, 2)), noisy)
-    assert (translator.translate(frame_of(WALL), (1, 3)).depth_m != noisy.depth_m).any()
+    np.testing.assert_array_equal(Simulation(Simulation.Config()).translate(frame_of(WALL), (1, 2)).depth, noisy)
+    assert (translator.translate(frame_of(WALL), (1, 3)).depth.depth_m != noisy.depth_m).any()
 
 
 def test_parameters_change_the_fingerprint() -> None:
@@ -99,15 +99,15 @@ def test_a_frame_that_the_sensor_cannot_see_is_refused_with_its_name() -> None:
     assert caught.value.where == "test/wall/0"
     assert caught.value.remedy is not None
     lenient = Simulation(Simulation.Config(min_kept=0))
-    assert not lenient.translate(frame_of(millimetres), (1, 2)).valid.any()
+    assert not lenient.translate(frame_of(millimetres), (1, 2)).depth.valid.any()
 
 
 def test_empty_and_nearly_empty_frames_are_not_judged() -> None:
     translator = Simulation(Simulation.Config())
-    assert not translator.translate(frame_of(WALL * 0), (1, 2)).valid.any()
+    assert not translator.translate(frame_of(WALL * 0), (1, 2)).depth.valid.any()
     speck = np.zeros_like(WALL)
     speck[20, 20] = 2.0
-    assert not translator.translate(frame_of(speck), (1, 2)).valid.any()
+    assert not translator.translate(frame_of(speck), (1, 2)).depth.valid.any()
 
 
 class Scanner(Sensor):
@@ -138,7 +138,7 @@ def test_of_a_scanner_the_pixels_that_it_looks_at_are_judged_and_its_files_trave
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "table.txt").write_text("1")
     translator = Simulation(Simulation.Config(sensor=Scanner(table=tmp_path / "here" / "table.txt")))
-    assert translator.translate(frame_of(WALL), (1, 2)).valid.mean() == pytest.approx(0.01, abs=1e-3)
+    assert translator.translate(frame_of(WALL), (1, 2)).depth.valid.mean() == pytest.approx(0.01, abs=1e-3)
     with pytest.raises(FrameError, match="almost nothing"):
         translator.translate(frame_of(WALL * 1000), (1, 2))
 
