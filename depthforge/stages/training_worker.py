@@ -8,51 +8,58 @@ from typing import Any
 
 import torch
 
-from depthforge import registry
 from depthforge.stages.observe import TrainingObserver
 from depthforge.stages.sides import TrainingJob
-from depthforge.stages.training_folder import settings_of
+from depthforge.training.agreement import failing_together
 from depthforge.training.checkpoint import Checkpoints
 from depthforge.training.crops import CropBatches
 from depthforge.training.frames import DecodedFrames
 from depthforge.training.loop import LoopReport, LoopSettings, TrainingLoop
 from depthforge.training.memory import keep_freed_memory
 from depthforge.training.translator_card import TranslatorCard
-from depthforge.translators.learned import Learned, choose_device, image_of
+from depthforge.translators.learned import choose_device, image_of
 
 __all__ = ["run_worker"]
 
 
 def run_worker(job: TrainingJob, note: Callable[[str], None], rank: int = 0, world_size: int = 1) -> LoopReport:
-    """Train as worker ``rank``; the process group, if any, is there."""
+    """Train as worker ``rank``; the process group, if any, is there.
+
+    What fails in one worker is raised by all (``training.agreement``).
+    """
+    with failing_together():
+        loop = _prepared(job, note, rank, world_size)
+    return loop.run()
+
+
+def _prepared(job: TrainingJob, note: Callable[[str], None], rank: int, world_size: int) -> TrainingLoop:
     torch.set_num_threads(job.num_threads)
     keep_freed_memory()
-    manifest, settings = job.manifest, settings_of(job.manifest)
-    config: Any = manifest.translator.config
-    cls: type[Learned] = registry.translators.get(manifest.translator.name)
+    plan, settings = job.plan, job.plan.settings
+    cls, config = plan.translator, plan.config
+    assert world_size == settings.workers, f"{world_size} workers where the plan is for {settings.workers}"
     device = choose_device(settings.device)
     clean, clean_held = DecodedFrames.load(job.clean).split(settings.held_out)
     real, real_held = DecodedFrames.load(job.real).split(settings.held_out)
-    with_rgb = "rgb" in cls(config).wanted
     batches = CropBatches(
         clean,
         real,
-        partial(_image_alone, config=config, with_rgb=with_rgb),
-        seed=manifest.seed,
-        batch_size=max(1, settings.batch_size // world_size),
+        partial(_image_alone, config=config, with_rgb=plan.with_rgb),
+        seed=plan.seed,
+        batch_size=plan.batch_per_worker,
         crop_px=settings.crop_px,
         fixed_pairing=settings.fixed_pairing,
         rank=rank,
         world_size=world_size,
     )
-    random = torch.Generator().manual_seed(manifest.seed & (2**63 - 1))
+    random = torch.Generator().manual_seed(plan.seed & (2**63 - 1))
     objective = cls.make_objective(config, random, device)
     loop_settings = LoopSettings(
-        steps_per_epoch=settings.steps_per_epoch or max(1, len(clean) // settings.batch_size),
+        steps_per_epoch=plan.steps_per_epoch(len(clean)),
         epochs=settings.epochs,
         decay_epochs=settings.decay_epochs,
         evaluate_every=settings.evaluate_every,
-        seed=manifest.seed,
+        seed=plan.seed,
         patience=settings.patience,
         keep_checkpoints=settings.keep_checkpoints,
         precision=settings.precision,
@@ -60,18 +67,18 @@ def run_worker(job: TrainingJob, note: Callable[[str], None], rank: int = 0, wor
     observer = None
     if rank == 0:
         observer = TrainingObserver(
-            cls, config, settings, loop_settings, clean_held, real_held, job.out, card=_card(job, cls), note=note
+            cls, config, settings, loop_settings, clean_held, real_held, job.out, card=_card(job), note=note
         )
     checkpoints = Checkpoints(job.out / "checkpoints")
-    return TrainingLoop(objective, batches.steps, loop_settings, checkpoints, observer, device=device, rank=rank).run()
+    return TrainingLoop(objective, batches.steps, loop_settings, checkpoints, observer, device=device, rank=rank)
 
 
 def _image_alone(frame: Any, config: Any, with_rgb: bool) -> Any:
     return image_of(frame, config, with_rgb=with_rgb)[0]
 
 
-def _card(job: TrainingJob, cls: type[Learned]) -> TranslatorCard:
-    config: Any = job.manifest.translator.config
+def _card(job: TrainingJob) -> TranslatorCard:
+    cls, config = job.plan.translator, job.plan.config
     return TranslatorCard(
         translator=cls.name,
         version=cls.version,
@@ -82,7 +89,7 @@ def _card(job: TrainingJob, cls: type[Learned]) -> TranslatorCard:
         trained_on=dict(job.trained_on),
         training={
             "fingerprint": job.fingerprint,
-            "seed": job.manifest.seed,
-            **settings_of(job.manifest).model_dump(mode="json", exclude={"out", "real"}),
+            "seed": job.plan.seed,
+            **job.plan.settings.model_dump(mode="json", exclude={"out", "real"}),
         },
     )
