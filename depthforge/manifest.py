@@ -190,7 +190,7 @@ class TrainingSettings(_Block):
     epochs: int = Field(default=40, ge=1, description="passes over the clean frames at the full learning rate")
     decay_epochs: int = Field(default=20, ge=0, description="passes in which the learning rate falls to 0")
     steps_per_epoch: int | None = Field(default=None, ge=1, description="default: clean frames / batch_size")
-    batch_size: int = Field(default=12, ge=1, description="images of each side in a step, over all workers")
+    batch_size: int = Field(default=12, ge=1, description="images of each side in a step, a multiple of `workers`")
     crop_px: int | None = Field(
         default=256, ge=32, multiple_of=4, description="side of the random crops; null: whole frames, as published"
     )

@@ -10,7 +10,8 @@ from depthforge.cli.convert import exit_code, run, summary_lines
 from depthforge.cli.options import RunOptions, echo_json, run_options
 from depthforge.corpus.verify import verify_corpus
 from depthforge.errors import IntegrityError
-from depthforge.stages.training_folder import is_trained, plan_lines
+from depthforge.stages.training_folder import is_trained
+from depthforge.stages.training_plan import plan_lines, plan_training
 
 __all__ = ["command"]
 
@@ -55,11 +56,11 @@ def _train(path: Path, options: RunOptions) -> bool | None:
     manifest = options.read_manifest(path)
     if manifest.training is None or not manifest.with_weights().translator.takes(manifest.training.out):
         return None
-    if is_trained(manifest):
+    if is_trained(plan_training(manifest)):
         return None
     if options.dry_run:
-        plan = plan_lines(manifest)
-        echo_json({"to_train": plan}) if options.as_json else click.echo("\n".join(plan))
+        lines = plan_lines(plan_training(manifest, inline=options.inline), is_trained=False)
+        echo_json({"to_train": lines}) if options.as_json else click.echo("\n".join(lines))
         return True
     # Only here, since it loads torch.
     from depthforge.cli.train import run as train_run

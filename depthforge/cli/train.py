@@ -10,7 +10,8 @@ from depthforge.cli.options import LOCAL_PATH, as_json, debug, echo_json, manife
 from depthforge.cli.progress import frame_progress
 from depthforge.manifest import Manifest, load_manifest
 from depthforge.stages.train import TrainingReport, train
-from depthforge.stages.training_folder import plan_lines
+from depthforge.stages.training_folder import is_trained
+from depthforge.stages.training_plan import plan_lines, plan_training
 
 __all__ = ["command", "run", "summary_lines"]
 
@@ -53,7 +54,8 @@ def command(
     if loaded.training is not None and settings:
         loaded = loaded.model_copy(update={"training": loaded.training.model_copy(update=settings)})
     if dry_run:
-        click.echo("\n".join(plan_lines(loaded)))
+        plan = plan_training(loaded, inline=inline)
+        click.echo("\n".join(plan_lines(plan, is_trained=is_trained(plan))))
         return 0
     report = run(loaded, inline=inline, address=address, overwrite=overwrite)
     echo_json(report.to_json()) if as_json else click.echo("\n".join(summary_lines(report)))

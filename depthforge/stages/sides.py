@@ -9,26 +9,24 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from depthforge import registry
 from depthforge.errors import MissingDataError
 from depthforge.identity import fingerprint_of
-from depthforge.manifest import Manifest
 from depthforge.progress import Progress
 from depthforge.realism.views import evenly_spaced
 from depthforge.sources.base import Source
 from depthforge.stages.prepare import make_source
-from depthforge.stages.training_folder import identity_of, settings_of
+from depthforge.stages.training_folder import identity_of
+from depthforge.stages.training_plan import TrainingPlan
 from depthforge.training.frames import DecodedFrames, RangeSummary, decode_frames, overlap, summarise_range
-from depthforge.translators.learned import Learned
 
 __all__ = ["TrainingJob", "decode_sides", "threads_of_a_worker"]
 
 
 @dataclass(frozen=True)
 class TrainingJob:
-    """What a worker needs: a manifest, where the decoded frames are, and how many threads it may use."""
+    """What a worker needs: the plan, where the decoded frames are, and how many threads it may use."""
 
-    manifest: Manifest
+    plan: TrainingPlan
     out: Path
     clean: Path
     real: Path
@@ -37,12 +35,15 @@ class TrainingJob:
     trained_on: Mapping[str, Any]
 
 
-def decode_sides(manifest: Manifest, out: Path, inline: bool, progress: Progress) -> TrainingJob:
-    settings = settings_of(manifest)
-    config: Any = manifest.translator.config
-    translator: Learned = registry.translators.get(manifest.translator.name)(config)
-    sides = {"clean": make_source(manifest.source), "real": make_source(settings.real)}
-    wanted: dict[str, frozenset[str]] = {"clean": translator.trains_on("clean"), "real": translator.trains_on("real")}
+def decode_sides(plan: TrainingPlan, out: Path, inline: bool, progress: Progress) -> TrainingJob:
+    """Read both sides of ``plan`` into ``out``, say what is odd about them, and return the job of its workers.
+
+    Raises MissingDataError or InputError for a side that is empty or too small, StorageError when it does not fit.
+    """
+    settings = plan.settings
+    translator = plan.translator(plan.config)
+    wanted = {"clean": translator.trains_on("clean"), "real": translator.trains_on("real")}
+    sides = {name: make_source(block) for name, block in plan.sides.items()}
     decoded = {
         name: _decoded(source, out / "frames" / name, settings.max_frames, wanted[name], name, progress)
         for name, source in sides.items()
@@ -52,12 +53,12 @@ def decode_sides(manifest: Manifest, out: Path, inline: bool, progress: Progress
     for frames in decoded.values():
         frames.split(settings.held_out)
     return TrainingJob(
-        manifest=manifest,
+        plan=plan,
         out=out,
         clean=out / "frames" / "clean",
         real=out / "frames" / "real",
         num_threads=threads_of_a_worker(1 if inline else settings.workers),
-        fingerprint=fingerprint_of(identity_of(manifest)),
+        fingerprint=fingerprint_of(identity_of(plan)),
         trained_on={
             name: {
                 "source": source.name,

@@ -20,7 +20,8 @@ from depthforge.manifest import Manifest
 from depthforge.progress import Progress, Silent
 from depthforge.stages.sides import TrainingJob, decode_sides
 from depthforge.stages.train_on_ray import train_on_ray
-from depthforge.stages.training_folder import Claim, is_trained, settings_of, start_or_resume
+from depthforge.stages.training_folder import Claim, is_trained, start_or_resume
+from depthforge.stages.training_plan import plan_training
 from depthforge.stages.training_worker import run_worker
 from depthforge.training.checkpoint import Checkpoints
 from depthforge.training.frames import DecodedFrames
@@ -64,22 +65,23 @@ def train(
 ) -> TrainingReport:
     """Train the manifest's translator into ``training.out``, or go on where an earlier run stopped.
 
-    Raises InputError when the manifest has nothing to train or a side is empty or too small, CorpusMismatchError when
-    the folder holds a training of something else, NotFiniteLossError and TrainingCollapsedError, StorageError when the
-    disk is full, IncompleteError when the workers kept dying. Checkpoints are kept in all of these.
+    Raises InputError when the manifest cannot be trained (``plan_training``) or a side is empty or too small,
+    CorpusMismatchError when the folder holds a training of something else, NotFiniteLossError and
+    TrainingCollapsedError, StorageError when the disk is full, IncompleteError when the workers kept dying.
+    Checkpoints are kept in all of these.
     """
     start = time.monotonic()
-    settings, progress = settings_of(manifest), progress or Silent()
-    choose_device(settings.device) if address is None else None
-    out = settings.out.absolute()
+    plan, progress = plan_training(manifest, inline=inline), progress or Silent()
+    choose_device(plan.settings.device) if address is None else None
+    out = plan.out.absolute()
     with Claim(out):
-        start_or_resume(out, manifest, overwrite)
-        report = TrainingReport(str(settings.out), manifest.translator.name)
-        if is_trained(manifest):
+        start_or_resume(out, plan, overwrite)
+        report = TrainingReport(str(plan.out), plan.translator.name)
+        if is_trained(plan):
             card = read_card(out)
             report.nothing_to_do, report.best_step = True, int(card.training.get("best_step", 0))
             return report
-        job = decode_sides(manifest, out, inline, progress)
+        job = decode_sides(plan, out, inline, progress)
         loop = _run_inline(job, progress) if inline else train_on_ray(job, address, progress)
         report.num_steps, report.best_step, report.best_score = loop.num_steps, loop.best_step, loop.best_score
         report.resumed_from, report.stopped_early = loop.resumed_from, loop.stopped_early

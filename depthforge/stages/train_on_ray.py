@@ -13,7 +13,6 @@ from depthforge.errors import DepthforgeError, IncompleteError
 from depthforge.progress import Progress
 from depthforge.stages.runners import RayOptions, import_ray, ray_session
 from depthforge.stages.sides import TrainingJob
-from depthforge.stages.training_folder import settings_of
 from depthforge.stages.training_worker import run_worker
 from depthforge.training.loop import LoopReport
 from depthforge.translators.learned import choose_device
@@ -25,7 +24,7 @@ def train_on_ray(job: TrainingJob, address: str | None, progress: Progress) -> L
     """Train on workers of Ray Train, which are started again, from the last checkpoint, when one dies."""
     os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
     ray = import_ray()
-    settings = settings_of(job.manifest)
+    settings = job.plan.settings
     with ray_session(ray, RayOptions(num_workers=None if address else len(os.sched_getaffinity(0)), address=address)):
         import ray.train.torch as ray_torch
         from ray.train import FailureConfig, RunConfig, ScalingConfig
@@ -40,7 +39,7 @@ def train_on_ray(job: TrainingJob, address: str | None, progress: Progress) -> L
             scaling_config=ScalingConfig(
                 num_workers=settings.workers, use_gpu=use_gpu, resources_per_worker={"CPU": job.num_threads}
             ),
-            torch_config=ray_torch.TorchConfig(backend="nccl" if use_gpu else "gloo"),
+            torch_config=ray_torch.TorchConfig(backend="cpu:gloo,cuda:nccl" if use_gpu else "gloo"),
             run_config=RunConfig(
                 name="run", storage_path=str(job.out / ".ray"), failure_config=FailureConfig(max_failures=3)
             ),

@@ -7,91 +7,41 @@ is there says that the training is finished. One run at a time, by a kernel lock
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from depthforge import registry
 from depthforge.durable import remove, storage_errors, try_lock, unlock, write_atomically
-from depthforge.errors import CorpusBusyError, CorpusMismatchError, InputError
-from depthforge.manifest import Manifest, TrainingSettings
+from depthforge.errors import CorpusBusyError, CorpusMismatchError
+from depthforge.identity import Identity, changed_fields, differences
 from depthforge.stages.prepare import make_source
+from depthforge.stages.training_plan import TrainingPlan
 from depthforge.training.translator_card import CARD_FILE
 
-__all__ = ["Claim", "identity_of", "is_trained", "plan_lines", "settings_of", "start_or_resume"]
+__all__ = ["Claim", "identity_of", "is_trained", "start_or_resume"]
 
 IDENTITY_FILE = "training.json"
 TRAINING_VERSION = 1
 """Raised whenever the same settings would train other weights."""
 
 
-def settings_of(manifest: Manifest) -> TrainingSettings:
-    if not manifest.translator.is_learned:
-        raise InputError(
-            f"the translator {manifest.translator.name} needs no training",
-            where="translator.name",
-            expected="a learned translator: dcl, cut, cyclegan or coupled",
-            remedy="depthforge synthesize MANIFEST converts right away",
-        )
-    if manifest.training is None:
-        raise InputError(
-            "the manifest does not say how to train",
-            where="training",
-            expected="a block with `real:` (the source of the real scans) and `out:` (where the translator goes)",
-            remedy="see manifests/interiornet.yaml, or name trained weights in translator.weights",
-        )
-    return manifest.training
+def is_trained(plan: TrainingPlan) -> bool:
+    """True when the folder of the plan holds the finished translator that it would train."""
+    return (plan.out / CARD_FILE).exists() and identity_there(plan.out) == identity_of(plan)
 
 
-def is_trained(manifest: Manifest) -> bool:
-    """True when the folder of ``training`` holds a finished translator of this manifest."""
-    settings = settings_of(manifest)
-    return (settings.out / CARD_FILE).exists() and identity_there(settings.out) == identity_of(manifest)
+def identity_of(plan: TrainingPlan) -> dict[str, Any]:
+    """What a training depends on: a folder of another one is refused.
 
-
-def plan_lines(manifest: Manifest) -> list[str]:
-    """Return what :func:`train` would do, a line each; reads no image and prepares no source."""
-    settings = settings_of(manifest)
-    counts, first, bound = {}, [], dict.fromkeys(("clean", "real"), "")
-    for name, block in (("clean", manifest.source), ("real", settings.real)):
-        source = make_source(block)
-        to_prepare = source.to_prepare()
-        listed = source.frames() if to_prepare is None else source.candidates()
-        counts[name] = min(settings.max_frames, sum(1 for _ in listed))
-        if to_prepare is not None:
-            first.append(f"  first     {to_prepare.task}")
-            bound[name] = "at most " if to_prepare.drops_frames else ""
-        source.close()
-    trained = max(1, round(counts["clean"] * (1 - settings.held_out)))
-    per_epoch = settings.steps_per_epoch or max(1, trained // settings.batch_size)
-    crops = f"crops of {settings.crop_px}x{settings.crop_px}" if settings.crop_px else "whole frames"
-    steps = (settings.epochs + settings.decay_epochs) * per_epoch
-    state = "trained already" if is_trained(manifest) else "to be trained"
-    return [
-        f"plan of {manifest.translator.name}: {state}; nothing was written",
-        f"  out       {settings.out}",
-        *first,
-        f"  frames    {bound['clean']}{counts['clean']} clean, {bound['real']}{counts['real']} real; "
-        f"the last {settings.held_out:.0%} held out",
-        f"  steps     {steps} of {settings.batch_size} {crops} of each side: {settings.epochs} epochs of {per_epoch}, "
-        f"{settings.decay_epochs} more with a falling learning rate",
-        f"  workers   {settings.workers}, device {settings.device}, {settings.precision}",
-        f"  look at   {settings.evaluation_frames} held-out frames every {settings.evaluate_every} steps",
-    ]
-
-
-def identity_of(manifest: Manifest) -> dict[str, Any]:
-    """What a training depends on: a folder of another one is refused."""
-    settings = settings_of(manifest)
-    translator = registry.translators.get(manifest.translator.name)
-    free = {"out", "keep_checkpoints", "workers", "device", "watch", "real"}
-    config: Any = manifest.translator.config
+    The number of workers is in it: each draws its own crops, and batch norm sees the share of one.
+    """
+    free = frozenset({"out", "keep_checkpoints", "device", "watch", "real"})
+    options = changed_fields(plan.config, without=plan.config.inference_fields)
     return {
-        "translator": {"name": manifest.translator.name, "version": translator.version, **config.trained_with},
-        "training": settings.model_dump(mode="json", exclude=free),
-        "clean": manifest.source.portable(),
-        "real": settings.real.portable(),
-        "seed": manifest.seed,
+        "version": TRAINING_VERSION,
+        "translator": Identity(plan.translator.name, plan.translator.version, options).to_json(),
+        "training": changed_fields(plan.settings, without=free),
+        **{name: make_source(block).identity.to_json() for name, block in plan.sides.items()},
+        "seed": plan.seed,
     }
 
 
@@ -125,8 +75,9 @@ class Claim:
             unlock(self._lock, self._handle)
 
 
-def start_or_resume(out: Path, manifest: Manifest, overwrite: bool) -> None:
-    identity, there = identity_of(manifest), identity_there(out)
+def start_or_resume(out: Path, plan: TrainingPlan, overwrite: bool) -> None:
+    """Make ``out``, the plan's folder, that of this training: CorpusMismatchError where it is another's."""
+    identity, there = identity_of(plan), identity_there(out)
     if there is None and (others := [p.name for p in out.iterdir() if not p.name.startswith(".")]):
         raise CorpusMismatchError(
             "the directory holds other files and no training of ours",
@@ -136,7 +87,7 @@ def start_or_resume(out: Path, manifest: Manifest, overwrite: bool) -> None:
         )
     if there is not None and there != identity:
         if not overwrite:
-            changed = sorted(_changes(there, identity))
+            changed = differences(there, identity)
             raise CorpusMismatchError(
                 "the directory holds a translator that was trained from something else",
                 where=out,
@@ -148,14 +99,3 @@ def start_or_resume(out: Path, manifest: Manifest, overwrite: bool) -> None:
                 remove(path)
     with storage_errors(out):
         write_atomically(out / IDENTITY_FILE, (json.dumps(identity, indent=2) + "\n").encode())
-
-
-def _changes(before: Mapping[str, Any], after: Mapping[str, Any], prefix: str = "") -> list[str]:
-    changed = []
-    for name in before.keys() | after.keys():
-        old, new = before.get(name), after.get(name)
-        if isinstance(old, Mapping) and isinstance(new, Mapping):
-            changed += _changes(old, new, f"{prefix}{name}.")
-        elif old != new:
-            changed.append(f"{prefix}{name}: {old} -> {new}")
-    return changed

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 
-from depthforge import registry
 from depthforge.manifest import TrainingSettings
 from depthforge.realism.views import evenly_spaced
 from depthforge.stages.depth_scorer import DepthScorer
 from depthforge.stages.observe import TrainingObserver
 from depthforge.stages.sides import TrainingJob
-from depthforge.stages.training_folder import settings_of
+from depthforge.training.agreement import failing_together
 from depthforge.training.checkpoint import Checkpoints
 from depthforge.training.crops import CropBatches, frame_at
 from depthforge.training.frames import DecodedFrames
@@ -21,18 +19,27 @@ from depthforge.training.loop import LoopReport, LoopSettings, TrainingLoop
 from depthforge.training.memory import keep_freed_memory
 from depthforge.training.scoring import HeldOut
 from depthforge.training.translator_card import TranslatorCard
-from depthforge.translators.learned import Learned, choose_device
+from depthforge.translators.learned import choose_device
 
 __all__ = ["run_worker"]
 
 
 def run_worker(job: TrainingJob, note: Callable[[str], None], rank: int = 0, world_size: int = 1) -> LoopReport:
-    """Train as worker ``rank``; the process group, if any, is there."""
+    """Train as worker ``rank``; the process group, if any, is there.
+
+    What fails in one worker is raised by all (``training.agreement``).
+    """
+    with failing_together():
+        loop = _prepared(job, note, rank, world_size)
+    return loop.run()
+
+
+def _prepared(job: TrainingJob, note: Callable[[str], None], rank: int, world_size: int) -> TrainingLoop:
     torch.set_num_threads(job.num_threads)
     keep_freed_memory()
-    manifest, settings = job.manifest, settings_of(job.manifest)
-    config: Any = manifest.translator.config
-    cls: type[Learned] = registry.translators.get(manifest.translator.name)
+    plan, settings = job.plan, job.plan.settings
+    cls, config = plan.translator, plan.config
+    assert world_size == settings.workers, f"{world_size} workers where the plan is for {settings.workers}"
     device = choose_device(settings.device)
     clean, clean_held = DecodedFrames.load(job.clean).split(settings.held_out)
     real, real_held = DecodedFrames.load(job.real).split(settings.held_out)
@@ -40,32 +47,32 @@ def run_worker(job: TrainingJob, note: Callable[[str], None], rank: int = 0, wor
         clean,
         real,
         cls(config).images,
-        seed=manifest.seed,
-        batch_size=max(1, settings.batch_size // world_size),
+        seed=plan.seed,
+        batch_size=plan.batch_per_worker,
         crop_px=settings.crop_px,
         fixed_pairing=settings.fixed_pairing,
         rank=rank,
         world_size=world_size,
     )
-    random = torch.Generator().manual_seed(manifest.seed & (2**63 - 1))
+    random = torch.Generator().manual_seed(plan.seed & (2**63 - 1))
     objective = cls.make_objective(config, random, device)
     loop_settings = LoopSettings(
-        steps_per_epoch=settings.steps_per_epoch or max(1, len(clean) // settings.batch_size),
+        steps_per_epoch=plan.steps_per_epoch(len(clean)),
         epochs=settings.epochs,
         decay_epochs=settings.decay_epochs,
         evaluate_every=settings.evaluate_every,
-        seed=manifest.seed,
+        seed=plan.seed,
         patience=settings.patience,
         keep_checkpoints=settings.keep_checkpoints,
         precision=settings.precision,
     )
     observer = None
     if rank == 0:
-        held_out = _held_out(clean_held, real_held, settings, manifest.seed)
+        held_out = _held_out(clean_held, real_held, settings, plan.seed)
         scorer = cls.make_scorer(config, held_out) or DepthScorer(cls, config, held_out)
-        observer = TrainingObserver(scorer, loop_settings, job.out, card=_card(job, cls), note=note)
+        observer = TrainingObserver(scorer, loop_settings, job.out, card=_card(job), note=note)
     checkpoints = Checkpoints(job.out / "checkpoints")
-    return TrainingLoop(objective, batches.steps, loop_settings, checkpoints, observer, device=device, rank=rank).run()
+    return TrainingLoop(objective, batches.steps, loop_settings, checkpoints, observer, device=device, rank=rank)
 
 
 def _held_out(clean: DecodedFrames, real: DecodedFrames, settings: TrainingSettings, seed: int) -> HeldOut:
@@ -79,8 +86,8 @@ def _held_out(clean: DecodedFrames, real: DecodedFrames, settings: TrainingSetti
     )
 
 
-def _card(job: TrainingJob, cls: type[Learned]) -> TranslatorCard:
-    config: Any = job.manifest.translator.config
+def _card(job: TrainingJob) -> TranslatorCard:
+    cls, config = job.plan.translator, job.plan.config
     return TranslatorCard(
         translator=cls.name,
         version=cls.version,
@@ -92,7 +99,7 @@ def _card(job: TrainingJob, cls: type[Learned]) -> TranslatorCard:
         trained_on=dict(job.trained_on),
         training={
             "fingerprint": job.fingerprint,
-            "seed": job.manifest.seed,
-            **settings_of(job.manifest).model_dump(mode="json", exclude={"out", "real"}),
+            "seed": job.plan.seed,
+            **job.plan.settings.model_dump(mode="json", exclude={"out", "real"}),
         },
     )

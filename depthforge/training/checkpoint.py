@@ -87,13 +87,8 @@ class Checkpoints:
             sync_directory(self.folder)
 
     def read_state(self, step: int, *, rank: int = 0) -> dict[str, Any]:
-        """Return what worker ``rank`` goes on from; a worker that was not there then goes on from the first's state.
-
-        Raises IntegrityError when the file is damaged.
-        """
+        """Return what worker ``rank`` goes on from; IntegrityError when the file is damaged or not there."""
         path = self.path(step) / f"state-{rank}.safetensors"
-        if not path.exists():
-            path = self.path(step) / "state-0.safetensors"
         try:
             with safe_open(path, framework="pt") as file:
                 tree = json.loads(file.metadata()["tree"])

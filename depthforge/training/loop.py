@@ -5,9 +5,9 @@ device and its precision, when to look at what is learnt, checkpoints, and the d
 of (settings, seed, step): nothing random is carried from step to step, so a training that was killed and goes on from
 its last checkpoint ends with the weights of one that was not (bit for bit on a CPU with the same number of threads).
 
-With several processes each sees its share of the batch; gradients are averaged (``objective.descend``), and decisions
-are taken together, so that none waits for one that has stopped. Batch norm sees the share of its own process; the
-first one's running statistics are kept.
+With several processes each sees its share of the batch; gradients are averaged (``objective.descend``), decisions are
+taken together, and what fails in one is raised by all (``agreement``), so that none waits for one that has stopped.
+Batch norm sees the share of its own process; the first one's running statistics are kept.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor, distributed
+from torch import Tensor
 
 from depthforge.errors import NotFiniteLossError, TrainingCollapsedError
 from depthforge.seeding import frame_words
+from depthforge.training.agreement import all_agree, failing_together, from_first, num_processes
 from depthforge.training.checkpoint import Checkpoints, all_finite
 from depthforge.training.objective import Batch, Objective
 
@@ -130,11 +131,18 @@ class TrainingLoop:
     def run(self) -> LoopReport:
         """Train from the last checkpoint, or from the start, to the end.
 
-        Raises NotFiniteLossError and TrainingCollapsedError (every process does), StorageError when a checkpoint does
-        not fit on the disk, IntegrityError when the last one is damaged. Checkpoints before that are kept.
+        Raises NotFiniteLossError and TrainingCollapsedError, StorageError when a checkpoint does not fit on the disk,
+        IntegrityError when the last one is damaged; every process raises what the first that failed does. Checkpoints
+        before that are kept.
         """
+        with failing_together():
+            return self._run()
+
+    def _run(self) -> LoopReport:
         settings = self.settings
         first = self._resume()
+        if self._stops(first):
+            return self.report
         pending: list[dict[str, Tensor]] = []
         since = time.monotonic()
         for step, batch in enumerate(self.batches(first, settings.num_steps), start=first):
@@ -147,12 +155,13 @@ class TrainingLoop:
                 losses = self._read(pending, done)
                 elapsed = max(time.monotonic() - since, 1e-9)
                 if self.observer is not None:
-                    images = len(pending) * batch.num_images * _world_size()
+                    images = len(pending) * batch.num_images * num_processes()
                     self.observer.logged(done, losses, images / elapsed)
                 pending.clear()
-            if checkpoint and self._checkpoint(done):
-                self.report.stopped_early = done < settings.num_steps
-                break
+            if checkpoint:
+                self._checkpoint(done)
+                if self._stops(done):
+                    break
             if checkpoint or not pending:
                 since = time.monotonic()
         return self.report
@@ -175,11 +184,10 @@ class TrainingLoop:
                 group["lr"] = rate * factor
 
     def _read(self, pending: list[dict[str, Tensor]], done: int) -> dict[str, float]:
-        """Return the mean of each loss; raise NotFiniteLossError, in every process, where one is not a number."""
+        """Return the mean of each loss; raise NotFiniteLossError where one, or a weight, is not a number."""
         names = list(pending[0])
         values = torch.stack([torch.stack([losses[name].float() for name in names]) for losses in pending]).cpu()
-        sound = bool(values.isfinite().all()) and all_finite(self.objective.networks)
-        if not _all_agree(sound, self.device):
+        if not (values.isfinite().all() and all_finite(self.objective.networks)):
             bad = [
                 (done - len(pending) + 1 + int(row), names[int(column)])
                 for row, column in (~values.isfinite()).nonzero()
@@ -187,27 +195,25 @@ class TrainingLoop:
             step, name = bad[0] if bad else (done, "a weight")
             kept = self.checkpoints.steps()
             raise NotFiniteLossError.at(step, name, self.checkpoints.path(kept[-1]) if kept else None)
+        all_agree()
         return dict(zip(names, values.double().mean(0).tolist(), strict=True))
 
-    def _checkpoint(self, done: int) -> bool:
-        """Evaluate and write a checkpoint; return whether to stop here, the same in every process."""
+    def _checkpoint(self, done: int) -> None:
+        """Evaluate and write a checkpoint."""
         evaluated = self._evaluate(done) if self.observer is not None else None
-        collapsed = evaluated.collapsed if evaluated is not None else None
         # What has collapsed is no checkpoint: a second try goes on before it.
-        if not _all_agree(collapsed is None, self.device):
-            raise collapsed or TrainingCollapsedError("the training collapsed; the first worker says how")
+        if evaluated is not None and evaluated.collapsed is not None:
+            raise evaluated.collapsed
+        all_agree()
         state = {"objective": self.objective.state_dict(), "report": asdict(self.report)}
         if self.observer is not None:
             state["observer"] = self.observer.state_dict()
         self.checkpoints.write_state(done, state, rank=self.rank)
-        _barrier()
-        stop = False
+        all_agree()
         if self.observer is not None and evaluated is not None:
             self.observer.save(done, self.objective, evaluated, self.checkpoints)
             self.checkpoints.commit(done)
             self.checkpoints.prune(self.settings.keep_checkpoints, always=[self.report.best_step])
-            stop = self._out_of_patience()
-        return not _all_agree(not stop, self.device)
 
     def _evaluate(self, done: int) -> Evaluated:
         assert self.observer is not None
@@ -225,37 +231,26 @@ class TrainingLoop:
             report.best_step, report.best_score = done, evaluated.score
         return evaluated
 
-    def _out_of_patience(self) -> bool:
+    def _stops(self, done: int) -> bool:
+        """Return whether nothing has got better for too long, the same in every process.
+
+        A function of the scores so far: a training that was killed as it stopped stops again.
+        """
         patience = self.settings.patience
         later = [step for step in self.report.scores if step > self.report.best_step]
-        return patience is not None and len(later) >= patience
+        stops = not all_agree(patience is None or len(later) < patience)
+        self.report.stopped_early = stops and done < self.settings.num_steps
+        return stops
 
     def _resume(self) -> int:
         steps = self.checkpoints.steps()
-        if not steps:
+        # The listing of a shared folder may lag behind on another machine.
+        last = from_first(steps[-1] if steps else 0)
+        if last == 0:
             return 0
-        last = steps[-1]
         state = self.checkpoints.read_state(last, rank=self.rank)
         self.objective.load_state_dict(state["objective"])
         self.report = LoopReport(**{**state["report"], "resumed_from": last})
         if self.observer is not None:
             self.observer.resumed(last, state["observer"])
         return last
-
-
-def _world_size() -> int:
-    return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
-
-
-def _barrier() -> None:
-    if _world_size() > 1:
-        distributed.barrier()
-
-
-def _all_agree(here: bool, device: torch.device) -> bool:
-    """Return whether ``here`` is true in every process."""
-    if _world_size() == 1:
-        return here
-    answer = torch.tensor([int(here)], device=device)
-    distributed.all_reduce(answer, op=distributed.ReduceOp.MIN)
-    return bool(answer.item())

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 
 from depthforge.networks.initialise import initialise
+from depthforge.training.agreement import average, num_processes
 
 __all__ = ["Batch", "Images", "Objective", "descend", "frozen"]
 
@@ -116,7 +117,7 @@ def descend(loss: Tensor, *optimisers: torch.optim.Optimizer) -> None:
     for optimiser in optimisers:
         optimiser.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
-    if distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1:
+    if num_processes() > 1:
         weights = [weight for o in optimisers for group in o.param_groups for weight in group["params"]]
         _average_gradients([weight.grad for weight in weights if weight.grad is not None])
     for optimiser in optimisers:
@@ -126,8 +127,7 @@ def descend(loss: Tensor, *optimisers: torch.optim.Optimizer) -> None:
 def _average_gradients(gradients: list[Tensor]) -> None:
     """Replace ``gradients`` by their mean over the processes, in one message."""
     flat = torch.cat([gradient.flatten() for gradient in gradients])
-    distributed.all_reduce(flat)
-    flat /= distributed.get_world_size()
+    average(flat)
     means = torch.split(flat, [gradient.numel() for gradient in gradients])
     for gradient, mean in zip(gradients, means, strict=True):
         gradient.copy_(mean.view_as(gradient))

@@ -73,6 +73,14 @@ def test_train_alone_prints_what_it_made(depthforge: Call, manifest: Path, tmp_p
     assert "seed: 0 -> 3" in other.err
 
 
+@pytest.mark.parametrize("options", [(), ("--dry-run",)])
+def test_workers_that_cannot_share_the_batch_are_refused(depthforge: Call, manifest: Path, options: tuple[str]) -> None:
+    refused = depthforge("train", manifest, "--workers", "3", *options)
+    assert refused.code == 3
+    assert "3 workers cannot share a batch of 2 evenly" in refused.err
+    assert "training.batch_size: 3; or training.workers (--workers): 2" in refused.err
+
+
 def test_another_translator_needs_no_training(depthforge: Call, manifest: Path, tmp_path: Path) -> None:
     outcome = depthforge("synthesize", manifest, "--inline", "--translator", "simulation")
     assert outcome.code == 0, outcome.err

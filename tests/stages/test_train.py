@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +21,16 @@ import yaml
 
 from depthforge.corpus.reader import CorpusReader
 from depthforge.corpus.verify import verify_corpus
+from depthforge.durable import write_atomically
 from depthforge.errors import CorpusMismatchError, InputError, MissingDataError, NotFiniteLossError
 from depthforge.manifest import Manifest, parse_manifest
+from depthforge.stages.observe import TrainingObserver
 from depthforge.stages.sides import threads_of_a_worker
 from depthforge.stages.train import TrainingReport, train
-from depthforge.stages.training_folder import is_trained, plan_lines
+from depthforge.stages.training_folder import is_trained
+from depthforge.stages.training_plan import plan_lines, plan_training
 from depthforge.training.checkpoint import Checkpoints
+from depthforge.training.loop import Evaluated
 from depthforge.training.objective import Batch
 from depthforge.training.translator_card import read_card
 from tests.sources import fused_trees
@@ -110,10 +116,11 @@ def test_what_a_training_leaves(tmp_path: Path) -> None:
 
 def test_a_trained_translator_is_not_trained_again_and_converts(tmp_path: Path) -> None:
     first = manifest(tmp_path)
-    assert not is_trained(first)
-    assert plan_lines(first)[0] == "plan of dcl: to be trained; nothing was written"
+    plan = plan_training(first)
+    assert not is_trained(plan)
+    assert plan_lines(plan, is_trained=False)[0] == "plan of dcl: to be trained; nothing was written"
     trained(tmp_path)
-    assert is_trained(first)
+    assert is_trained(plan)
     again = trained(tmp_path)
     assert again.nothing_to_do
     run(first)
@@ -154,6 +161,42 @@ def test_another_manifest_is_refused_until_it_may_overwrite(tmp_path: Path) -> N
         train(other, inline=True)
     assert "training.batch_size: 2 -> 1" in str(caught.value)
     assert train(other, inline=True, overwrite=True).num_steps == 6
+
+
+class Killed(BaseException):
+    """What kill -9 is to a test in one process."""
+
+
+def test_killed_as_it_is_published_it_ends_with_the_same_translator(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The training had stopped early, all of it was on disk, and nobody had been told yet."""
+    scores, looked_at, evaluate = {2: 1.0, 4: 2.0, 6: 0.5}, [], TrainingObserver.evaluate
+
+    def scored(self: TrainingObserver, step: int, objective: Any) -> Evaluated:
+        looked_at.append(step)
+        return replace(evaluate(self, step, objective), score=scores[step])
+
+    def killed_at(name: str, path: Path, content: bytes) -> None:
+        if path.name == name:
+            raise Killed
+        write_atomically(path, content)
+
+    monkeypatch.setattr(TrainingObserver, "evaluate", scored)
+    whole, cut = (manifest(tmp_path / name, {"patience": 1}) for name in ("whole", "cut"))
+    expected = train(whole, inline=True)
+    for name in ("weights.safetensors", "card.json"):
+        with monkeypatch.context() as patch:
+            patch.setattr("depthforge.stages.train.write_atomically", partial(killed_at, name))
+            with pytest.raises(Killed):
+                train(cut, inline=True)
+        assert not is_trained(plan_training(cut))
+    found = train(cut, inline=True)
+    assert looked_at == [2, 4, 2, 4], "not a step more"
+    assert (found.best_step, found.stopped_early, found.scores) == (2, True, expected.scores)
+    first, second = (tmp_path / name / "translator" / "weights.safetensors" for name in ("whole", "cut"))
+    assert first.read_bytes() == second.read_bytes()
+    assert read_card(second.parent).training["best_step"] == 2
 
 
 def test_files_of_others_are_left_alone(tmp_path: Path) -> None:
@@ -300,13 +343,13 @@ def test_the_terms_of_the_scans_bind_the_corpus(tmp_path: Path) -> None:
 def test_a_plan_prepares_no_source(tmp_path: Path) -> None:
     pytest.importorskip("open3d", exc_type=ImportError)
     root = fused_trees.write_scan(tmp_path / "scan", num_frames=5)
-    loaded = manifest(tmp_path, source=fused_trees.block(root))
-    first, frames = plan_lines(loaded)[2:4]
+    plan = plan_training(manifest(tmp_path, source=fused_trees.block(root)))
+    first, frames = plan_lines(plan, is_trained=False)[2:4]
     assert first == f"  first     fuse 5 frames of 1 scene, kept in {root / 'prepared'}"
     assert frames.startswith("  frames    at most 5 clean, 8 real; ")
     assert not (root / "prepared").exists()
     fused_trees.make(root).prepare()
-    assert plan_lines(loaded)[2].startswith("  frames    4 clean, 8 real; ")
+    assert plan_lines(plan, is_trained=False)[2].startswith("  frames    4 clean, 8 real; ")
 
 
 @pytest.mark.parametrize(

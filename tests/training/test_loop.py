@@ -111,6 +111,7 @@ def test_a_finished_training_does_nothing_more(tmp_path: Path) -> None:
     second, found, watching = run(tmp_path)
     assert watching.logged_steps == []
     assert (second.best_step, second.scores) == (first.best_step, first.scores)
+    assert not second.stopped_early
     assert_same_weights(found, expected)
 
 
@@ -135,6 +136,18 @@ def test_it_stops_when_nothing_gets_better(tmp_path: Path) -> None:
     report, _, watching = run(tmp_path, settings=settings, scores={1: 5.0, 2: 1.0, 3: 2.0, 4: 1.0, 5: 0.0})
     assert watching.saved == [1, 2, 3, 4]
     assert (report.best_step, report.stopped_early) == (2, True)
+
+
+def test_a_training_that_had_stopped_early_stays_stopped(tmp_path: Path) -> None:
+    """Killed behind its last checkpoint, before anyone was told: what was decided there is decided again."""
+    settings = LoopSettings(1, 9, 0, evaluate_every=1, seed=0, patience=2)
+    scores = {1: 5.0, 2: 1.0, 3: 2.0, 4: 1.0, 5: 0.0}
+    first, expected, _ = run(tmp_path, settings=settings, scores=scores)
+    second, found, watching = run(tmp_path, settings=settings, scores=scores)
+    assert watching.logged_steps == watching.saved == [], "not a step more"
+    assert (second.best_step, second.stopped_early, second.resumed_from) == (2, True, 4)
+    assert second.scores == first.scores
+    assert_same_weights(found, expected)
 
 
 def test_a_loss_that_is_no_number_stops_and_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
