@@ -17,7 +17,7 @@ from depthforge.corpus.shard import ShardReader
 from depthforge.corpus.writer import ShardWriter
 from depthforge.encoding import Codec
 from depthforge.errors import FrameError
-from depthforge.frame import Camera, Frame, FrameRef
+from depthforge.frame import Camera, Capture, Frame, FrameRef, NoisyDepth
 from depthforge.labels.catalogue import GRASPS
 from depthforge.labels.spec import LabelSpec
 from depthforge.plan import WorkItem
@@ -41,7 +41,7 @@ def write_ragged(
     item = WorkItem("train-000000", "train", tuple(FrameRef(key, "") for key in keys))
     with ShardWriter(root, item, schema, fingerprint="f" * 32) as writer:
         for frame in make_frames(keys, fields, rows):
-            writer.add(frame, frame.depth_m, frame.valid)
+            writer.add(frame, Capture(NoisyDepth(frame.depth_m, frame.valid)))
         writer.commit()
     return root / "shards/train-000000.zarr"
 
@@ -135,9 +135,9 @@ def test_a_frame_that_does_not_fit_leaves_no_row_behind(tmp_path: Path) -> None:
     bad = replace(first, labels={**first.labels, "ids": first.labels["ids"].astype(np.uint32)})
     with ShardWriter(tmp_path / "corpus", item, schema, fingerprint="f" * 32) as writer:
         with pytest.raises(FrameError) as caught:
-            writer.add(bad, bad.depth_m, bad.valid)
+            writer.add(bad, Capture(NoisyDepth(bad.depth_m, bad.valid)))
         writer.reject(item.frames[0], "write", caught.value)
-        writer.add(second, second.depth_m, second.valid)
+        writer.add(second, Capture(NoisyDepth(second.depth_m, second.valid)))
         writer.commit()
     reader = ShardReader(LocalFolder(tmp_path / "corpus"), "shards/train-000000.zarr")
     np.testing.assert_array_equal(reader.read_ragged("points", 0), second.labels["points"])

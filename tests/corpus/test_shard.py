@@ -119,7 +119,7 @@ def test_another_layout_without_zarr_says_what_to_install(tmp_path: Path, monkey
     zarr.create_array(str(tmp_path / "a"), shape=(5, 4, 6), dtype="uint16", chunks=(1, 4, 6))
     monkeypatch.setitem(sys.modules, "zarr", None)
     with pytest.raises(MissingDependencyError) as caught:
-        ShardArray(tmp_path / "a").read_row(0)
+        opened(tmp_path / "a").read_row(0)
     assert "pip install zarr" in str(caught.value)
     assert str(tmp_path / "a") in str(caught.value)
 
