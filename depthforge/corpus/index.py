@@ -37,7 +37,7 @@ __all__ = [
 
 _METADATA_KEY: Final = b"depthforge"
 _PART: Final = ".parquet"
-_DIGEST_BLOCK: Final = 2**18
+_DIGEST_BLOCK: Final = 2**16
 REJECTS_SCHEMA: Final = pa.schema(
     [(name, pa.string()) for name in ("key", "split", "shard", "locator", "stage", "error", "message", "remedy")]
 )

@@ -151,7 +151,8 @@ class Source(ABC):
     def working_bytes(self) -> int:
         """Return what a worker's resident memory grows by, at most, to hold what reads frames: models, meshes.
 
-        Asked after ``prepare``; the pixels of a frame are not meant.
+        Asked after ``prepare``; the pixels of a frame are not meant, the rows of a ragged label are where there may be
+        thousands.
         """
         return 0
 

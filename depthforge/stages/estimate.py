@@ -30,9 +30,10 @@ class Estimate:
     """What a run will cost: stored bytes before compression, memory, and time if frames were sampled.
 
     ``worker_bytes`` bounds the resident memory of one worker: a base, what the source holds (``Source.working_bytes``),
-    and one frame in flight: shards are written frame
-    by frame, so their length does not matter. With a heavy translator it is the base, its model at work
-    (``Translator.working_bytes``), one frame being read and one being written, and three batches that wait.
+    and one frame in flight: shards are written frame by frame, ragged rows too, so their length does not matter. Of a
+    ragged label 32 rows are counted; a source whose frames may have many more says so in its ``working_bytes``. With a
+    heavy translator it is the base, its model at work (``Translator.working_bytes``), one frame being read, one being
+    written, and three batches that wait.
     ``benchmarks/bench_memory.py`` holds the bound against reality.
     """
 

@@ -382,3 +382,10 @@ def test_damaged_compact_files_are_named(root: Path) -> None:
     assert error.value.where == str(path)
     made.prepare()
     assert "grasps" in made.read(next(iter(made.frames())), frozenset({"grasps"})).labels, "made again"
+
+
+def test_the_memory_of_a_worker_counts_the_grasps_of_a_frame(root: Path) -> None:
+    assert source(root).working_bytes() == 6 * 4096 * 68
+    assert source(root, max_grasps=1_000_000).working_bytes() == 6 * 68_000_000
+    without = GraspNetConfig.model_validate({"root": root, "depth": "raw", **SIZE})
+    assert GraspNet(without).working_bytes() == 0

@@ -36,7 +36,7 @@ def test_a_run_makes_a_corpus_that_verifies_against_its_source(tiny: Tiny) -> No
     manifest = tiny()
     report = run(manifest)
     assert (report.num_frames, report.num_rejects, report.nothing_to_do) == (12, 0, False)
-    verdict = verify_corpus(manifest.corpus.out, source=make_source(manifest.source).read)
+    verdict = verify_corpus(manifest.corpus.out, source=make_source(manifest.source))
     assert verdict.ok, verdict.lines()
 
 
@@ -325,7 +325,7 @@ def test_too_many_rejects_fail_the_run_and_mended_data_completes_it(tiny: Tiny, 
     (folder / "002.depth.png").write_bytes(whole)
     report = run(manifest, retry_rejects=True)
     assert (report.num_frames, report.num_rejects) == (6, 0)
-    assert verify_corpus(manifest.corpus.out, source=make_source(manifest.source).read).ok
+    assert verify_corpus(manifest.corpus.out, source=make_source(manifest.source)).ok
 
 
 def test_a_frame_more_in_the_source_is_another_corpus(tiny: Tiny, folder: Path) -> None:

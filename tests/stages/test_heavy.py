@@ -84,7 +84,7 @@ def test_a_corpus_keeps_the_weights_that_made_it(learned: Tiny, tmp_path: Path) 
         assert f"translator/{name}" in made["SHA256SUMS"].decode()
     assert str(tmp_path) not in made["corpus.json"].decode()
     assert "weights" not in json.loads(made["corpus.json"])["manifest"]["translator"]
-    assert verify_corpus(manifest.corpus.out, source=make_source(manifest.source).read).ok
+    assert verify_corpus(manifest.corpus.out, source=make_source(manifest.source)).ok
     (manifest.corpus.out / "translator" / "weights.safetensors").write_bytes(b"other")
     assert not verify_corpus(manifest.corpus.out).ok
 

@@ -30,4 +30,4 @@ def test_a_resized_run_carries_everything_in_the_new_size(tmp_path: Path) -> Non
     np.testing.assert_allclose(first.labels["K"][:2], [[45, 0, 23.75], [0, 45, 17.75]])
     assert before.T_world_cam is not None
     np.testing.assert_array_equal(first.labels["T_world_cam"], before.T_world_cam)
-    assert verify_corpus(manifest.corpus.out, source=make_source(manifest.source).read).ok
+    assert verify_corpus(manifest.corpus.out, source=make_source(manifest.source)).ok

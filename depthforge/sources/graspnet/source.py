@@ -66,6 +66,9 @@ IDS = replace(
 )
 _SCENES_KEPT = 8
 _NO_DEPTH = np.float32(np.nan)
+_GRASP_BYTES = 17 * 4
+# Those of the scene, of the frame, what moves them into the camera in double precision, and what the writer reads back.
+_GRASP_COPIES = 6
 
 Scalar = TypeVar("Scalar", bound=np.generic)
 
@@ -204,10 +207,13 @@ class GraspNet(Source):
         )
 
     def working_bytes(self) -> int:
-        """Return what Open3D and the largest models that are kept take, when clean depth is rendered."""
+        """Return what a frame's grasps take, and Open3D and the models that are kept when clean depth is rendered."""
+        grasps = self.config.grasps
+        grasp_bytes = 0 if grasps is None else _GRASP_COPIES * grasps.max_grasps * _GRASP_BYTES
         if self.config.depth == "raw":
-            return 0
-        return mesh_bytes(self.config.root.expanduser().glob("models/*/nontextured.ply"), MODELS_KEPT)
+            return grasp_bytes
+        models = self.config.root.expanduser().glob("models/*/nontextured.ply")
+        return grasp_bytes + mesh_bytes(models, MODELS_KEPT)
 
     def close(self) -> None:
         self._clean.clear()
