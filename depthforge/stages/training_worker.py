@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -17,14 +17,22 @@ from depthforge.training.crops import CropBatches
 from depthforge.training.frames import DecodedFrames
 from depthforge.training.loop import LoopReport, LoopSettings, TrainingLoop
 from depthforge.training.memory import keep_freed_memory
+from depthforge.training.objective import Batch
 from depthforge.training.translator_card import TranslatorCard
 from depthforge.translators.learned import Learned, choose_device, image_of
 
 __all__ = ["run_worker"]
 
 
-def run_worker(job: TrainingJob, note: Callable[[str], None], rank: int = 0, world_size: int = 1) -> LoopReport:
-    """Train as worker ``rank``; the process group, if any, is there."""
+def run_worker(
+    job: TrainingJob,
+    note: Callable[[str], None],
+    rank: int = 0,
+    world_size: int = 1,
+    *,
+    stepped: Callable[[], None] = lambda: None,
+) -> LoopReport:
+    """Train as worker ``rank``; the process group, if any, is there. ``stepped`` is called before every step."""
     torch.set_num_threads(job.num_threads)
     keep_freed_memory()
     manifest, settings = job.manifest, settings_of(job.manifest)
@@ -62,8 +70,14 @@ def run_worker(job: TrainingJob, note: Callable[[str], None], rank: int = 0, wor
         observer = TrainingObserver(
             cls, config, settings, loop_settings, clean_held, real_held, job.out, card=_card(job, cls), note=note
         )
+
+    def steps(first: int, last: int) -> Iterator[Batch]:
+        for batch in batches.steps(first, last):
+            stepped()
+            yield batch
+
     checkpoints = Checkpoints(job.out / "checkpoints")
-    return TrainingLoop(objective, batches.steps, loop_settings, checkpoints, observer, device=device, rank=rank).run()
+    return TrainingLoop(objective, steps, loop_settings, checkpoints, observer, device=device, rank=rank).run()
 
 
 def _image_alone(frame: Any, config: Any, with_rgb: bool) -> Any:
