@@ -47,6 +47,7 @@ def run(path: Path, options: RunOptions) -> ConversionReport | None:
             num_workers=options.workers,
             inline=options.inline,
             address=options.address,
+            stall_limit_s=options.stall_limit_s,
             overwrite=options.overwrite,
             retry_rejects=options.retry_rejects,
             progress=progress,

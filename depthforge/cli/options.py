@@ -15,8 +15,9 @@ import click
 from depthforge.addresses import local_folder
 from depthforge.errors import InputError
 from depthforge.manifest import Manifest, load_manifest
+from depthforge.stages.cluster import STALL_LIMIT_S
 
-__all__ = ["LOCAL_PATH", "RunOptions", "as_json", "debug", "echo_json", "run_options"]
+__all__ = ["LOCAL_PATH", "RunOptions", "as_json", "debug", "echo_json", "run_options", "stall_limit"]
 
 
 class _LocalPath(click.Path):
@@ -34,6 +35,15 @@ LOCAL_PATH = _LocalPath(path_type=Path)
 
 manifest_argument = click.argument("manifest", metavar="MANIFEST", type=click.Path(path_type=Path))
 as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on standard output.")
+stall_limit = click.option(
+    "--stall-limit",
+    "stall_limit_s",
+    metavar="SECONDS",
+    type=click.FloatRange(min=0, min_open=True),
+    default=STALL_LIMIT_S,
+    show_default=True,
+    help="End a run on Ray in which nothing has moved for so long.",
+)
 debug = click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 
 
@@ -45,6 +55,7 @@ class RunOptions:
     workers: int | None
     inline: bool
     address: str | None
+    stall_limit_s: float
     seed: int | None
     limit: int | None
     translator: str | None
@@ -83,12 +94,13 @@ def run_options(command: Callable[[Path, RunOptions], int]) -> Callable[..., int
                 "--workers",
                 metavar="N",
                 type=click.IntRange(min=1),
-                help="Workers; default: one per core, here or of the cluster.",
+                help="Workers; default: one per core (or GPU, where one is used), here or of the cluster.",
             ),
             click.option("--inline", is_flag=True, help="Run in this process, without Ray: for debugging."),
             click.option(
                 "--address", metavar="ADDRESS", envvar="RAY_ADDRESS", help="A Ray cluster; default: a local Ray."
             ),
+            stall_limit,
             click.option("--seed", metavar="N", type=click.IntRange(min=0), help="Seed, over the manifest's."),
             click.option("--limit", metavar="N", type=click.IntRange(min=1), help="Only the first N frames."),
             click.option("--translator", metavar="NAME", help="Another translator, with its defaults."),

@@ -66,6 +66,12 @@ def _train(path: Path, options: RunOptions) -> bool | None:
     from depthforge.cli.train import run as train_run
     from depthforge.cli.train import summary_lines as train_lines
 
-    report = train_run(manifest, inline=options.inline, address=options.address, overwrite=options.overwrite)
+    report = train_run(
+        manifest,
+        inline=options.inline,
+        address=options.address,
+        stall_limit_s=options.stall_limit_s,
+        overwrite=options.overwrite,
+    )
     click.echo("\n".join(train_lines(report)), err=options.as_json)
     return True

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from depthforge.cli.options import LOCAL_PATH, as_json, debug, echo_json, manifest_argument
+from depthforge.cli.options import LOCAL_PATH, as_json, debug, echo_json, manifest_argument, stall_limit
 from depthforge.cli.progress import frame_progress
 from depthforge.manifest import Manifest, load_manifest
 from depthforge.stages.train import TrainingReport, train
@@ -22,6 +22,7 @@ __all__ = ["command", "run", "summary_lines"]
 @click.option("--workers", metavar="N", type=click.IntRange(min=1), help="Processes, a GPU each where there are any.")
 @click.option("--inline", is_flag=True, help="Run in this process, without Ray: for debugging.")
 @click.option("--address", metavar="ADDRESS", envvar="RAY_ADDRESS", help="A Ray cluster; default: a local Ray.")
+@stall_limit
 @click.option("--seed", metavar="N", type=click.IntRange(min=0), help="Seed, over the manifest's.")
 @click.option("--translator", metavar="NAME", help="Another translator, with its defaults.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Over the manifest's; auto: a GPU if any.")
@@ -35,6 +36,7 @@ def command(
     workers: int | None,
     inline: bool,
     address: str | None,
+    stall_limit_s: float,
     seed: int | None,
     translator: str | None,
     device: str | None,
@@ -57,14 +59,23 @@ def command(
         plan = plan_training(loaded, inline=inline)
         click.echo("\n".join(plan_lines(plan, is_trained=is_trained(plan))))
         return 0
-    report = run(loaded, inline=inline, address=address, overwrite=overwrite)
+    report = run(loaded, inline=inline, address=address, stall_limit_s=stall_limit_s, overwrite=overwrite)
     echo_json(report.to_json()) if as_json else click.echo("\n".join(summary_lines(report)))
     return 0
 
 
-def run(manifest: Manifest, *, inline: bool, address: str | None, overwrite: bool) -> TrainingReport:
+def run(
+    manifest: Manifest, *, inline: bool, address: str | None, stall_limit_s: float, overwrite: bool
+) -> TrainingReport:
     """Train, showing progress on stderr."""
-    return train(manifest, inline=inline, address=address, overwrite=overwrite, progress=frame_progress("training"))
+    return train(
+        manifest,
+        inline=inline,
+        address=address,
+        stall_limit_s=stall_limit_s,
+        overwrite=overwrite,
+        progress=frame_progress("training"),
+    )
 
 
 def summary_lines(report: TrainingReport) -> list[str]:

@@ -10,11 +10,13 @@ from typing import Any
 
 from depthforge.corpus.store import CorpusStore, open_for_writing
 from depthforge.corpus.writer import ShardReceipt
-from depthforge.errors import IncompleteError
+from depthforge.errors import CorpusError, DepthforgeError, IncompleteError
 from depthforge.progress import Progress, Silent
+from depthforge.stages.cluster import STALL_LIMIT_S, RayOptions
+from depthforge.stages.crew import Failure
 from depthforge.stages.estimate import estimate, require_memory
 from depthforge.stages.prepare import Prepared
-from depthforge.stages.runners import Failure, RayOptions, run_inline, run_on_ray
+from depthforge.stages.runners import run_inline, run_on_ray
 from depthforge.stages.shards import job_of
 
 __all__ = ["ConversionReport", "convert"]
@@ -54,29 +56,41 @@ def convert(
     num_workers: int | None,
     inline: bool = False,
     address: str | None = None,
+    stall_limit_s: float = STALL_LIMIT_S,
     overwrite: bool = False,
     retry_rejects: bool = False,
     progress: Progress | None = None,
 ) -> ConversionReport:
     """Convert what is not yet committed under ``out`` and finish the corpus.
 
-    ``num_workers`` None takes every core of the cluster at ``address``, or of this machine without one.
+    ``num_workers`` None takes every core of the cluster at ``address``, as they come and go, or of this machine
+    without one; for a translator that uses GPUs, every GPU. ``stall_limit_s`` ends a run on Ray of which no frame has
+    ended for so long.
 
     Raises CorpusMismatchError when ``out`` holds something else, CorpusBusyError when another run writes there,
-    StorageError when it cannot be written, InputError when the workers would not fit into memory, IncompleteError
-    when shards are missing at the end or more frames were rejected than the manifest allows.
+    StorageError when it cannot be written, InputError when the workers would not fit into memory or no node has what
+    one needs, what the translator raises that a worker cannot load, IncompleteError when shards are missing at the end,
+    nothing moves any more, or more frames were rejected than the manifest allows.
     """
-    start = time.monotonic()
+    start, progress = time.monotonic(), progress or Silent()
     local_workers = 1 if inline else num_workers or len(os.sched_getaffinity(0))
     if address is None:
         # A GPU takes one worker; one that is required and missing is an error before anything is touched.
-        local_workers = min(local_workers, prepared.translator.local_gpus() or local_workers)
+        num_gpus = prepared.translator.local_gpus()
+        if num_gpus and num_gpus < local_workers:
+            if num_workers is not None:
+                progress.warn(f"{num_workers} workers are asked for, and {num_gpus} have a GPU here: those are started")
+            local_workers = num_gpus
     cost = estimate(prepared, num_workers=local_workers, sample_frames=0)
     if address is None:
         require_memory(cost)
     report = ConversionReport(str(out), prepared.info.fingerprint, findings=len(prepared.findings))
     ray_options = RayOptions(
-        num_workers=num_workers if address else local_workers, address=address, worker_bytes=cost.worker_bytes
+        num_workers=num_workers if address else local_workers,
+        address=address,
+        # On this machine it has been held against what is free, which Ray knows less of.
+        worker_bytes=cost.worker_bytes if address else 0,
+        stall_limit_s=stall_limit_s,
     )
     # Read before the output is opened: --overwrite may remove the corpus that they lie in.
     files = prepared.translator.files()
@@ -86,7 +100,7 @@ def convert(
         report.nothing_to_do = store.is_finished
         if not report.nothing_to_do:
             store.keep(files)
-            failures = _run(prepared, store, report, progress or Silent(), inline=inline, ray_options=ray_options)
+            failures = _run(prepared, store, report, progress, inline=inline, ray_options=ray_options)
             _require_complete(prepared, store, failures)
             store.finish(prepared.findings)
         totals = store.totals()
@@ -115,7 +129,7 @@ def _run(
         nonlocal rejects
         if isinstance(result, Failure):
             failures.append(result)
-            progress.warn(f"{result.shard}: {result.error}")
+            progress.warn(f"{result.shard}: {_said(result.error)}")
             return
         report.made_shards += 1
         report.made_frames += result.num_frames
@@ -138,12 +152,14 @@ def _run(
 
 
 def _require_complete(prepared: Prepared, store: CorpusStore, failures: list[Failure]) -> None:
-    """Raise IncompleteError when a shard is missing or too many frames were rejected."""
+    """Raise when a shard is missing, the first one's error if it is one of the corpus, and for too many rejects."""
     if failures:
-        raise IncompleteError(
+        first = failures[0].error
+        kind = type(first) if isinstance(first, CorpusError) else IncompleteError
+        raise kind(
             f"{len(failures)} of {prepared.plan.num_shards} shards could not be made",
             where=", ".join(failure.shard for failure in failures),
-            found=failures[0].error,
+            found=_said(first),
             remedy="run the same command again: committed shards are kept; --inline --debug shows the traceback",
         )
     totals, allowed = store.totals(), prepared.manifest.max_reject_fraction
@@ -156,3 +172,7 @@ def _require_complete(prepared: Prepared, store: CorpusStore, failures: list[Fai
             found=by_error,
             remedy="mend the data and run again with --retry-rejects, or raise max_reject_fraction in the manifest",
         )
+
+
+def _said(error: BaseException) -> str:
+    return str(error) if isinstance(error, DepthforgeError) else f"{type(error).__name__}: {error}"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from depthforge.corpus.plan_file import read_plan
 from depthforge.errors import InputError
-from depthforge.stages.crews import SHARDS_PER_GPU
+from depthforge.stages.crew import SHARDS_PER_GPU
 from depthforge.stages.pipelining import frames_in_flight
 from depthforge.stages.prepare import Prepared, wanted_labels
 

@@ -1,13 +1,13 @@
-"""Convert one shard: the function that every runner calls, in this process, in a pool or on Ray.
+"""Convert one shard: what every runner has done, in this process or on Ray.
 
 Read a frame, make it noisy, hand it to the writer; a frame that fails becomes a reject row and the shard goes on.
-Frames go one by one, or in batches through a heavy translator (``batches``). A shard is a pure function of its work
+Frames go one by one, or in batches through a heavy translator (``pipelining``). A shard is a pure function of its work
 item and job: it may run twice, anywhere, and gives the same bytes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,7 +32,7 @@ from depthforge.stages.prepare import (
 )
 from depthforge.translators.base import GpuUse, Translator, require_produced
 
-__all__ = ["Converter", "ShardJob", "convert_shard", "job_of", "limit_threads", "open_writer"]
+__all__ = ["Converter", "ShardJob", "job_of", "limit_threads", "open_writer"]
 
 
 @dataclass(frozen=True)
@@ -71,19 +71,16 @@ def job_of(prepared: Prepared, root: Path) -> ShardJob:
     )
 
 
-def convert_shard(item: WorkItem, job: ShardJob) -> ShardReceipt:
-    """Convert the frames of ``item`` and commit the shard; return its receipt. Raises as ``Converter.convert``."""
-    return _converter_of(job).convert(item)
-
-
 class Converter:
     """The plug-ins of a job, built once: kernels stay compiled, archives open and models loaded between shards.
 
     ``convert`` may run in several threads at once: each has a source of its own, the translator is shared.
+    ``frame_ended`` is called as frames end, converted or rejected. Whoever builds a converter closes it.
     """
 
-    def __init__(self, job: ShardJob) -> None:
+    def __init__(self, job: ShardJob, frame_ended: Callable[[], None] = lambda: None) -> None:
         self.job = job
+        self._frame_ended = frame_ended
         self.translator = make_translator(job.translator)
         self._idle_sources: list[Source] = []
 
@@ -115,6 +112,7 @@ class Converter:
             rejected = self._convert_frame(ref, source, writer)
             if rejected is not None:
                 writer.reject(ref, rejected.stage, rejected.error)
+            self._frame_ended()
 
     def _convert_frame(self, ref: FrameRef, source: Source, writer: ShardWriter) -> Rejected | None:
         frame = attempt("read", _read, source, ref, self.job)
@@ -126,13 +124,21 @@ class Converter:
         return attempt("write", _write, writer, frame, capture, self.job)
 
     def _convert_batches(self, item: WorkItem, source: Source, writer: ShardWriter) -> None:
+        def write(frame: Frame, capture: Capture) -> None:
+            _write(writer, frame, capture, self.job)
+            self._frame_ended()
+
+        def reject(ref: FrameRef, rejected: Rejected) -> None:
+            writer.reject(ref, rejected.stage, rejected.error)
+            self._frame_ended()
+
         convert_in_batches(
             item.frames,
             batch_size=self.translator.batch_size,
             read=lambda ref: _read(source, ref, self.job),
             translate=lambda frames: _translate_batch(self.translator, frames, self.job),
-            write=lambda frame, capture: _write(writer, frame, capture, self.job),
-            reject=lambda ref, rejected: writer.reject(ref, rejected.stage, rejected.error),
+            write=write,
+            reject=reject,
         )
 
 
@@ -181,16 +187,3 @@ def _write(writer: ShardWriter, frame: Frame, capture: Capture, job: ShardJob) -
     if capture.depth is not None:
         frame = after_noise(frame, capture.depth.valid, {spec.name: spec for spec in job.schema.fields})
     writer.add(frame, capture, present_labels(frame))
-
-
-_latest: Converter | None = None
-
-
-def _converter_of(job: ShardJob) -> Converter:
-    """Return the converter of ``job``, kept until another job comes."""
-    global _latest
-    if _latest is None or (_latest.job.fingerprint, _latest.job.root) != (job.fingerprint, job.root):
-        if _latest is not None:
-            _latest.close()
-        _latest = Converter(job)
-    return _latest

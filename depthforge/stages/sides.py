@@ -73,13 +73,13 @@ def decode_sides(plan: TrainingPlan, out: Path, inline: bool, progress: Progress
     )
 
 
-def threads_of_a_worker(num_workers: int) -> int:
-    """Return its share of the cores, at most ``OMP_NUM_THREADS`` where that is set.
+def threads_of_a_worker(num_workers: int, num_cores: int | None = None) -> int:
+    """Return its share of ``num_cores`` (default: those of this process), at most ``OMP_NUM_THREADS`` if set.
 
     Whoever shares the machine sets it: where another process has one of two cores, threads that wait for one another
     make a small training ten times slower than one thread alone.
     """
-    share = max(1, len(os.sched_getaffinity(0)) // num_workers)
+    share = max(1, (num_cores or len(os.sched_getaffinity(0))) // num_workers)
     # A list of numbers is one for each level of nesting.
     most = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
     return min(share, int(most)) if most.isdecimal() and int(most) > 0 else share

@@ -18,6 +18,7 @@ import torch
 from depthforge.durable import storage_errors, write_atomically
 from depthforge.manifest import Manifest
 from depthforge.progress import Progress, Silent
+from depthforge.stages.cluster import STALL_LIMIT_S
 from depthforge.stages.sides import TrainingJob, decode_sides
 from depthforge.stages.train_on_ray import train_on_ray
 from depthforge.stages.training_folder import Claim, is_trained, start_or_resume
@@ -60,6 +61,7 @@ def train(
     *,
     inline: bool = False,
     address: str | None = None,
+    stall_limit_s: float = STALL_LIMIT_S,
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> TrainingReport:
@@ -67,7 +69,8 @@ def train(
 
     Raises InputError when the manifest cannot be trained (``plan_training``) or a side is empty or too small,
     CorpusMismatchError when the folder holds a training of something else, NotFiniteLossError and
-    TrainingCollapsedError, StorageError when the disk is full, IncompleteError when the workers kept dying.
+    TrainingCollapsedError, StorageError when the disk is full, IncompleteError when the workers kept dying or
+    none has made a step for ``stall_limit_s`` seconds.
     Checkpoints are kept in all of these.
     """
     start = time.monotonic()
@@ -82,7 +85,10 @@ def train(
             report.nothing_to_do, report.best_step = True, int(card.training.get("best_step", 0))
             return report
         job = decode_sides(plan, out, inline, progress)
-        loop = _run_inline(job, progress) if inline else train_on_ray(job, address, progress)
+        if inline:
+            loop = _run_inline(job, progress)
+        else:
+            loop = train_on_ray(job, address, progress, stall_limit_s=stall_limit_s)
         report.num_steps, report.best_step, report.best_score = loop.num_steps, loop.best_step, loop.best_score
         report.resumed_from, report.stopped_early = loop.resumed_from, loop.stopped_early
         report.scores, report.figures = loop.scores, loop.figures.get(loop.best_step, {})

@@ -1,4 +1,10 @@
-"""A training on workers of Ray Train, which are started again, from the last checkpoint, when one dies."""
+"""A training on workers of Ray Train, which are started again, from the last checkpoint, when one dies.
+
+Ray Train waits without end for workers that cannot be placed and for workers that have stopped, so it runs in a thread
+here, and this one watches: workers tell the driver's mailbox of every step and how they end. Each worker gets the same
+number of threads, as many as let all of them be placed on the nodes that are there. It changes the last bits of what is
+learnt on a CPU, and is no part of a training's identity.
+"""
 
 from __future__ import annotations
 
@@ -6,101 +12,156 @@ import os
 import shutil
 import sys
 import threading
-from contextlib import redirect_stdout, suppress
+import time
+from contextlib import redirect_stdout
+from dataclasses import replace
 from typing import Any
 
 from depthforge.errors import DepthforgeError, IncompleteError
+from depthforge.manifest import TrainingSettings
 from depthforge.progress import Progress
-from depthforge.stages.runners import RayOptions, import_ray, ray_session
-from depthforge.stages.sides import TrainingJob
+from depthforge.stages.cluster import STALL_LIMIT_S, Cluster, Need, Resources
+from depthforge.stages.mailbox import Heartbeat, Mail, Mailbox, look
+from depthforge.stages.sides import TrainingJob, threads_of_a_worker
+from depthforge.stages.stall import StallWatch, Waiting
+from depthforge.stages.training_plan import TrainingPlan
 from depthforge.stages.training_worker import run_worker
 from depthforge.training.loop import LoopReport
-from depthforge.translators.learned import choose_device
 
-__all__ = ["train_on_ray"]
+__all__ = ["need_of_worker", "train_on_ray"]
+
+# An error that one worker told is raised after this, whatever the others wait for.
+GRACE_S = 60.0
+_LOOK_EVERY_S = 0.5
 
 
-def train_on_ray(job: TrainingJob, address: str | None, progress: Progress) -> LoopReport:
-    """Train on workers of Ray Train, which are started again, from the last checkpoint, when one dies."""
+def train_on_ray(
+    job: TrainingJob, address: str | None, progress: Progress, *, stall_limit_s: float = STALL_LIMIT_S
+) -> LoopReport:
+    """Train on ``training.workers`` workers of the cluster at ``address``, or of a local Ray.
+
+    Raises what a worker raises that is one of our errors, IncompleteError when the workers kept dying or nothing has
+    moved for ``stall_limit_s``, InputError when in that time no node had what a worker needs.
+    """
     os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
-    ray = import_ray()
     settings = job.plan.settings
-    with ray_session(ray, RayOptions(num_workers=None if address else len(os.sched_getaffinity(0)), address=address)):
+    local_cores = max(len(os.sched_getaffinity(0)), settings.workers * job.num_threads)
+    with Cluster.connect(address, None if address else local_cores) as cluster:
+        need = need_of_worker(cluster.resources(), settings, None if address else job.num_threads)
+        job = replace(job, num_threads=need.cores)
+        if settings.device == "auto" and not need.gpus and cluster.resources().slots(Need(1, 1)):
+            progress.warn(f"there are fewer GPUs than training.workers ({settings.workers}): the training uses none")
+            job = replace(job, plan=_on_cpu(job.plan))
+        fit = _Fit(cluster, job, settings.workers, need, stall_limit_s)
+        try:
+            outcomes = _watched(cluster, fit, settings.workers, progress, stall_limit_s)
+        finally:
+            shutil.rmtree(job.out / ".ray", ignore_errors=True)
+    for rank in sorted(outcomes):
+        if isinstance(outcomes[rank], DepthforgeError):
+            raise outcomes[rank]
+    if fit.failure is not None or 0 not in outcomes:
+        said = str(fit.failure).strip().splitlines() if fit.failure is not None else []
+        raise IncompleteError(
+            "the training did not finish",
+            where=job.out,
+            found=said[-1] if said else "no worker said that it had finished",
+            remedy="run the same command again: it goes on from the last checkpoint; --inline --debug shows why",
+        ) from fit.failure
+    report: LoopReport = outcomes[0]
+    return report
+
+
+def need_of_worker(resources: Resources, settings: TrainingSettings, num_threads: int | None) -> Need:
+    """Return what each worker asks for: a GPU as ``training.device`` says, and a core for each of its threads.
+
+    ``num_threads`` None: as many as all workers can have on the nodes that are there. With ``device: auto`` GPUs are
+    used when there is one for each worker.
+    """
+    workers = settings.workers
+    gpus = int(settings.device == "cuda" or (settings.device == "auto" and resources.slots(Need(1, 1)) >= workers))
+    if num_threads is None:
+        num_threads = threads_of_a_worker(1, resources.most_cores(workers, gpus))
+    return Need(num_threads, gpus)
+
+
+def _on_cpu(plan: TrainingPlan) -> TrainingPlan:
+    """Return the plan with workers that leave GPUs alone which were given to none of them."""
+    return replace(plan, settings=plan.settings.model_copy(update={"device": "cpu"}))
+
+
+class _Fit:
+    """``TorchTrainer.fit`` in a thread of its own; ``failure`` is what it raised."""
+
+    def __init__(self, cluster: Cluster, job: TrainingJob, num_workers: int, need: Need, stall_limit_s: float) -> None:
         import ray.train.torch as ray_torch
         from ray.train import FailureConfig, RunConfig, ScalingConfig
 
-        use_gpu = settings.device != "cpu" and ray.cluster_resources().get("GPU", 0) >= 1
-        if settings.device == "cuda" and not use_gpu:
-            choose_device("cuda")
-        mailbox = ray.remote(num_cpus=0)(_Mailbox).remote()
-        trainer = ray_torch.TorchTrainer(
+        self.need = need
+        self.mailbox = cluster.actor_here(Mailbox)
+        self.failure: Exception | None = None
+        heartbeat = Heartbeat(self.mailbox, Heartbeat.interval_of(stall_limit_s))
+        self._trainer = ray_torch.TorchTrainer(
             _ray_worker,
-            train_loop_config={"job": job, "mailbox": mailbox},
+            train_loop_config={"job": job, "mailbox": self.mailbox, "heartbeat": heartbeat},
             scaling_config=ScalingConfig(
-                num_workers=settings.workers, use_gpu=use_gpu, resources_per_worker={"CPU": job.num_threads}
+                num_workers=num_workers, use_gpu=need.gpus > 0, resources_per_worker={"CPU": need.cores}
             ),
-            torch_config=ray_torch.TorchConfig(backend="cpu:gloo,cuda:nccl" if use_gpu else "gloo"),
+            torch_config=ray_torch.TorchConfig(backend="cpu:gloo,cuda:nccl" if need.gpus else "gloo"),
             run_config=RunConfig(
                 name="run", storage_path=str(job.out / ".ray"), failure_config=FailureConfig(max_failures=3)
             ),
         )
-        ended, failure = threading.Event(), None
-        listener = threading.Thread(target=_listen, args=(ray, mailbox, progress, ended), daemon=True)
-        listener.start()
+        self._thread = threading.Thread(target=self._run, daemon=True, name="trainer.fit")
+        self._thread.start()
+
+    def has_ended(self, *, within_s: float) -> bool:
+        """Wait for the end of the training, at most ``within_s``."""
+        self._thread.join(within_s)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
         try:
-            # Ray prints of dead workers to standard output, which is for results.
-            with redirect_stdout(sys.stderr):
-                trainer.fit()
+            self._trainer.fit()
         except Exception as error:  # Ray wraps whatever happened in its own
-            failure = error
-        finally:
-            ended.set()
-            listener.join(timeout=10)
-            shutil.rmtree(job.out / ".ray", ignore_errors=True)
-        outcome = ray.get(mailbox.outcome.remote())
-    if isinstance(outcome, DepthforgeError):
-        raise outcome
-    if failure is not None or outcome is None:
-        reason = str(failure).strip().splitlines()[-1] if failure else "no worker said that it had finished"
-        raise IncompleteError(
-            "the training did not finish",
-            where=job.out,
-            found=reason,
-            remedy="run the same command again: it goes on from the last checkpoint; --inline --debug shows why",
-        ) from failure
-    report: LoopReport = outcome
-    return report
+            self.failure = error
 
 
-class _Mailbox:
-    """What workers tell the driver: lines as they come, and the outcome, a report or one of our errors."""
+def _watched(cluster: Cluster, fit: _Fit, num_workers: int, progress: Progress, stall_limit_s: float) -> dict[int, Any]:
+    """Show what the workers say until the training ends; return how each of them that said so ended."""
+    watch = StallWatch(stall_limit_s, progress.warn)
+    mail, failed_at = Mail(), None
 
-    def __init__(self) -> None:
-        self._lines: list[str] = []
-        self._outcome: LoopReport | DepthforgeError | None = None
+    def waiting() -> Waiting:
+        resources = cluster.resources()
+        workers = f"{num_workers} worker{'s' * (num_workers != 1)} of the training"
+        return Waiting(
+            what=f"a step of the {workers}" if mail.signs else f"the {workers} to start",
+            asked=str(fit.need) + (f" for each of {num_workers} workers" if num_workers > 1 else ""),
+            has=str(resources),
+            impossible=not mail.signs and resources.slots(fit.need) < num_workers,
+            remedy="run the same command again: it goes on from the last checkpoint",
+        )
 
-    def note(self, line: str) -> None:
-        self._lines.append(line)
-
-    def end(self, outcome: LoopReport | DepthforgeError) -> None:
-        self._outcome = outcome
-
-    def take(self) -> list[str]:
-        lines, self._lines = self._lines, []
-        return lines
-
-    def outcome(self) -> LoopReport | DepthforgeError | None:
-        return self._outcome
-
-
-def _listen(ray: Any, mailbox: Any, progress: Progress, ended: threading.Event) -> None:
-    with suppress(Exception):  # the actor goes with the session
-        while True:
-            last = ended.wait(0.5)
-            for line in ray.get(mailbox.take.remote()):
-                progress.note(line)
-            if last:
-                return
+    # Ray prints of dead workers to standard output, which is for results.
+    with redirect_stdout(sys.stderr):
+        ended = False
+        while not ended:
+            ended = fit.has_ended(within_s=_LOOK_EVERY_S)
+            latest = look(cluster.ray, fit.mailbox)
+            if latest is not None:
+                if latest.signs != mail.signs:
+                    watch.progress()
+                for line in latest.lines:
+                    progress.note(line)
+                mail = latest
+            if any(isinstance(outcome, DepthforgeError) for outcome in mail.outcomes.values()):
+                failed_at = failed_at or time.monotonic()
+                if time.monotonic() - failed_at > GRACE_S:
+                    break
+            if not ended:
+                watch.check(waiting)
+    return mail.outcomes
 
 
 def _ray_worker(config: dict[str, Any]) -> None:
@@ -113,10 +174,12 @@ def _ray_worker(config: dict[str, Any]) -> None:
     def note(line: str) -> None:
         mailbox.note.remote(line)
 
+    config["heartbeat"]()
     try:
-        outcome: LoopReport | DepthforgeError = run_worker(config["job"], note, rank, world_size)
+        outcome: LoopReport | DepthforgeError = run_worker(
+            config["job"], note, rank, world_size, stepped=config["heartbeat"]
+        )
     except DepthforgeError as error:
         # Not Ray's to repeat: the same steps would end the same way.
         outcome = error
-    if rank == 0:
-        ray.get(mailbox.end.remote(outcome))
+    ray.get(mailbox.end.remote(rank, outcome))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 
@@ -17,6 +17,7 @@ from depthforge.training.crops import CropBatches, frame_at
 from depthforge.training.frames import DecodedFrames
 from depthforge.training.loop import LoopReport, LoopSettings, TrainingLoop
 from depthforge.training.memory import keep_freed_memory
+from depthforge.training.objective import Batch
 from depthforge.training.scoring import HeldOut
 from depthforge.training.translator_card import TranslatorCard
 from depthforge.translators.learned import choose_device
@@ -24,17 +25,26 @@ from depthforge.translators.learned import choose_device
 __all__ = ["run_worker"]
 
 
-def run_worker(job: TrainingJob, note: Callable[[str], None], rank: int = 0, world_size: int = 1) -> LoopReport:
-    """Train as worker ``rank``; the process group, if any, is there.
+def run_worker(
+    job: TrainingJob,
+    note: Callable[[str], None],
+    rank: int = 0,
+    world_size: int = 1,
+    *,
+    stepped: Callable[[], None] = lambda: None,
+) -> LoopReport:
+    """Train as worker ``rank``; the process group, if any, is there. ``stepped`` is called before every step.
 
     What fails in one worker is raised by all (``training.agreement``).
     """
     with failing_together():
-        loop = _prepared(job, note, rank, world_size)
+        loop = _prepared(job, note, rank, world_size, stepped)
     return loop.run()
 
 
-def _prepared(job: TrainingJob, note: Callable[[str], None], rank: int, world_size: int) -> TrainingLoop:
+def _prepared(
+    job: TrainingJob, note: Callable[[str], None], rank: int, world_size: int, stepped: Callable[[], None]
+) -> TrainingLoop:
     torch.set_num_threads(job.num_threads)
     keep_freed_memory()
     plan, settings = job.plan, job.plan.settings
@@ -71,8 +81,14 @@ def _prepared(job: TrainingJob, note: Callable[[str], None], rank: int, world_si
         held_out = _held_out(clean_held, real_held, settings, plan.seed)
         scorer = cls.make_scorer(config, held_out) or DepthScorer(cls, config, held_out)
         observer = TrainingObserver(scorer, loop_settings, job.out, card=_card(job), note=note)
+
+    def steps(first: int, last: int) -> Iterator[Batch]:
+        for batch in batches.steps(first, last):
+            stepped()
+            yield batch
+
     checkpoints = Checkpoints(job.out / "checkpoints")
-    return TrainingLoop(objective, batches.steps, loop_settings, checkpoints, observer, device=device, rank=rank)
+    return TrainingLoop(objective, steps, loop_settings, checkpoints, observer, device=device, rank=rank)
 
 
 def _held_out(clean: DecodedFrames, real: DecodedFrames, settings: TrainingSettings, seed: int) -> HeldOut:

@@ -62,7 +62,7 @@ def killing(*, times: int, when: Callable[[], bool]) -> Iterator[list[int]]:
                     name = child.name()
                 except psutil.NoSuchProcess:
                     continue
-                if name.startswith("ray::_Holder.co") and child.pid not in killed and len(killed) < times and when():
+                if name.startswith("ray::train-") and child.pid not in killed and len(killed) < times and when():
                     os.kill(child.pid, signal.SIGKILL)
                     killed.append(child.pid)
 

@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -19,11 +18,11 @@ from depthforge.corpus.reader import CorpusReader
 from depthforge.corpus.store import open_for_writing
 from depthforge.corpus.verify import verify_corpus
 from depthforge.corpus.writer import ShardWriter
-from depthforge.errors import FrameError, InputError, IntegrityError, MissingDataError, StorageError
+from depthforge.errors import FrameError, IntegrityError, MissingDataError, StorageError
 from depthforge.frame import Capture, Frame, NoisyDepth
 from depthforge.manifest import Manifest
 from depthforge.stages import convert as stage
-from depthforge.stages.crews import SHARDS_PER_GPU, Actors, RayOptions
+from depthforge.stages.crew import SHARDS_PER_GPU
 from depthforge.stages.estimate import estimate
 from depthforge.stages.prepare import make_source, prepare
 from depthforge.stages.shards import Converter, job_of
@@ -127,16 +126,6 @@ def test_two_shards_at_once_in_one_worker_are_the_same_bytes(learned: Tiny, tmp_
     ):
         list(threads.map(Converter(job_of(prepared, store.root)).convert, store.pending()))
     assert shards(tmp_path / "both") == shards(tmp_path / "inline")
-
-
-def test_a_cluster_without_the_gpu_that_is_required_is_said(learned: Tiny) -> None:
-    manifest = learned(translator={"device": "cuda"})
-    ray, options = SimpleNamespace(cluster_resources=lambda: {"CPU": 8.0}), RayOptions(None, address="ray://head")
-    with prepare(manifest) as prepared:
-        job = job_of(prepared, manifest.corpus.out)
-    with pytest.raises(InputError, match="a GPU is asked for") as caught:
-        Actors(ray, job, options, print)
-    assert "ray://head" in str(caught.value)
 
 
 def test_a_finished_run_goes_on_from_weights_that_lie_elsewhere(learned: Tiny, tmp_path: Path) -> None:

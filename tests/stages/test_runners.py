@@ -13,11 +13,13 @@ import pytest
 
 from depthforge.corpus.store import open_for_writing
 from depthforge.corpus.writer import ShardReceipt
-from depthforge.errors import IncompleteError
+from depthforge.errors import IncompleteError, UnknownNameError
 from depthforge.manifest import Manifest
 from depthforge.stages import convert as stage
+from depthforge.stages.cluster import RayOptions
+from depthforge.stages.crew import Failure
 from depthforge.stages.prepare import Prepared, prepare
-from depthforge.stages.runners import Failure, RayOptions, run_on_ray
+from depthforge.stages.runners import run_on_ray
 from depthforge.stages.shards import ShardJob, job_of
 from tests.stages.runs import run
 
@@ -57,12 +59,12 @@ def test_a_hanging_read_is_warned_about_and_then_ends_the_run(walls: Manifest, f
     ):
         (folder / "2.png").unlink()
         os.mkfifo(folder / "2.png")  # nobody will ever write to it
-        options = RayOptions(num_workers=2, stall_warning_s=2, stall_limit_s=6)
-        with pytest.raises(IncompleteError, match="no shard has ended for") as caught:
+        options = RayOptions(num_workers=2, stall_limit_s=12)
+        with pytest.raises(IncompleteError, match="nothing has moved for") as caught:
             run_on_ray(store.pending(), job_of(prepared, store.root), done.append, options, warnings.append)
         assert store.committed() == {"train-000000", "train-000001", "train-000003"}
     assert "train-000002" in str(caught.value)
-    assert any("train-000002" in warning for warning in warnings)
+    assert any("train-000002" in warning and "--stall-limit" in warning for warning in warnings)
 
 
 def test_shards_that_cannot_be_made_are_reported_and_the_run_ends(walls: Manifest) -> None:
@@ -72,12 +74,12 @@ def test_shards_that_cannot_be_made_are_reported_and_the_run_ends(walls: Manifes
         open_for_writing(walls.corpus.out, prepared.info, prepared.plan_file) as store,
     ):
         # As on a node that lacks the plug-in of the driver's environment.
-        absent = walls.translator.model_copy(update={"name": "identty"})
-        job = replace(job_of(prepared, store.root), translator=absent)
+        absent = walls.source.model_copy(update={"name": "rgbd_foldr"})
+        job = replace(job_of(prepared, store.root), source=absent)
         run_on_ray(store.pending(), job, done.append, RayOptions(num_workers=2), lambda message: None)
         assert store.committed() == set()
     assert sorted(result.shard for result in done) == [f"train-{index:06d}" for index in range(4)]
-    assert all(isinstance(result, Failure) and "did you mean 'identity'?" in result.error for result in done)
+    assert all(isinstance(result, Failure) and isinstance(result.error, UnknownNameError) for result in done)
 
 
 def test_a_run_that_lacks_shards_says_which_and_ends_incomplete(
@@ -86,13 +88,13 @@ def test_a_run_that_lacks_shards_says_which_and_ends_incomplete(
     real_job_of = stage.job_of
 
     def job_of_a_node_without_the_plugin(prepared: Prepared, root: Path) -> ShardJob:
-        absent = walls.translator.model_copy(update={"name": "identty"})
-        return replace(real_job_of(prepared, root), translator=absent)
+        absent = walls.source.model_copy(update={"name": "rgbd_foldr"})
+        return replace(real_job_of(prepared, root), source=absent)
 
     monkeypatch.setattr(stage, "job_of", job_of_a_node_without_the_plugin)
     with pytest.raises(IncompleteError, match="4 of 4 shards could not be made") as caught:
         run(walls, inline=False, num_workers=2)
     assert "train-000003" in str(caught.value)
-    assert "did you mean 'identity'?" in str(caught.value)
+    assert "did you mean 'rgbd_folder'?" in str(caught.value)
     monkeypatch.undo()
     assert run(walls).num_frames == 4

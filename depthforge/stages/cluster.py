@@ -1,0 +1,169 @@
+"""The cluster that a stage works on: the connection to it, what it has, and what a worker asks of it.
+
+Ray is started here for one command, or joined at an address. Nodes come late, leave and differ, so nothing of what a
+cluster has is kept: it is read whenever it is asked for, at 1 ms. What a worker asks for must lie on one node, which is
+why ``Resources`` counts node by node: a sum over the cluster says nothing about whether a worker can be placed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Self
+
+from depthforge.errors import InputError, MissingDependencyError
+
+__all__ = ["STALL_LIMIT_S", "WORKER_ENVIRONMENT", "Cluster", "Need", "Node", "RayOptions", "Resources"]
+
+# The environment of a worker: one thread each, since there is a worker per core.
+WORKER_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1", "NUMBA_THREADING_LAYER": "workqueue"}
+
+STALL_LIMIT_S = 1800.0
+
+
+@dataclass(frozen=True)
+class RayOptions:
+    """How to use Ray: the address of a cluster (None: a local one for this run), workers, limits.
+
+    ``num_workers`` None means as many as the cluster has room for, at any time. ``worker_bytes`` is the memory that
+    each asks for (0: none is asked for). ``max_retries`` is how often a shard whose worker died is made again, and how
+    often in a row a worker is replaced that dies without making a shard. ``stall_limit_s`` ends every wait.
+    """
+
+    num_workers: int | None
+    address: str | None = None
+    worker_bytes: int = 0
+    max_retries: int = 3
+    stall_limit_s: float = STALL_LIMIT_S
+
+
+@dataclass(frozen=True)
+class Need:
+    """What one worker asks for, all of it on one node."""
+
+    cores: int = 1
+    gpus: int = 0
+    memory_bytes: int = 0
+
+    def __str__(self) -> str:
+        return _listed(self.cores, self.gpus, self.memory_bytes)
+
+
+@dataclass(frozen=True)
+class Node:
+    """What one living node offers in all, whoever uses it."""
+
+    cores: float
+    gpus: float = 0
+    memory_bytes: float = 0
+
+    def slots(self, need: Need) -> int:
+        """Return how many workers with ``need`` it has room for."""
+        wanted = ((self.cores, need.cores), (self.gpus, need.gpus), (self.memory_bytes, need.memory_bytes))
+        return int(min(has // asked for has, asked in wanted if asked))
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What the living nodes of a cluster offer."""
+
+    nodes: tuple[Node, ...]
+
+    def slots(self, need: Need) -> int:
+        """Return how many workers with ``need`` the cluster has room for."""
+        return sum(node.slots(need) for node in self.nodes)
+
+    def most_cores(self, num_workers: int, gpus: int = 0) -> int:
+        """Return the most cores that each of ``num_workers`` workers can have at once, at least 1."""
+        largest = int(max((node.cores for node in self.nodes), default=1))
+        fitting = (cores for cores in range(largest, 1, -1) if self.slots(Need(cores, gpus)) >= num_workers)
+        return next(fitting, 1)
+
+    def __str__(self) -> str:
+        counted: dict[str, int] = {}
+        for node in self.nodes:
+            line = _listed(int(node.cores), int(node.gpus), int(node.memory_bytes))
+            counted[line] = counted.get(line, 0) + 1
+        lines = (f"{count} node{'s' * (count > 1)} with {line}" for line, count in counted.items())
+        return "; ".join(lines) or "no node"
+
+
+class Cluster:
+    """A connection to Ray. ``ray`` is the module, for what has no word here."""
+
+    def __init__(self, ray: Any, address: str | None) -> None:
+        self.ray, self.address = ray, address
+
+    @classmethod
+    @contextmanager
+    def connect(cls, address: str | None, num_cores: int | None = None) -> Iterator[Self]:
+        """Join the cluster at ``address``, or start a local Ray of ``num_cores`` that ends with this context.
+
+        Raises MissingDependencyError without Ray, InputError when nothing answers at ``address``.
+        """
+        ray = _import_ray()
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        # The variable is removed upstream; without it Ray warns on every start.
+        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        common: dict[str, Any] = {
+            "runtime_env": {"env_vars": WORKER_ENVIRONMENT},
+            "log_to_driver": False,
+            "logging_level": "ERROR",
+        }
+        if address is None:
+            # address="local": a stale file of a dead cluster must not be mistaken for a running one.
+            local = {"include_dashboard": False, "object_store_memory": 100 * 2**20}
+            ray.init(address="local", num_cpus=num_cores, **local, **common)
+        else:
+            try:
+                ray.init(address=address, **common)
+            except ConnectionError as error:
+                raise InputError(
+                    "no Ray cluster answers",
+                    where=address,
+                    found=(str(error).splitlines() or [""])[0],
+                    remedy="ray start --head prints the address; without --address a local Ray is started",
+                ) from error
+        try:
+            yield cls(ray, address)
+        finally:
+            ray.shutdown()
+
+    def resources(self) -> Resources:
+        """Return what the nodes that live now offer."""
+        living = (node["Resources"] for node in self.ray.nodes() if node["Alive"])
+        return Resources(tuple(Node(r.get("CPU", 0), r.get("GPU", 0), r.get("memory", 0)) for r in living))
+
+    def actor(self, kind: type, need: Need, **options: Any) -> Any:
+        """Return the remote form of class ``kind``, whose actors have ``need`` and are never restarted by Ray."""
+        asked = {"num_cpus": need.cores, "num_gpus": need.gpus, "memory": need.memory_bytes or None}
+        return self.ray.remote(**{"max_restarts": 0, "max_task_retries": 0, **asked, **options})(kind)
+
+    def actor_here(self, kind: type) -> Any:
+        """Start an actor of class ``kind`` beside the driver, which takes no core and is restarted if it dies."""
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        here = NodeAffinitySchedulingStrategy(self.ray.get_runtime_context().get_node_id(), soft=False)
+        return self.actor(kind, Need(cores=0), max_restarts=-1, scheduling_strategy=here).remote()
+
+
+def _import_ray() -> Any:
+    try:
+        import ray
+        import ray.exceptions
+    except ImportError as error:
+        raise MissingDependencyError(
+            "ray cannot be imported", found=error, remedy="pip install depthforge, or run with --inline"
+        ) from None
+    return ray
+
+
+def _listed(cores: int, gpus: int, memory_bytes: int) -> str:
+    parts = [f"{cores} core{'s' * (cores != 1)}"]
+    if gpus:
+        parts.append(f"{gpus} GPU{'s' * (gpus != 1)}")
+    if memory_bytes:
+        parts.append(f"{memory_bytes / 2**30:.1f} GiB")
+    return ", ".join(parts[:-1]) + f" and {parts[-1]}" if len(parts) > 1 else parts[0]

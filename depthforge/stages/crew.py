@@ -1,0 +1,265 @@
+"""Who converts shards on Ray: actors that hold what the first frame needs, supervised here.
+
+A worker is an actor on a core, or on a core and a GPU; it owns its converter, which ends with it. It gets shards only
+once its model is loaded; one that dies is replaced and its shards are made again, and when none can be kept alive the
+run ends. A pool that does not notice that one of its actors died waits for it for ever, and plain tasks would need a
+converter that a process keeps beyond the call, of which nobody could say when it ends; on two cores actors made as many
+frames a second as tasks (``benchmarks.bench_conversion``).
+
+How many there are follows the cluster: it is looked at every ``REFRESH_S``, and workers are started for as many shards
+as wait, up to what was asked for, or what there is room for. Ray places those that do not fit when a node comes, and an
+autoscaler sees that they wait. Where a translator uses a GPU only if there is one, workers on cores end with the shard
+in hand when GPUs come, and are started again when the last GPU goes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from depthforge.corpus.writer import ShardReceipt
+from depthforge.errors import DepthforgeError, IncompleteError, StorageError
+from depthforge.plan import WorkItem
+from depthforge.stages.cluster import Cluster, Need, RayOptions, Resources
+from depthforge.stages.mailbox import Heartbeat
+from depthforge.stages.shards import Converter, ShardJob, limit_threads
+from depthforge.stages.stall import Waiting
+
+__all__ = ["SHARDS_PER_GPU", "Crew", "Failure"]
+
+# While one shard is committed, or waits for its disk, the GPU works on the other.
+SHARDS_PER_GPU: Final = 2
+REFRESH_S: Final = 2.0
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A shard that could not be made, after every retry."""
+
+    shard: str
+    error: BaseException
+
+
+class _Holder:
+    """The process of an actor."""
+
+    def __init__(self, job: ShardJob, heartbeat: Heartbeat) -> None:
+        self._job, self._heartbeat = job, heartbeat
+
+    def load(self) -> None:
+        """Load everything that the first frame needs."""
+        self._heartbeat()
+        limit_threads(1)
+        self._converter = Converter(self._job, self._heartbeat)
+        self._converter.translator.load()
+
+    def convert(self, item: WorkItem) -> ShardReceipt:
+        """Convert one shard."""
+        return self._converter.convert(item)
+
+
+@dataclass(eq=False)
+class _Worker:
+    """One actor as the driver knows it; ``deaths`` counts those before it that died without making a shard."""
+
+    handle: Any
+    loading: Any
+    need: Need
+    deaths: int
+    is_ready: bool = False
+    is_lost: bool = False
+    running: dict[Any, WorkItem] = field(default_factory=dict)
+
+
+class Crew:
+    """The workers of one run; see the module. It is given work items and answers with receipts.
+
+    Whoever drives it calls ``resize`` with how much there is to do, hands over shards while ``has_room``, waits for one
+    of ``references`` and gives it to ``take``.
+    """
+
+    def __init__(
+        self, cluster: Cluster, job: ShardJob, heartbeat: Heartbeat, options: RayOptions, warn: Callable[[str], None]
+    ) -> None:
+        self._cluster, self._ray, self._options, self._warn = cluster, cluster.ray, options, warn
+        self._gpu_use, self._heartbeat, self._job = job.gpu_use, heartbeat, cluster.ray.put(job)
+        self._attempts: Counter[str] = Counter()
+        self._workers: list[_Worker] = []
+        self._owners: dict[Any, _Worker] = {}
+        self._need, self._given_up = Need(), 0
+        self._last_refresh = -REFRESH_S
+        self._refresh()
+
+    @property
+    def shards(self) -> list[str]:
+        """Names of the shards in flight, those of workers that are being buried included."""
+        return sorted(item.shard for worker in set(self._owners.values()) for item in worker.running.values())
+
+    @property
+    def references(self) -> list[Any]:
+        """What to wait for: one for each shard in flight, and one for each worker that is loading."""
+        return list(self._owners)
+
+    @property
+    def most_shards(self) -> int:
+        """How many shards could be in flight if every worker that may be there were."""
+        return self._most_workers * self._shards_each
+
+    def resize(self, num_shards: int) -> None:
+        """Start workers until there is one for each of ``num_shards`` that run or wait, as far as there may be.
+
+        Raises IncompleteError when the only node was this machine's and it is gone.
+        """
+        self._refresh()
+        fit = [worker for worker in self._workers if worker.need == self._need]
+        for worker in [worker for worker in self._workers if worker.need != self._need and not worker.running]:
+            self._dismiss(worker)
+        for _ in range(min(self._most_workers - self._given_up, num_shards) - len(fit)):
+            self._start()
+
+    def has_room(self) -> bool:
+        """Say whether a worker has loaded its model and could make another shard."""
+        return any(self._has_room(worker) for worker in self._workers)
+
+    def hand_over(self, item: WorkItem) -> None:
+        """Give ``item`` to the worker that has least to do."""
+        worker = min(filter(self._has_room, self._workers), key=lambda worker: len(worker.running))
+        reference = worker.handle.convert.options(name=item.shard).remote(item)
+        worker.running[reference] = item
+        self._owners[reference] = worker
+
+    def take(self, reference: Any) -> ShardReceipt | Failure | WorkItem | None:
+        """Return a receipt or failure, the item again where its worker died, None where a worker has loaded.
+
+        Raises StorageError when the output cannot be written, an error of ours with which a translator fails to load,
+        IncompleteError when no shard can be made any more.
+        """
+        worker = self._owners.pop(reference)
+        item = worker.running.pop(reference, None)
+        try:
+            receipt: ShardReceipt | None = self._ray.get(reference)
+        except self._ray.exceptions.RayTaskError as error:
+            if item is not None and not isinstance(error.cause, SystemError):
+                return _failure(item.shard, error.cause)
+            if item is None and isinstance(error.cause, DepthforgeError):
+                raise error.cause from None  # another worker would fail in the same way
+            return self._lost(worker, item, error.cause)
+        except self._ray.exceptions.LocalRayletDiedError:
+            raise _node_died([*self.shards, *([item.shard] if item else [])]) from None
+        except self._ray.exceptions.RayError as error:
+            return self._lost(worker, item, error)
+        if item is None:
+            worker.is_ready = True
+        else:
+            worker.deaths = 0
+            self._attempts.pop(item.shard, None)
+        return receipt
+
+    def waiting(self) -> Waiting:
+        """Say what the crew waits for, for the stall watch."""
+        resources = self._cluster.resources()
+        shards = self.shards
+        started = any(worker.is_ready for worker in self._workers)
+        return Waiting(
+            what=f"the shards {', '.join(shards)}" if shards else "a worker to start",
+            asked=str(self._need),
+            has=str(resources),
+            impossible=not started and not resources.slots(self._need),
+        )
+
+    def close(self) -> None:
+        """End every worker."""
+        for worker in list(self._workers):
+            self._dismiss(worker)
+
+    def _refresh(self) -> None:
+        """Look at the cluster, if it is time: which workers it should have, and how many."""
+        if time.monotonic() - self._last_refresh < REFRESH_S:
+            return
+        self._last_refresh = time.monotonic()
+        resources = self._cluster.resources()
+        if self._cluster.address is None and not resources.nodes:
+            raise _node_died(self.shards)
+        need = self._need_on(resources)
+        if need != self._need:
+            self._need, self._given_up = need, 0
+        self._shards_each = SHARDS_PER_GPU if self._need.gpus else 1
+        # One that finds no room is asked for in any case: an autoscaler sees only what waits.
+        self._most_workers = self._options.num_workers or max(1, resources.slots(self._need))
+
+    def _need_on(self, resources: Resources) -> Need:
+        on_core = Need(1, 0, self._options.worker_bytes)
+        on_gpu = Need(1, 1, self._options.worker_bytes)
+        if self._gpu_use == "required" or (self._gpu_use == "if_present" and resources.slots(on_gpu)):
+            return on_gpu
+        return on_core
+
+    def _has_room(self, worker: _Worker) -> bool:
+        return worker.is_ready and worker.need == self._need and len(worker.running) < self._shards_each
+
+    def _start(self, deaths: int = 0) -> None:
+        kind = self._cluster.actor(_Holder, self._need, max_concurrency=self._shards_each)
+        handle = kind.remote(self._job, self._heartbeat)
+        worker = _Worker(handle, handle.load.remote(), self._need, deaths)
+        self._workers.append(worker)
+        self._owners[worker.loading] = worker
+
+    def _dismiss(self, worker: _Worker) -> None:
+        self._workers.remove(worker)
+        for reference in (worker.loading, *worker.running):
+            self._owners.pop(reference, None)
+        self._ray.kill(worker.handle)
+
+    def _lost(self, worker: _Worker, item: WorkItem | None, error: BaseException) -> WorkItem | Failure | None:
+        """Bury ``worker``, put another in its place, and say what becomes of the shard that it was making."""
+        if not worker.is_lost:
+            worker.is_lost = True
+            self._ray.kill(worker.handle)  # dead or unreachable: it must not come back beside its successor
+            self._workers.remove(worker)
+            self._replace(worker, item, error)
+        if item is None:
+            return None
+        self._attempts[item.shard] += 1
+        if self._attempts[item.shard] > self._options.max_retries:
+            died = f"its worker died {self._attempts[item.shard]} times, at last of: {_said(error)}"
+            return Failure(item.shard, IncompleteError(died))
+        return item
+
+    def _replace(self, worker: _Worker, item: WorkItem | None, error: BaseException) -> None:
+        if worker.deaths < self._options.max_retries:
+            self._warn(f"a worker died and is replaced: {_said(error)}")
+            self._start(worker.deaths + 1)
+        elif self._workers:
+            self._given_up += 1
+            self._warn(f"a worker died {worker.deaths + 1} times in a row, the others go on: {_said(error)}")
+        else:
+            raise IncompleteError(
+                "no worker is left: each died again and again without making a shard",
+                where=", ".join(sorted({*self.shards, *self._attempts, *([item.shard] if item else [])})) or None,
+                found=_said(error),
+                remedy="run the same command again: committed shards are kept; --inline --debug shows what goes wrong",
+            ) from None
+
+
+def _failure(shard: str, cause: BaseException) -> Failure:
+    """Return the failure of a shard that raised ``cause``; StorageError concerns all shards and is raised."""
+    if isinstance(cause, StorageError):
+        raise cause from None
+    return Failure(shard, cause)
+
+
+def _said(error: BaseException) -> str:
+    if isinstance(error, DepthforgeError):
+        return str(error)
+    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+
+
+def _node_died(shards: list[str]) -> IncompleteError:
+    return IncompleteError(
+        "Ray's node on this machine died, and every running shard with it",
+        where=", ".join(shards),
+        remedy="run the same command again: committed shards are kept; with fewer --workers if memory ran out",
+    )
