@@ -99,10 +99,10 @@ def oracle(sensor: Sensor, recipe: Recipe, of_rooms: Scans) -> Sensor:
     scenes = known_scenes(of_rooms.fitted)
     target = target_of(measure_scans(of_rooms.fitted, scenes))
 
-    def judge(candidate: Sensor, stage: Stage) -> Float64:
+    def residuals_of(candidate: Sensor, stage: Stage) -> Float64:
         return residuals(simulated_curves(candidate, scenes, of_rooms.unit_m, None, stage.curves), target, stage.curves)
 
-    return match_stages(sensor, recipe.stages, judge, radii=NEARBY)
+    return match_stages(sensor, recipe.stages, residuals_of, radii=NEARBY)
 
 
 def realism_of(sensor: Sensor, clean: Iterable[Frame], real: Description) -> Score:

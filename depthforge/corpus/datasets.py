@@ -24,6 +24,7 @@ import numpy.typing as npt
 
 from depthforge.corpus.reader import CorpusReader
 from depthforge.corpus.schema import DEPTH_CLEAN, DEPTH_NOISY, decode_depth_into, offsets_name
+from depthforge.corpus.stream_position import StreamPosition
 from depthforge.errors import InputError, MissingDependencyError
 from depthforge.labels.spec import LabelSpec
 from depthforge.seeding import frame_generator
@@ -225,8 +226,9 @@ class CorpusStream(_Frames, IterableDataset[Sample]):
     ``none``; ``blocks`` of ``block_frames`` neighbours in random order, shuffled inside; ``full``.
 
     To continue in the middle of an epoch, save ``state_dict(batch)`` with the last item that was used, and
-    ``load_state_dict`` it before iterating; each item carries its number as ``item``. Without workers ``state_dict()``
-    needs no item. Call ``set_epoch`` before each epoch; it reaches persistent workers too.
+    ``load_state_dict`` it before iterating; each item carries its ``epoch`` and its number in it as ``item``. The pass
+    that follows is the rest of that epoch, any other pass is a whole one, broken off passes or not. Without workers
+    ``state_dict()`` needs no item. Call ``set_epoch`` before each epoch; it reaches persistent workers too.
     """
 
     def __init__(
@@ -261,8 +263,7 @@ class CorpusStream(_Frames, IterableDataset[Sample]):
                 expected=f">= {world_size}",
                 found=total,
             )
-        # In shared memory, so that set_epoch and load_state_dict reach workers that are already running.
-        self._epoch_and_next = torch.zeros(2, dtype=torch.int64).share_memory_()  # type: ignore[no-untyped-call]
+        self._position = StreamPosition()
 
     def __len__(self) -> int:
         """Items of this rank in a whole epoch: frames, or batches of which the last may be shorter."""
@@ -271,17 +272,29 @@ class CorpusStream(_Frames, IterableDataset[Sample]):
     @property
     def epoch(self) -> int:
         """The epoch whose order is followed."""
-        return int(self._epoch_and_next[0])
+        return self._position.epoch
 
     def set_epoch(self, epoch: int) -> None:
         """Follow the order of ``epoch`` from its start; the epoch that was loaded goes on where it was."""
         if epoch != self.epoch:
-            self._epoch_and_next[:] = torch.tensor([epoch, 0])
+            self._position.set(epoch, 0)
 
     def state_dict(self, last: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Return where this rank is: after the item ``last``, or after the last one yielded in this process."""
-        following = int(self._epoch_and_next[1]) if last is None else int(torch.as_tensor(last["item"]).max()) + 1
-        return {**self._identity(), "epoch": self.epoch, "next_item": following}
+        """Return where this rank is: after the item ``last``, or after the last one yielded in this process.
+
+        InputError without ``last`` when loader workers yield the items: this process knows none of them.
+        """
+        if last is not None:
+            epoch, item = (int(torch.as_tensor(last[name]).max()) for name in ("epoch", "item"))
+            return {**self._identity(), "epoch": epoch, "next_item": item + 1}
+        if self._position.begun_by_workers:
+            raise InputError(
+                "loader workers do not say where they are",
+                expected="the last item that was used",
+                found="nothing",
+                remedy="call state_dict(item)",
+            )
+        return {**self._identity(), "epoch": self.epoch, "next_item": self._position.following}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue after a saved state; InputError when it is of another corpus, seed, order or split by rank."""
@@ -290,27 +303,30 @@ class CorpusStream(_Frames, IterableDataset[Sample]):
                 raise InputError(
                     f"the saved position is of another {name}", expected=value, found=state.get(name, "nothing")
                 )
-        self._epoch_and_next[:] = torch.tensor([state["epoch"], state["next_item"]])
+        self._position.set(state["epoch"], state["next_item"])
 
     def __iter__(self) -> Iterator[Sample]:
+        # Here and not at the first item: a worker begins its pass when it is told to, however late its items are asked.
+        epoch, start = self.epoch, self._position.begin_pass()
         order = stream_order(
-            len(self.reader), self.shuffle, seed=self.seed, epoch=self.epoch, block_frames=self.block_frames
+            len(self.reader), self.shuffle, seed=self.seed, epoch=epoch, block_frames=self.block_frames
         )
         positions = np.resize(order, self.num_frames * self.world_size)[self.rank :: self.world_size]
         worker = get_worker_info()
         first, step = (0, 1) if worker is None else (worker.id, worker.num_workers)
-        for item in range(int(self._epoch_and_next[1]) + first, len(self), step):
-            if worker is None:
-                self._epoch_and_next[1] = item + 1
-            yield self._item(item, positions)
-        if worker is None:
-            self._epoch_and_next[1] = 0
+        return self._items(range(start + first, len(self), step), epoch, positions)
+
+    def _items(self, items: range, epoch: int, positions: npt.NDArray[np.int64]) -> Iterator[Sample]:
+        for item in items:
+            self._position.following = item + 1
+            yield {**self._item(item, positions), "epoch": epoch, "item": item}
+        self._position.following = 0
 
     def _item(self, item: int, positions: npt.NDArray[np.int64]) -> Sample:
         if self.batch_size is None:
-            return {**self.read(int(positions[item])), "item": item}
+            return self.read(int(positions[item]))
         start = item * self.batch_size
-        return {**self.read_batch(positions[start : start + self.batch_size].tolist()), "item": item}
+        return self.read_batch(positions[start : start + self.batch_size].tolist())
 
     def _identity(self) -> dict[str, Any]:
         return {

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -34,7 +35,7 @@ from depthforge.realism.windows import fit_windows
 from depthforge.sensors.base import Sensor
 from depthforge.sensors.dexnet import DexNet, additive_noise
 
-__all__ = ["DexNetEstimator", "gamma_of"]
+__all__ = ["DexNetEstimator", "gamma_of", "least_between"]
 
 Float64 = npt.NDArray[np.float64]
 
@@ -141,7 +142,7 @@ class DexNetEstimator:
         values["additive_sigma_m"] = round(np.sqrt(max(found_m**2 - scans.unit_m**2 / 12, 0.0)) / of_field, 6)
         return Estimate(values, skipped)
 
-    def judge(
+    def curves_of_fit(
         self, frames: Sequence[Frame], unit_m: float, start: Sensor, fitted: Sensor
     ) -> tuple[Target, Curves, Curves]:
         """Return the curves of scans, and of the sensor before and after on their clean guesses."""
@@ -217,7 +218,6 @@ def _correlations(flats: Sequence[_Flat]) -> tuple[Float64, Float64]:
 
 def _field_like(correlation: Float64, shape: tuple[int, ...], size: int, start: DexNet) -> tuple[DexNet, bool]:
     """Return the field, of size 1, that correlates as ``correlation`` (along x, then y), and if its curves are told."""
-    from scipy.optimize import minimize_scalar
 
     def field(log_spacing: float, interpolation: str) -> DexNet:
         values = {"downscale": float(np.exp(log_spacing)), "interpolation": interpolation}
@@ -233,14 +233,25 @@ def _field_like(correlation: Float64, shape: tuple[int, ...], size: int, start: 
     for interpolation in ("cubic", "linear"):
         trials = np.log(np.geomspace(1.0, size, 15))
         costs = [off(each, interpolation) for each in trials.tolist()]
-        least = int(np.argmin(costs))
-        bounds = (trials[max(least - 1, 0)], trials[min(least + 1, len(trials) - 1)])
-        found = minimize_scalar(off, bounds=bounds, args=(interpolation,), method="bounded", options={"xatol": 2e-3})
-        best[interpolation] = min((costs[0] / _AS_GOOD, 0.0), (float(found.fun), float(found.x)))
+        found = least_between(partial(off, interpolation=interpolation), trials, costs)
+        best[interpolation] = min((costs[0] / _AS_GOOD, 0.0), found)
     own, other = best[start.interpolation], best["linear" if start.interpolation == "cubic" else "cubic"]
     if other[0] * _AS_GOOD < own[0] and other[1] > 0:
         return field(other[1], "linear" if start.interpolation == "cubic" else "cubic"), True
     return field(own[1], start.interpolation), own[1] > 0 and own[0] * _AS_GOOD < other[0]
+
+
+def least_between(cost: Callable[[float], float], trials: Float64, costs: Sequence[float]) -> tuple[float, float]:
+    """Return the least cost, and where: of ``trials`` (N,) and of a bounded search beside the best of them.
+
+    The search alone passes a trial by where the cost has a kink.
+    """
+    from scipy.optimize import minimize_scalar
+
+    best = int(np.argmin(costs))
+    bounds = (trials[max(best - 1, 0)], trials[min(best + 1, len(trials) - 1)])
+    found = minimize_scalar(cost, bounds=bounds, method="bounded", options={"xatol": 2e-3})
+    return min((costs[best], float(trials[best])), (float(found.fun), float(found.x)))
 
 
 def _curves(flats: Sequence[_Flat], size: int) -> Curves:

@@ -70,7 +70,7 @@ class Estimator(Protocol):
     def estimate(self, start: Sensor, scans: Scans, burst: Burst | None, note: Callable[[str], None]) -> Estimate:
         """Find what the scans tell; InputError when that is nothing."""
 
-    def judge(
+    def curves_of_fit(
         self, frames: Sequence[Frame], unit_m: float, start: Sensor, fitted: Sensor
     ) -> tuple[Target, Curves, Curves]:
         """Return the curves of scans, and those of the sensor before and after, simulated on them."""

@@ -17,7 +17,7 @@ from depthforge.fitting.search import (
     FROM_AFAR,
     NEARBY,
     Float64,
-    Judge,
+    ResidualsOf,
     Scene,
     Target,
     match_stages,
@@ -39,7 +39,7 @@ _FEWEST_HOLES = 1e-4
 _MOST_ROUNDS = 2
 # How often the fitted sensor's own simulation is taken for scans of a known truth. Noise alone needs it once; what a
 # guess does to edges depends on how many holes there are.
-_BOOTSTRAPS = 2
+NUM_BOOTSTRAPS = 2
 
 
 @dataclass(frozen=True)
@@ -108,8 +108,8 @@ def _fit_by_estimator(
         skipped=found.skipped,
         curves=tuple(estimator.kinds),
         burst=burst,
-        on_fitted=SetFit(*estimator.judge(scans.fitted, scans.unit_m, start, sensor)),
-        on_held_out=SetFit(*estimator.judge(scans.held_out, scans.unit_m, start, sensor)),
+        on_fitted=SetFit(*estimator.curves_of_fit(scans.fitted, scans.unit_m, start, sensor)),
+        on_held_out=SetFit(*estimator.curves_of_fit(scans.held_out, scans.unit_m, start, sensor)),
         kinds=estimator.kinds,
     )
 
@@ -145,8 +145,8 @@ def _fit_by_stages(
         skipped=skipped,
         curves=curves,
         burst=burst,
-        on_fitted=_judge(start, sensor, scenes, target, scans.unit_m),
-        on_held_out=_judge_scans(start, sensor, scans),
+        on_fitted=_on_scenes(start, sensor, scenes, target, scans.unit_m),
+        on_held_out=_on_scans(start, sensor, scans),
     )
 
 
@@ -159,30 +159,30 @@ def _match(
     burst: Burst | None,
     note: Callable[[str], None],
 ) -> Sensor:
-    def judge_by(wanted: Target) -> Judge:
-        def judge(candidate: Sensor, stage: Stage) -> Float64:
+    def against(wanted: Target) -> ResidualsOf:
+        def residuals_of(candidate: Sensor, stage: Stage) -> Float64:
             if burst is not None and stage.from_burst:
                 return residuals(burst.simulated(candidate), burst.target, stage.curves)
             return residuals(simulated_curves(candidate, scenes, unit_m, None, stage.curves), wanted, stage.curves)
 
-        return judge
+        return residuals_of
 
-    matched = match_stages(sensor, stages, judge_by(target), radii=FROM_AFAR, note=note)
+    matched = match_stages(sensor, stages, against(target), radii=FROM_AFAR, note=note)
     choices = [choice.name for stage in stages for choice in stage.choices]
     # What one of these loses the others' curves count: they are gone through once more before anything rests on them.
     holes = [stage for stage in stages if not stage.from_burst]
     coupled = holes if len(holes) > 1 else []
-    matched = match_stages(matched, coupled, judge_by(target), radii=NEARBY, note=note)
-    for _ in range(_BOOTSTRAPS if coupled else 1):
+    matched = match_stages(matched, coupled, against(target), radii=NEARBY, kept_by=stages, note=note)
+    for _ in range(NUM_BOOTSTRAPS if coupled else 1):
         note("measuring what the clean guess is to blame for")
-        judge = judge_by(refined(matched, scenes, target, unit_m))
+        residuals_of = against(refined(matched, scenes, target, unit_m))
         for _ in range(_MOST_ROUNDS):
             before = matched
-            matched = match_stages(matched, stages, judge, radii=NEARBY, late=True, note=note)
+            matched = match_stages(matched, stages, residuals_of, radii=NEARBY, late=True, note=note)
             # Another choice changes what the other stages have to explain.
             if all(getattr(matched, name) == getattr(before, name) for name in choices):
                 break
-        matched = match_stages(matched, coupled, judge, radii=NEARBY, late=True, note=note)
+        matched = match_stages(matched, coupled, residuals_of, radii=NEARBY, late=True, kept_by=stages, note=note)
     return matched
 
 
@@ -208,13 +208,13 @@ def _is_silent(target: Target, curve: str) -> bool:
     return bool((values != values).all())
 
 
-def _judge(start: Sensor, sensor: Sensor, scenes: Sequence[Scene], target: Target, unit_m: float) -> SetFit:
+def _on_scenes(start: Sensor, sensor: Sensor, scenes: Sequence[Scene], target: Target, unit_m: float) -> SetFit:
     return SetFit(target, simulated_curves(start, scenes, unit_m), simulated_curves(sensor, scenes, unit_m))
 
 
-def _judge_scans(start: Sensor, sensor: Sensor, scans: Scans) -> SetFit:
+def _on_scans(start: Sensor, sensor: Sensor, scans: Scans) -> SetFit:
     scenes = scenes_of(scans.held_out)
-    return _judge(start, sensor, scenes, target_of(measure_scans(scans.held_out, scenes)), scans.unit_m)
+    return _on_scenes(start, sensor, scenes, target_of(measure_scans(scans.held_out, scenes)), scans.unit_m)
 
 
 def changed_parameters(fit: Fit) -> dict[str, Any]:

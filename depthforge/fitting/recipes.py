@@ -15,7 +15,6 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
-from depthforge.errors import InputError
 from depthforge.fitting.blocks import block_and_shift_px
 from depthforge.fitting.scans import FEWEST_FRAMES, MOST_BURST_FRAMES, Scans, require_noise, views_of
 from depthforge.fitting.steps import disparity_steps_m
@@ -23,7 +22,7 @@ from depthforge.frame import Frame
 from depthforge.sensors.base import Sensor
 from depthforge.sensors.distortion import CELLS
 
-__all__ = ["RECIPES", "Choice", "Number", "Recipe", "Stage", "recipe_for"]
+__all__ = ["RECIPES", "Choice", "Number", "Recipe", "Stage"]
 
 Values = dict[str, Any]
 
@@ -112,19 +111,6 @@ class Recipe:
     def names(self) -> tuple[str, ...]:
         """The parameters that are matched, in order."""
         return tuple(name for stage in self.stages for name in stage.names)
-
-
-def recipe_for(sensor: Sensor) -> Recipe:
-    """Return the recipe of a sensor; InputError for one that is not fitted by stages (``plans`` has all)."""
-    recipe = RECIPES.get(sensor.name)
-    if recipe is None:
-        raise InputError(
-            f"the sensor {sensor.name} is not fitted by stages",
-            where="SENSOR",
-            expected=f"one of: {', '.join(sorted(RECIPES))}, or a preset of one of them",
-            found=sensor.name,
-        )
-    return recipe
 
 
 def _range_m(scans: Scans) -> Values:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import pickle
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,25 @@ def keys(items: Any) -> list[str]:
     for item in items:
         found += [item["key"]] if isinstance(item["key"], str) else item["key"]
     return found
+
+
+def loader_of(frames: CorpusStream, num_workers: int, start: str | None, persistent: bool) -> DataLoader[Sample]:
+    return DataLoader(
+        frames,
+        batch_size=None,
+        num_workers=num_workers,
+        multiprocessing_context=start,
+        persistent_workers=persistent,
+        timeout=60 if num_workers else 0,
+    )
+
+
+def broken_off(frames: CorpusStream, loader: DataLoader[Sample], after: int) -> dict[str, Any]:
+    """Return the state of a pass that ends after so many items."""
+    for count, item in enumerate(loader, 1):
+        if count == after:
+            return frames.state_dict(item)
+    raise AssertionError("the pass is too short")
 
 
 def number_of(key: str) -> int:
@@ -214,6 +234,103 @@ def test_persistent_workers_follow_set_epoch(corpus: Path) -> None:
     assert zero == keys(alone)
     alone.set_epoch(1)
     assert one == keys(alone)
+
+
+@pytest.mark.parametrize(
+    ("num_workers", "start", "persistent"),
+    [
+        (0, None, False),
+        (1, "fork", True),
+        (2, "fork", False),
+        (2, "fork", True),
+        (1, "forkserver", False),
+        (2, "spawn", True),
+    ],
+)
+def test_only_the_first_pass_after_loading_is_the_rest_of_the_epoch(
+    corpus: Path, num_workers: int, start: str | None, persistent: bool
+) -> None:
+    whole = stream(corpus, shuffle="full", batch_size=3)
+    zero = keys(whole)
+    whole.set_epoch(1)
+    one = keys(whole)
+    frames = stream(corpus, shuffle="full", batch_size=3)
+    frames.load_state_dict({**frames.state_dict(), "next_item": 1})
+    loader = loader_of(frames, num_workers, start, persistent)
+    frames.set_epoch(0)
+    assert keys(loader) == zero[3:]
+    assert keys(loader) == zero
+    if start == "forkserver":
+        return  # each pass starts a Python of its own
+    frames.set_epoch(0)
+    assert keys(loader) == zero
+    frames.set_epoch(1)
+    assert keys(loader) == one
+    assert keys(loader) == one
+
+
+@pytest.mark.parametrize(("num_workers", "persistent"), [(0, False), (2, False), (2, True)])
+def test_a_pass_that_is_broken_off_can_be_saved_and_loaded_again(
+    corpus: Path, num_workers: int, persistent: bool
+) -> None:
+    frames = stream(corpus, shuffle="full")
+    expected = keys(frames)
+    frames = stream(corpus, shuffle="full")
+    loader = loader_of(frames, num_workers, "fork" if num_workers else None, persistent)
+    state = broken_off(frames, loader, after=4)
+    frames.load_state_dict(state)
+    state = broken_off(frames, loader, after=5)
+    assert state["next_item"] == 9
+    assert keys(loader) == expected, "what was broken off is no position of the next pass"
+    frames.load_state_dict(state)
+    assert keys(loader) == expected[9:]
+    assert keys(loader) == expected
+
+
+def test_passes_of_one_torch_seed_are_told_apart(corpus: Path) -> None:
+    frames = stream(corpus)
+    frames.load_state_dict({**frames.state_dict(), "next_item": 7})
+    lengths = []
+    for _ in range(2):
+        torch.manual_seed(0)
+        lengths.append(len(keys(loader_of(frames, 2, "fork", persistent=False))))
+    assert lengths == [len(frames) - 7, len(frames)]
+
+
+def test_another_number_of_workers_starts_a_whole_pass(corpus: Path) -> None:
+    frames = stream(corpus)
+    expected = keys(frames)
+    frames.load_state_dict({**stream(corpus).state_dict(), "next_item": 7})
+    assert keys(loader_of(frames, 1, "fork", persistent=False)) == expected[7:]
+    assert keys(loader_of(frames, 2, "fork", persistent=False)) == expected
+    assert keys(frames) == expected
+
+
+def test_the_position_of_workers_is_known_by_their_items_alone(corpus: Path) -> None:
+    frames = stream(corpus)
+    item = list(loader_of(frames, 2, "fork", persistent=False))[4]
+    with pytest.raises(InputError, match="last item"):
+        frames.state_dict()
+    assert frames.state_dict(item)["next_item"] == 5
+
+
+def test_a_position_is_of_the_epoch_of_its_item(corpus: Path) -> None:
+    frames = stream(corpus)
+    frames.set_epoch(3)
+    item = next(iter(frames))
+    frames.set_epoch(4)
+    state = frames.state_dict(item)
+    assert (state["epoch"], state["next_item"]) == (3, 1)
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda frames: pickle.loads(pickle.dumps(frames))])
+def test_a_copied_stream_reaches_its_persistent_workers(corpus: Path, copied: Any) -> None:
+    frames = copied(stream(corpus, shuffle="full"))
+    loader = loader_of(frames, 1, "fork", persistent=True)
+    zero = keys(loader)
+    frames.set_epoch(1)
+    assert sorted(one := keys(loader)) == sorted(zero)
+    assert one != zero
 
 
 def test_a_position_of_something_else_is_refused(corpus: Path) -> None:

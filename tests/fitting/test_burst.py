@@ -27,11 +27,11 @@ def burst(count: int = 8, sensor: Sensor = TRUE) -> list[Frame]:
 def test_the_noise_of_a_burst_comes_back_within_a_tenth() -> None:
     still = read_burst(burst(), 0.0, "test")
 
-    def judge(candidate: Sensor, stage: Stage) -> Any:
+    def residuals_of(candidate: Sensor, stage: Stage) -> Any:
         return residuals(still.simulated(candidate), still.target, stage.curves)
 
     start = GaussianDropout()
-    found = match_stages(start, RECIPES["gaussian_dropout"].stages[:1], judge, radii=((0.4, 0.15, 0.06),))
+    found = match_stages(start, RECIPES["gaussian_dropout"].stages[:1], residuals_of, radii=((0.4, 0.15, 0.06),))
     assert isinstance(found, GaussianDropout)
     assert found.sigma_constant_m == pytest.approx(TRUE.sigma_constant_m, rel=0.1)
     assert found.sigma_quadratic_per_m == pytest.approx(TRUE.sigma_quadratic_per_m, rel=0.1)

@@ -9,7 +9,7 @@ import pytest
 
 from depthforge.errors import InputError
 from depthforge.fitting.burst import read_burst
-from depthforge.fitting.dexnet import DexNetEstimator, gamma_of
+from depthforge.fitting.dexnet import DexNetEstimator, gamma_of, least_between
 from depthforge.fitting.fit import fit_sensor
 from depthforge.fitting.report import lines
 from depthforge.fitting.scans import require_noise
@@ -101,6 +101,18 @@ def test_half_of_the_scans_may_be_without_noise() -> None:
         DexNetEstimator().require(scans(DexNet(additive_rate=0.0), 6, unit_m=0.001).fitted, 0.001, "test")
 
 
+@pytest.mark.parametrize("least", [0.0, 2.0, 2.3, 4.0])
+def test_no_trial_is_better_than_what_a_search_between_them_finds(least: float) -> None:
+    def cost(place: float) -> float:
+        return float(abs(place - least) ** 0.1)
+
+    trials = np.arange(5.0)
+    costs = [cost(trial) for trial in trials.tolist()]
+    found, place = least_between(cost, trials, costs)
+    assert found == cost(place) <= min(costs)
+    assert place == pytest.approx(least, abs=2e-3)
+
+
 @pytest.mark.parametrize("kind", ["one frame", "no noise", "nothing measured", "one of two measured"])
 def test_held_out_frames_that_say_little_are_judged_all_the_same(kind: str) -> None:
     good = scan(TRUE.model_copy(update={"additive_rate": 1.0}), 0, unit_m=0.001)
@@ -112,7 +124,7 @@ def test_held_out_frames_that_say_little_are_judged_all_the_same(kind: str) -> N
         "nothing measured": [blank, blank],
         "one of two measured": [blank, good],
     }[kind]
-    target, before, after = DexNetEstimator().judge(frames, 0.001, DexNet(), TRUE)
+    target, before, after = DexNetEstimator().curves_of_fit(frames, 0.001, DexNet(), TRUE)
     for curves in (target.curves, before, after):
         assert set(curves) == set(DexNetEstimator.kinds)
     assert np.isnan(target.curves["frames with noise"]).all() == (kind in ("no noise", "nothing measured"))

@@ -28,7 +28,7 @@ START = Lidar(position_m=TRUE.position_m, beams=(BeamBlock(num_beams=16, highest
 def _few_turns() -> Iterator[None]:
     """Half as far as the search goes by itself, which takes a quarter of its time."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(beams, "_TURNS_DEG", np.arange(-1.0, 1.01, 0.1))
+        patch.setattr(beams, "TURNS_DEG", np.arange(-1.0, 1.01, 0.1))
         yield
 
 
@@ -155,9 +155,9 @@ def test_noise_is_told_from_edges() -> None:
 def test_a_held_out_frame_without_returns_is_passed_over_and_nothing_else_is_an_error() -> None:
     frame = street_scans().held_out[0]
     blank = replace(frame, depth_m=np.zeros_like(frame.depth_m), valid=np.zeros_like(frame.valid))
-    alone, _, _ = LidarEstimator().judge([frame], 0.0, TRUE, TRUE)
-    both, _, _ = LidarEstimator().judge([blank, frame], 0.0, TRUE, TRUE)
+    alone, _, _ = LidarEstimator().curves_of_fit([frame], 0.0, TRUE, TRUE)
+    both, _, _ = LidarEstimator().curves_of_fit([blank, frame], 0.0, TRUE, TRUE)
     for name, values in alone.curves.items():
         np.testing.assert_array_equal(both.curves[name], values)
     with pytest.raises(InputError, match="too few returns"):
-        LidarEstimator().judge([blank, blank], 0.0, TRUE, TRUE)
+        LidarEstimator().curves_of_fit([blank, blank], 0.0, TRUE, TRUE)

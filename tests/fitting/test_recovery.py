@@ -32,10 +32,10 @@ def matched(start: Sensor, stage: Stage, scans: Scans, radii: tuple[float, ...],
     scenes = known_scenes(scans.fitted) if known else scenes_of(scans.fitted)
     target = target_of(measure_scans(scans.fitted, scenes))
 
-    def judge(candidate: Sensor, stage: Stage) -> Any:
+    def residuals_of(candidate: Sensor, stage: Stage) -> Any:
         return residuals(simulated_curves(candidate, scenes, 0.0, [0], stage.curves), target, stage.curves)
 
-    return match_stages(start, [stage], judge, radii=(radii,))
+    return match_stages(start, [stage], residuals_of, radii=(radii,))
 
 
 @pytest.mark.parametrize(

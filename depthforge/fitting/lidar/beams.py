@@ -32,9 +32,9 @@ __all__ = ["Comb", "Polar", "Returns", "assign", "find_beams", "polar_of", "retu
 
 Float64 = npt.NDArray[np.float64]
 Int64 = npt.NDArray[np.int64]
-Bool = npt.NDArray[np.bool_]
 
-_TURNS_DEG: Final = np.arange(-2.0, 2.01, 0.1)
+# How far a mounting may be off; a search of fewer is shorter, and as good where the start is near.
+TURNS_DEG: Final = np.arange(-2.0, 2.01, 0.1)
 _HEIGHTS_M: Final = np.arange(-0.45, 0.451, 0.03)
 _FEW_TRIED: Final = 3_000
 _MOST_TRIED: Final = 10_000
@@ -194,7 +194,7 @@ def _sharpest_turn(returns: Returns, start: Lidar) -> tuple[float, float]:
         return best[1:]
 
     # How it looks down bends rows, by a quarter of that from the middle of the image to its sides; leaning tilts them.
-    down, lean, height_m = sharpest(_FEW_TRIED, _TURNS_DEG[::5], _TURNS_DEG[::2], _HEIGHTS_M[::2])
+    down, lean, height_m = sharpest(_FEW_TRIED, TURNS_DEG[::5], TURNS_DEG[::2], _HEIGHTS_M[::2])
     near = np.arange(-0.2, 0.21, 0.1)
     down, lean, _ = sharpest(_MOST_TRIED, down + near, lean + near, height_m + near / 4)
     return down, lean

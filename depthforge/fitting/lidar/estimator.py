@@ -173,7 +173,7 @@ class LidarEstimator:
         values.update(limits.values)
         return Estimate(values, {**skipped, **limits.skipped})
 
-    def judge(
+    def curves_of_fit(
         self, frames: Sequence[Frame], unit_m: float, start: Sensor, fitted: Sensor
     ) -> tuple[Target, Curves, Curves]:
         """Return the curves of scans, and of the sensor before and after on their surfaces; of 6 frames at most."""
