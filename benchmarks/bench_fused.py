@@ -8,7 +8,7 @@ median |measured - rendered|. Beside them stand the figures in the README of the
 at, here 40 evenly spaced ones. Bar: each quantile within 2 mm of those.
 
 We fuse by Open3D's VoxelBlockGrid, so that is no peer. What stands beside us is its plain use, as in Open3D's tutorial:
-the same frames, voxels and truncation, K as it is (ours moves it by half a pixel, see ``render.fusion``), and depth by
+the same frames, voxels and truncation, K as it is (ours moves it by half a pixel, see ``meshes.fusion``), and depth by
 ``ray_cast`` through the voxels instead of a mesh. That depth lies 6 mm behind the measured one (``bias``: median of
 rendered - measured), with K moved or not and whatever it is told to truncate at. Open3D's older volumes give nothing
 to compare with: in 0.20 ScalableTSDFVolume returns no triangle, and UniformTSDFVolume fills a whole cube.

@@ -33,7 +33,7 @@ from benchmarks.timing import in_turn, machine, median, print_json, print_table
 from depthforge.corpus.plan_file import read_plan
 from depthforge.corpus.store import open_for_writing
 from depthforge.frame import Capture, Frame, NoisyDepth
-from depthforge.labels.noise import after_noise
+from depthforge.labels.recomputing import after_noise
 from depthforge.manifest import Manifest, load_manifest
 from depthforge.plan import WorkItem
 from depthforge.registry import layouts

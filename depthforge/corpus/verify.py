@@ -32,7 +32,7 @@ from depthforge.corpus.shard import ShardReader
 from depthforge.corpus.writer import label_of
 from depthforge.errors import DepthforgeError
 from depthforge.frame import Frame, FrameRef
-from depthforge.labels.noise import after_noise, needed_by_noise
+from depthforge.labels.recomputing import after_noise, needed_by_noise
 from depthforge.labels.spec import LabelSpec
 from depthforge.plan import WorkItem
 from depthforge.progress import Progress

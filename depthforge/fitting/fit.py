@@ -61,7 +61,7 @@ class Fit:
 
     ``read_off`` and ``matched`` are the parameters that were found, ``skipped`` why others were not; ``on_fitted`` and
     ``on_held_out`` say how well it does on the frames that it was fitted to, and on the others. ``kinds`` are the
-    curves of a sensor that has its own; those of ``statistics`` otherwise.
+    curves of a sensor that has its own; those of ``scan_curves`` otherwise.
     """
 
     start: Sensor

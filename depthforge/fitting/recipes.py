@@ -1,7 +1,7 @@
 """Which parameters of a sensor scans can tell, and by what: a recipe for each sensor that can be fitted.
 
 ``read_off`` gives the parameters that need no simulation (disparity steps, range, blank columns). The rest are matched
-in stages: the parameters of a stage move until *its* curves (``statistics.CURVES``) of the simulation match those of
+in stages: the parameters of a stage move until *its* curves (``scan_curves.CURVES``) of the simulation match those of
 the scans, and no other curve has a say, so that holes the model cannot explain do not bend its noise. A parameter is a
 number between bounds, on a linear or logarithmic scale, or a choice among a few values. What is not named keeps the
 value that the fit starts from.

@@ -7,7 +7,7 @@ in its own encoding.
 from __future__ import annotations
 
 from depthforge.encoding import NORMALS_SCALE
-from depthforge.labels.noise import count_measured_pixels
+from depthforge.labels.recomputing import count_measured_pixels
 from depthforge.labels.spec import LabelSpec, NoiseRule
 
 __all__ = [

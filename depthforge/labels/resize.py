@@ -19,7 +19,7 @@ from depthforge.errors import FrameError, InputError
 from depthforge.frame import Camera, Frame
 from depthforge.geometry import decode_normals, encode_normals
 from depthforge.labels.catalogue import INTRINSICS
-from depthforge.labels.noise import after_noise
+from depthforge.labels.recomputing import after_noise
 from depthforge.labels.spec import LabelSpec
 
 __all__ = ["resize_camera", "resize_frame", "resize_label"]

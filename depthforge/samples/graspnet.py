@@ -3,7 +3,7 @@
 Scenes are numbered so that the first four fall into the four splits (0, 100, 130, 160, then 1, 101, ...). Depth is
 uint16 millimetres as a simulated structured-light sensor took it; object poses are rounded as GraspNet rounds them
 (0.1 mm) and the .mat and .xml of an image say the same. Grasp labels come from the geometry of the models
-(``_grasp_labels``) at 6 points of each object, where GraspNet has thousands; rectangles are the grasps that an image
+(``grasp_labels``) at 6 points of each object, where GraspNet has thousands; rectangles are the grasps that an image
 sees from behind. A scene has 256 images a camera in GraspNet and as many as asked for here. About 0.6 s and 2.5 MB
 an image, 1 s and 0.3 MB an object.
 Source: graspnet.net and graspnet/graspnetAPI, for what the files hold.

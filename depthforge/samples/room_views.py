@@ -52,7 +52,7 @@ class RoomViews:
         )
 
     def mesh(self, scene: int, segments: int = 16) -> Mesh:
-        """Return a room as one mesh; see ``render.tessellate`` for how round things come out."""
+        """Return a room as one mesh; see ``meshes.tessellate`` for how round things come out."""
         analytic = self._rooms.room(scene)[0].scene
         shapes = zip(analytic.T_world_unit, analytic.profile.tolist(), strict=True)
         meshes = [tessellate(Shape(T, (a, b, c)), segments) for T, (a, b, c) in shapes]

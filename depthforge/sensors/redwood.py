@@ -15,7 +15,7 @@ At 640x480 on one core a frame takes 4.5 ms: random numbers 1.4, masks 0.7, the 
 be repeated with two threads.
 
 Sources: Choi, Zhou and Koltun, "Robust reconstruction of indoor scenes", CVPR 2015, and its published simulator; Handa
-et al., ICRA 2014; Barron and Malik, CVPR 2013 (noise); the table: ``_distortion``.
+et al., ICRA 2014; Barron and Malik, CVPR 2013 (noise); the table: ``distortion``.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from depthforge.corpus.schema import CorpusSchema
 from depthforge.corpus.writer import ShardReceipt, ShardWriter
 from depthforge.errors import FrameError
 from depthforge.frame import Capture, Frame, FrameRef
-from depthforge.labels.noise import after_noise, needed_by_noise
+from depthforge.labels.recomputing import after_noise, needed_by_noise
 from depthforge.manifest import PluginBlock
 from depthforge.plan import WorkItem
 from depthforge.seeding import frame_words

@@ -1,6 +1,6 @@
 """Contrastive unpaired translation: as DCL, but each place is compared with itself instead of pairs of places.
 
-The variant of the published DCL code; see ``_one_way`` for how it is trained.
+The variant of the published DCL code; see ``one_way_objectives`` for how it is trained.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """CycleGAN: a second generator takes the noise off again, and what returns must be what went in.
 
-The variant of the published DCL code; see ``_cycle`` for how it is trained.
+The variant of the published DCL code; see ``cycle_objective`` for how it is trained.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Differential contrastive learning: sensor noise learnt from unpaired scans, geometry held by differences.
 
-The published method, depth alone or conditioned on colour; see ``_one_way`` for how it is trained.
+The published method, depth alone or conditioned on colour; see ``one_way_objectives`` for how it is trained.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from depthforge.errors import FrameError, InputError
 from depthforge.frame import Camera, Frame
 from depthforge.geometry import back_project, decode_normals, encode_normals
 from depthforge.labels import catalogue as specs
-from depthforge.labels.noise import after_noise, needed_by_noise
+from depthforge.labels.recomputing import after_noise, needed_by_noise
 from depthforge.labels.resize import resize_camera, resize_frame, resize_label
 from depthforge.labels.spec import LabelSpec, NoiseRule
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from depthforge.errors import DecodeError, MissingDataError
-from depthforge.labels.noise import after_noise
+from depthforge.labels.recomputing import after_noise
 from depthforge.sources.bop import Bop
 from depthforge.testing.sources import SourceTests
 from tests.sources.bop_trees import listed, read, source
