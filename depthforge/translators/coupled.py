@@ -1,7 +1,7 @@
 """Coupled (re-implementation): holes predicted from colour made to look real, noise from a network of its own.
 
-The method of a paper without published code; see ``coupled_objective`` for what is known of it, what is our choice, and how it
-is trained. A frame of 640x480 costs 148 GMAC, three times DCL.
+The method of a paper without published code; see ``coupled_objective`` for what is known of it, what is our choice, and
+how it is trained. A frame of 640x480 costs 148 GMAC, three times DCL.
 """
 
 from __future__ import annotations
