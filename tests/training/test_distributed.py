@@ -276,6 +276,5 @@ def test_a_process_that_dies_ends_the_other(folder: Path) -> None:
 
 
 def test_the_word_before_every_message_is_short(found: list[dict[str, Any]]) -> None:
-    """Measured at 0.1 ms; a busy machine takes longer to give each process its turn."""
-    print(f"{found[0]['word_s'] * 1e3:.3f} ms")
-    assert found[0]["word_s"] < 0.02
+    """0.2 to 0.9 ms in most cases; a busy machine takes longer to give each process its turn."""
+    assert found[0]["word_s"] < 0.05
