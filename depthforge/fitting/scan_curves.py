@@ -4,8 +4,8 @@ Noise is what a plane leaves of flat windows (``realism.windows``): its size aga
 surface, its correlation along x and y, and its white part against the slope of 1/z, which is where a sensor that looks
 aside by chance shows it (``slopes``). Only windows that are flat in the clean guess count, and of those in a bin the
 quieter ones, since what is bent without the guess knowing is louder. Holes (``hole_counts``): within surfaces how many,
-how long, how many single ones and how far they reach, against depth and angle, and by distance beside silhouettes: left and
-right of them on the far side, where a projector's shadow lies, and on the near side. At silhouettes it also counts
+how long, how many single ones and how far they reach, against depth and angle, and by distance beside silhouettes: left
+and right of them on the far side, where a projector's shadow lies, and on the near side. At silhouettes it also counts
 depth that belongs to neither side (flying pixels) and depth of the wrong side (fraying).
 
 Values are stretched so that a difference means as much anywhere on a curve: log2 of noise, arc sines of the square root
