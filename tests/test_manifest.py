@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 import pickle
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -130,3 +132,9 @@ def test_every_shipped_manifest_loads(repository: Path, monkeypatch: pytest.Monk
         for variable in re.findall(r"\$\{(\w+)\}", path.read_text()):
             monkeypatch.setenv(variable, str(tmp_path))
         assert load_manifest(path).name
+
+
+def test_a_manifest_is_imported_without_numpy_and_torch() -> None:
+    code = "import sys, depthforge.manifest; print({'numpy', 'torch', 'ray'} & set(sys.modules))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "set()"
