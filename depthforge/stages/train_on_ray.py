@@ -107,7 +107,7 @@ class _Fit:
             scaling_config=ScalingConfig(
                 num_workers=num_workers, use_gpu=need.gpus > 0, resources_per_worker={"CPU": need.cores}
             ),
-            torch_config=ray_torch.TorchConfig(backend="nccl" if need.gpus else "gloo"),
+            torch_config=ray_torch.TorchConfig(backend="cpu:gloo,cuda:nccl" if need.gpus else "gloo"),
             run_config=RunConfig(
                 name="run", storage_path=str(job.out / ".ray"), failure_config=FailureConfig(max_failures=3)
             ),
@@ -125,6 +125,8 @@ class _Fit:
             self._trainer.fit()
         except Exception as error:  # Ray wraps whatever happened in its own
             self.failure = error
+        except SystemExit:  # how Ray ends whoever waits for it when the connection is closed
+            return
 
 
 def _watched(cluster: Cluster, fit: _Fit, num_workers: int, progress: Progress, stall_limit_s: float) -> dict[int, Any]:
