@@ -32,18 +32,23 @@ from benchmarks.timing import machine, median, print_json, print_table
 from depthforge.corpus.plan_file import read_plan
 from depthforge.corpus.store import open_for_writing
 from depthforge.frame import Capture, Frame, NoisyDepth
+from depthforge.corpus.writer import ShardReceipt
+from depthforge.frame import Frame
 from depthforge.manifest import parse_manifest
 from depthforge.plan import WorkItem
 from depthforge.samples.interiornet import InteriorNetLayout
 from depthforge.seeding import frame_words
+from depthforge.stages.cluster import WORKER_ENVIRONMENT, Cluster, RayOptions
+from depthforge.stages.crew import Failure
 from depthforge.stages.prepare import Prepared, make_source, make_translator, prepare, present_labels
-from depthforge.stages.runners import WORKER_ENVIRONMENT, RayOptions, ray_session, ray_task
-from depthforge.stages.shards import ShardJob, convert_shard, job_of, limit_threads, open_writer
+from depthforge.stages.runners import convert_on
+from depthforge.stages.shards import Converter, ShardJob, job_of, limit_threads, open_writer
 
 KEPT_FRAMES = 8
 BAR_OF_SLOWEST = 0.7
 BAR_OF_POOL = 0.85
 _kept: list[Frame] = []
+_converters: dict[Path, Converter] = {}
 
 
 def read_part(item: WorkItem, job: ShardJob) -> int:
@@ -83,8 +88,13 @@ def keep_frames(item: WorkItem, job: ShardJob) -> list[Frame]:
 
 
 def whole(item: WorkItem, job: ShardJob) -> int:
-    """Convert a shard, as every runner does."""
-    return convert_shard(item, job).num_frames
+    """Convert a shard, as every runner does, with a converter for each run."""
+    if job.root not in _converters:
+        for converter in _converters.values():
+            converter.close()
+        _converters.clear()
+        _converters[job.root] = Converter(job)
+    return _converters[job.root].convert(item).num_frames
 
 
 Part = Callable[[WorkItem, ShardJob], int]
@@ -115,15 +125,18 @@ def on_pool(pool: Pool, part: str, items: list[WorkItem], prepared: Prepared, fo
         return frames / (time.perf_counter() - start)
 
 
-def on_ray(items: list[WorkItem], prepared: Prepared, folder: Path, workers: int) -> float:
-    """Return the frames per second of the whole conversion as Ray tasks, as the stage submits them."""
-    import ray
+def on_ray(cluster: Cluster, items: list[WorkItem], prepared: Prepared, folder: Path, workers: int) -> float:
+    """Return the frames per second of the whole conversion on Ray, from when as many shards as workers have ended."""
+    ended: list[tuple[float, int]] = []
+
+    def done(result: ShardReceipt | Failure) -> None:
+        if isinstance(result, Failure):
+            raise result.error
+        ended.append((time.perf_counter(), result.num_frames))
 
     with fresh_outputs(prepared, folder) as job:
-        task, shared = ray_task(ray, RayOptions(num_workers=workers)), ray.put(job)
-        start = time.perf_counter()
-        receipts = ray.get([task.remote(item, shared) for item in items])
-        return sum(receipt.num_frames for receipt in receipts) / (time.perf_counter() - start)
+        convert_on(cluster, iter(items), job, done, RayOptions(num_workers=workers), print)
+    return sum(frames for _, frames in ended[workers:]) / (ended[-1][0] - ended[workers - 1][0])
 
 
 def main() -> None:
@@ -136,8 +149,6 @@ def main() -> None:
     add_result_options(parser)
     options = parser.parse_args()
     import os
-
-    import ray
 
     os.environ.update(WORKER_ENVIRONMENT)
     with tempfile.TemporaryDirectory(prefix="depthforge-bench-") as name:
@@ -159,10 +170,10 @@ def main() -> None:
         spawn = get_context("spawn")
         with prepare(manifest) as prepared, spawn.Pool(options.workers) as pool, spawn.Pool(1) as single:
             items = list(read_plan(prepared.plan_file))
-            with ray_session(ray, RayOptions(num_workers=options.workers)):
+            with Cluster.connect(None, options.workers) as cluster:
                 for round_number in range(options.repeats + 1):
                     figures = {part: on_pool(pool, part, items, prepared, folder) for part in PARTS}
-                    figures["ray"] = on_ray(items, prepared, folder, options.workers)
+                    figures["ray"] = on_ray(cluster, items, prepared, folder, options.workers)
                     half = items[: max(1, len(items) // 2)]
                     for part in ("read", "simulate", "write"):
                         figures[f"{part}, one process"] = on_pool(single, part, half, prepared, folder)

@@ -8,6 +8,7 @@ why ``Resources`` counts node by node: a sum over the cluster says nothing about
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ __all__ = ["STALL_LIMIT_S", "WORKER_ENVIRONMENT", "Cluster", "Need", "Node", "Ra
 WORKER_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1", "NUMBA_THREADING_LAYER": "workqueue"}
 
 STALL_LIMIT_S = 1800.0
+_CONNECT_S = 20.0
 
 
 @dataclass(frozen=True)
@@ -118,8 +120,9 @@ class Cluster:
             ray.init(address="local", num_cpus=num_cores, **local, **common)
         else:
             try:
+                _require_listener(address)
                 ray.init(address=address, **common)
-            except ConnectionError as error:
+            except OSError as error:
                 raise InputError(
                     "no Ray cluster answers",
                     where=address,
@@ -147,6 +150,13 @@ class Cluster:
 
         here = NodeAffinitySchedulingStrategy(self.ray.get_runtime_context().get_node_id(), soft=False)
         return self.actor(kind, Need(cores=0), max_restarts=-1, scheduling_strategy=here).remote()
+
+
+def _require_listener(address: str) -> None:
+    """Raise OSError when nothing listens at host:port of ``address``: Ray itself would try for minutes."""
+    host, _, port = address.rpartition("/")[2].rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_S).close()
 
 
 def _import_ray() -> Any:

@@ -125,6 +125,8 @@ class _Fit:
             self._trainer.fit()
         except Exception as error:  # Ray wraps whatever happened in its own
             self.failure = error
+        except SystemExit:  # how Ray ends whoever waits for it when the connection is closed
+            return
 
 
 def _watched(cluster: Cluster, fit: _Fit, num_workers: int, progress: Progress, stall_limit_s: float) -> dict[int, Any]:

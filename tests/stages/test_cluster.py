@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,7 +18,7 @@ import pytest
 from depthforge.errors import IncompleteError, InputError, IntegrityError
 from depthforge.manifest import Manifest, TrainingSettings
 from depthforge.progress import Silent
-from depthforge.stages.cluster import Need, Node, Resources
+from depthforge.stages.cluster import Cluster, Need, Node, Resources
 from depthforge.stages.convert import ConversionReport
 from depthforge.stages.train import train
 from depthforge.stages.train_on_ray import need_of_worker
@@ -85,6 +86,15 @@ def test_threads_of_a_training_follow_the_nodes_and_not_the_driver(monkeypatch: 
     assert need(1, "cpu") == Need(3)
 
 
+def test_an_address_at_which_nobody_listens_is_said_at_once() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(InputError, match="no Ray cluster answers") as caught, Cluster.connect(address):
+            pass
+    assert caught.value.where == address
+
+
 # --- on a cluster ---------------------------------------------------------------------------------------------------
 
 
@@ -92,9 +102,9 @@ class Nodes:
     """A cluster of processes on this machine: a head without cores, and nodes that tests add and take away."""
 
     def __init__(self) -> None:
-        from ray.cluster_utils import Cluster
+        from ray import cluster_utils
 
-        self._cluster = Cluster(
+        self._cluster = cluster_utils.Cluster(
             initialize_head=True,
             head_node_args={
                 "num_cpus": 0,
@@ -128,6 +138,8 @@ class Nodes:
 def nodes() -> Iterator[Nodes]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        # Ray lets its workers yield to everything else; beside other tests they would hardly start.
+        patch.setenv("RAY_worker_niceness", "0")
         cluster = Nodes()
         yield cluster
         cluster.close()
