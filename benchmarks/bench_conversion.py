@@ -31,9 +31,8 @@ from benchmarks.results import Figure, add_result_options, save_run
 from benchmarks.timing import machine, median, print_json, print_table
 from depthforge.corpus.plan_file import read_plan
 from depthforge.corpus.store import open_for_writing
-from depthforge.frame import Capture, Frame, NoisyDepth
 from depthforge.corpus.writer import ShardReceipt
-from depthforge.frame import Frame
+from depthforge.frame import Capture, Frame, NoisyDepth
 from depthforge.manifest import parse_manifest
 from depthforge.plan import WorkItem
 from depthforge.samples.interiornet import InteriorNetLayout

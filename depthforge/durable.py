@@ -42,7 +42,7 @@ _EXPLANATIONS = {
     errno.ENOLCK: ("the file system offers no locks", "choose an --out on a disk that does"),
 }
 
-_OTHERS_DIE_WITHIN_S = 10.0
+OTHERS_DIE_WITHIN_S = 10.0
 
 
 @contextmanager
@@ -92,7 +92,7 @@ def remove(path: Path) -> None:
 
     The workers of a killed driver outlive it by a second or so. OSError when the tree still fills after ten seconds.
     """
-    deadline = time.monotonic() + _OTHERS_DIE_WITHIN_S
+    deadline = time.monotonic() + OTHERS_DIE_WITHIN_S
     while True:
         try:
             if path.is_dir() and not path.is_symlink():

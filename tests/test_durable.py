@@ -86,7 +86,7 @@ def test_a_tree_that_is_still_filled_goes_when_the_other_dies(tmp_path: Path) ->
 
 
 def test_a_tree_that_never_stops_filling_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(durable, "_OTHERS_DIE_WITHIN_S", 0.05)
+    monkeypatch.setattr(durable, "OTHERS_DIE_WITHIN_S", 0.05)
 
     def never_empty(path: Path) -> None:
         raise OSError(durable.errno.ENOTEMPTY, "Directory not empty", str(path))

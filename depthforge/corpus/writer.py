@@ -48,14 +48,13 @@ _ABSOLUTE_PATH: Final = re.compile(r"(?<![\w./])/(?:[^\s'\":,]+/)+")
 
 @dataclass(frozen=True, slots=True)
 class ShardReceipt:
-    """What a commit did: small and picklable. ``first_rejects`` holds at most five, as ``key: error: message``."""
+    """What a commit did: small and picklable."""
 
     shard: str
     num_frames: int
     num_rejects: int
     stored_bytes: int
     rejects_by_error: dict[str, int]
-    first_rejects: tuple[str, ...] = ()
 
 
 class ShardWriter:
@@ -151,10 +150,7 @@ class ShardWriter:
                     commit = self._publish(files)
         finally:
             self.abort()
-        first = tuple(f"{r.key}: {r.error}: {r.message}" for r in self._rejects[:5])
-        return ShardReceipt(
-            shard, commit.num_frames, commit.num_rejects, commit.stored_bytes, commit.rejects_by_error, first
-        )
+        return ShardReceipt(shard, commit.num_frames, commit.num_rejects, commit.stored_bytes, commit.rejects_by_error)
 
     def abort(self) -> None:
         """Remove what was written and not committed; harmless after a commit."""

@@ -59,7 +59,8 @@ _SQUARE, _LINEAR, _CONSTANT = (np.ascontiguousarray(row) for row in _quantile_co
 
 
 @numba.njit(inline="always")
-def _philox(c0, c1, c2, c3, k0, k1):  # type: ignore[no-untyped-def]
+def philox(c0, c1, c2, c3, k0, k1):  # type: ignore[no-untyped-def]
+    """Return the four words (uint32) of a counter of four under a key of two; compiled into what draws."""
     # Every 32-bit result is cast back: numba widens it to 64 bits, and the hash would silently never wrap.
     for _ in range(10):
         product_0 = _MULTIPLIER_0 * np.uint64(c0)
@@ -90,11 +91,12 @@ def _quantile(word):  # type: ignore[no-untyped-def]
 def _fill_words(c1, c2, c3, k0, k1, words):  # type: ignore[no-untyped-def]
     first, second, third, fourth = words[0], words[1], words[2], words[3]
     for block in range(words.shape[1]):
-        first[block], second[block], third[block], fourth[block] = _philox(np.uint32(block), c1, c2, c3, k0, k1)
+        first[block], second[block], third[block], fourth[block] = philox(np.uint32(block), c1, c2, c3, k0, k1)
 
 
 @numba.njit(nogil=True, cache=True)
-def _fill_quantiles(words, out):  # type: ignore[no-untyped-def]
+def fill_quantiles(words, out):  # type: ignore[no-untyped-def]
+    """Fill ``out`` (N,) float32 with the normal quantiles of ``words`` (N,) uint32, whose lowest bit is the sign."""
     for i in range(out.shape[0]):
         out[i] = _quantile(words[i])
 
@@ -106,7 +108,7 @@ def _fill_normals(first_row, c2, c3, k0, k1, out):  # type: ignore[no-untyped-de
     flat = words.reshape(words.size)
     for row in range(rows):
         _fill_words(np.uint32(first_row + np.uint32(row)), c2, c3, k0, k1, words)
-        _fill_quantiles(flat, out[row])
+        fill_quantiles(flat, out[row])
 
 
 @numba.njit(nogil=True, cache=True)

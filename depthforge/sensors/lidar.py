@@ -134,7 +134,7 @@ def simulate(
     with np.errstate(divide="ignore", over="ignore"):
         # Nearer than a millimetre is no surface; it would have the rays march forever.
         inverse = np.where(seen & (depth_m > 1e-3), np.float32(1) / depth_m, np.float32(0))
-    beams, num_firings = _beams(camera, words, sensor)
+    beams, num_firings = beams_in_view(camera, words, sensor)
     size = len(beams), num_firings
     out = np.zeros(seen.shape, np.float32)
     kernels.scan(
@@ -155,8 +155,11 @@ def simulate(
     return out, out > 0
 
 
-def _beams(camera: Camera, words: tuple[int, int], sensor: Lidar) -> tuple[npt.NDArray[np.float64], int]:
-    """Return for each beam its origin, sine and cosine of elevation and first azimuth (n, 6), and firings of each."""
+def beams_in_view(camera: Camera, words: tuple[int, int], sensor: Lidar) -> tuple[npt.NDArray[np.float64], int]:
+    """Return for each beam its origin (metres), sine and cosine of elevation and first azimuth (n, 6), and its firings.
+
+    In camera axes; ``words`` say where a turn starts. For those who check what is measured, firing by firing.
+    """
     elevation = np.concatenate([block.elevations_rad for block in sensor.beams])
     height_m = np.concatenate([np.full(block.num_beams, block.height_m) for block in sensor.beams])
     # What the camera sees, widened by the offset at the nearest range and by how the lidar is turned.

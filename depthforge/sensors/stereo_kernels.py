@@ -13,7 +13,6 @@ import numpy as np
 __all__ = ["edges", "finish", "quality", "texture", "visible"]
 
 _ZERO, _ONE = np.float32(0), np.float32(1)
-_FAR_FROM_EDGES = np.float32(1e9)
 _LEAST_COSINE = np.float32(0.02)
 _SAME_SURFACE_PX = np.float32(2)
 # A surface whose disparity grows by g pixels a pixel folds pixels that differ by g / (1 - g) into one; g up to 0.6.

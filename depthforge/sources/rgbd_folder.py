@@ -55,7 +55,7 @@ class RgbdFolder(Source):
         self._tree = lru_cache(1)(self._open)
         self._trajectory = lru_cache(16)(self._read_trajectory)
         self._camera = lru_cache(1)(self._read_camera)
-        self._metres = lru_cache(1)(self._metres_of_codes)
+        self._metres = lru_cache(1)(self.metres_of_codes)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -197,7 +197,7 @@ class RgbdFolder(Source):
         depth_m[~valid] = 0.0
         return depth_m, valid
 
-    def _metres_of_codes(self) -> npt.NDArray[np.float32]:
+    def metres_of_codes(self) -> npt.NDArray[np.float32]:
         """Return what each of the 65536 codes is in metres, 0 for invalid ones: one look-up decodes a pixel."""
         codes = np.arange(1 << 16, dtype=np.uint32)
         bits = self.config.rotate_right_bits

@@ -8,7 +8,7 @@ file: about 1 second for 200,000 files.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import lru_cache
 
 from depthforge.sources.file_tree import Tree
@@ -17,8 +17,6 @@ __all__ = ["PathTemplate", "checked_template"]
 
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 _NAMES = ("scene", "frame")
-
-Fields = Mapping[str, str]
 
 
 def checked_template(text: str) -> str:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from itertools import pairwise
 
-__all__ = ["progress_line", "time_left_s", "time_words"]
+__all__ = ["progress_line", "time_words"]
 
 
 def progress_line(
@@ -34,11 +34,6 @@ def progress_line(
     if seconds_left is not None and math.isfinite(seconds_left):
         parts.append(f"{time_words(seconds_left)} left")
     return "  ".join(parts)
-
-
-def time_left_s(steps_done: int, seconds: float, steps_left: int) -> float | None:
-    """Return the time for ``steps_left`` at the rate of ``steps_done`` in ``seconds``; None before the first."""
-    return seconds / steps_done * steps_left if steps_done else None
 
 
 def time_words(seconds: float) -> str:

@@ -43,7 +43,7 @@ def test_a_preset_comes_out_that_a_manifest_can_name(
     # How well it searches is tested in tests/fitting; a short search has all the steps of a long one.
     monkeypatch.setattr(fit, "FROM_AFAR", ((0.3,),))
     monkeypatch.setattr(fit, "NEARBY", ((0.1,),))
-    monkeypatch.setattr(fit, "_BOOTSTRAPS", 1)
+    monkeypatch.setattr(fit, "NUM_BOOTSTRAPS", 1)
     real = manifest(tmp_path, "scans", SENSOR)
     out = tmp_path / "camera.yaml"
     code, text, err = call(capsys, "gaussian_dropout", "--real", real, "--frames", 2, "--out", out, "--json")

@@ -9,7 +9,7 @@ from depthforge.errors import InputError
 from depthforge.fitting.approaches import PLANS, plan_for
 from depthforge.fitting.burst import read_burst
 from depthforge.fitting.fit import Fit, fit_sensor
-from depthforge.fitting.recipes import RECIPES, recipe_for
+from depthforge.fitting.recipes import RECIPES
 from depthforge.fitting.report import lines, preset_text
 from depthforge.registry import sensors
 from depthforge.sensors.gaussian_dropout import GaussianDropout
@@ -73,7 +73,7 @@ def test_a_room_that_ends_is_no_limit_of_the_sensor() -> None:
 @pytest.mark.parametrize("name", sorted(RECIPES))
 def test_every_recipe_names_parameters_that_its_sensor_has(name: str) -> None:
     fields = sensors.get(name).model_fields
-    recipe = recipe_for(sensors.get(name)())
+    recipe = RECIPES[name]
     assert {*recipe.names, *recipe.fixed} <= set(fields)
     for stage in recipe.stages:
         for number in stage.numbers:
@@ -89,11 +89,6 @@ def test_a_sensor_without_a_plan_says_which_have_one() -> None:
     with pytest.raises(InputError, match="no parameters that are fitted") as caught:
         plan_for(Own())
     assert all(name in str(caught.value.expected) for name in ("structured_light", "lidar", "redwood", "dexnet"))
-
-
-def test_a_sensor_that_is_not_fitted_by_stages_has_no_recipe() -> None:
-    with pytest.raises(InputError, match="not fitted by stages"):
-        recipe_for(sensors.get("lidar")())
 
 
 def test_every_sensor_of_ours_has_a_plan() -> None:

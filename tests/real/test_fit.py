@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from depthforge.fitting.recipes import recipe_for
+from depthforge.fitting.recipes import RECIPES
 from depthforge.fitting.scans import read_scans
 from depthforge.realism.choice import evaluate_translator
 from depthforge.realism.describe import describe
@@ -38,7 +38,7 @@ def test_what_the_scans_say_of_themselves(shared_data: Path) -> None:
     scans = read_scans(redkitchen(shared_data), 6, wanted=frozenset())
     assert scans.unit_m == 0.001
     start = parse_sensor("kinect_v1")
-    found = recipe_for(start).read_off(scans, start)
+    found = RECIPES[start.name].read_off(scans, start)
     assert found["raw_scale_m"] == pytest.approx(345.3, abs=0.5)
     assert found["baseline_m"] == pytest.approx(345.3 / 8 / 585, rel=0.002)
     assert found["min_depth_m"] == pytest.approx(0.8, abs=0.01)

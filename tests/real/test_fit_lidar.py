@@ -30,7 +30,7 @@ def fitted(start: str, frames: list[Frame]) -> Fit:
 
 def test_it_finds_what_the_preset_knows(shared_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """From the data sheet's sensor, which is mounted 0.6 degrees off and 6 cm aside, as well as from the preset."""
-    monkeypatch.setattr(beams, "_TURNS_DEG", np.arange(-1.0, 1.01, 0.1))
+    monkeypatch.setattr(beams, "TURNS_DEG", np.arange(-1.0, 1.01, 0.1))
     frames = frames_of(shared_data, tmp_path)
     preset = parse_sensor("hdl_64e_kitti")
     assert isinstance(preset, Lidar)
@@ -60,7 +60,7 @@ def test_it_finds_what_the_preset_knows(shared_data: Path, tmp_path: Path, monke
 
 
 def test_frames_of_two_days_are_refused(shared_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(beams, "_TURNS_DEG", np.arange(-1.0, 1.01, 0.1))
+    monkeypatch.setattr(beams, "TURNS_DEG", np.arange(-1.0, 1.01, 0.1))
     frames = frames_of(shared_data, tmp_path)
     scans = Scans((frames[0], frames[1]), (frames[2],), 0.0, "kitti", "", True)
     with pytest.raises(InputError, match="mounted in different ways"):

@@ -18,7 +18,6 @@ from depthforge.sensors import stereo_kernels as kernels
 from depthforge.sensors.active_stereo import ActiveStereo
 from depthforge.sensors.base import Sensor
 from depthforge.sensors.preset import parse_sensor
-from depthforge.sensors.surface import surface_of
 from depthforge.testing.sensors import SensorTests
 
 WORDS = (11, 22)
@@ -340,7 +339,10 @@ def test_what_is_no_sensor_is_refused() -> None:
 
 def test_a_frame_of_one_surface_has_no_edges() -> None:
     frame = frame_of(wall(2.0))
-    surface = surface_of(frame.depth_m, frame.valid, frame.camera)
-    distance, front = ActiveStereo()._edges(surface, frame)
-    assert distance.min() > 1e6
-    assert not front.any()
+    with_edges, without = (
+        ActiveStereo(**{**PERFECT, "edge_hole_rate": rate, "fattening_px": px}).measure(frame, WORDS)
+        for rate, px in ((1.0, 4.0), (0.0, 0.0))
+    )
+    np.testing.assert_array_equal(with_edges.valid, without.valid)
+    np.testing.assert_array_equal(with_edges.depth_m, without.depth_m)
+    assert without.valid.any()

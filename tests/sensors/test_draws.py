@@ -32,7 +32,7 @@ def test_philox_gives_the_published_words(
     counter: tuple[int, ...], key: tuple[int, ...], expected: tuple[int, ...]
 ) -> None:
     assert plain_philox(counter, key) == expected
-    assert gaussian._philox(*map(np.uint32, (*counter, *key))) == expected
+    assert gaussian.philox(*map(np.uint32, (*counter, *key))) == expected
 
 
 def plain_philox(counter: tuple[int, ...], key: tuple[int, ...]) -> tuple[int, ...]:
@@ -58,7 +58,7 @@ def test_quantiles_are_exact_from_the_median_to_the_last_word() -> None:
     spread = np.exp2(np.linspace(0, 32, 20_000)).astype(np.int64) - 1
     words = np.unique(np.concatenate([near_ends, spread])).astype(np.uint32)
     found = np.empty(words.size, np.float32)
-    gaussian._fill_quantiles(words, found)
+    gaussian.fill_quantiles(words, found)
     below = [NormalDist().inv_cdf(((int(word) >> 1) + 0.5) / 2**32) for word in words]
     expected = np.where(words & 1, np.negative(below), below)
     np.testing.assert_allclose(found, expected, rtol=0, atol=2e-6)

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from depthforge.errors import FrameError
 from depthforge.frame import Camera, Frame
 from depthforge.sensors.base import Sensor
-from depthforge.sensors.lidar import BeamBlock, Lidar, _beams, lidar_rotation, simulate
+from depthforge.sensors.lidar import BeamBlock, Lidar, beams_in_view, lidar_rotation, simulate
 from depthforge.sensors.preset import parse_sensor
 from depthforge.testing.sensors import SensorTests
 from depthforge.translators.simulation import Simulation
@@ -69,7 +69,7 @@ def test_the_beams_of_the_data_sheet() -> None:
 
 def ray_directions(camera: Camera, sensor: Lidar, words: tuple[int, int]) -> tuple[npt.NDArray[np.float64], ...]:
     """Origin and direction of every ray in camera axes, each (n, 3)."""
-    beams, num_firings = _beams(camera, words, sensor)
+    beams, num_firings = beams_in_view(camera, words, sensor)
     azimuth = beams[:, 5:] + np.arange(num_firings) * np.radians(sensor.azimuth_step_deg)
     sine, cosine = beams[:, 3:4], beams[:, 4:5]
     local = np.stack([cosine * np.sin(azimuth), np.broadcast_to(-sine, azimuth.shape), cosine * np.cos(azimuth)], -1)

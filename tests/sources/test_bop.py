@@ -98,7 +98,7 @@ def test_valid_pixels_are_counted_again_after_noise(root: Path) -> None:
     frame = read(root)
     noisy = frame.valid.copy()
     noisy[:, 32:] = False
-    counts = after_noise(frame, noisy, source.labels).labels["object_px_count_valid"]
+    counts = after_noise(frame, noisy, source(root).labels).labels["object_px_count_valid"]
     expected = [int((mask & noisy).sum()) for mask in (plate_mask(0), plate_mask(8))]
     assert expected == [11 * 22, 3 * 22]
     np.testing.assert_array_equal(counts, np.array(expected, np.uint32))

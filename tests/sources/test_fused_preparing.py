@@ -87,8 +87,8 @@ def test_what_is_still_to_be_fused_is_said_and_listed_whole(tmp_path: Path) -> N
 def test_what_shapes_the_mesh_names_its_folder(scan: Path) -> None:
     one, two = make(scan), make(scan, voxel_m=0.031)
     world = "analytic/room"
-    assert one._folder(world) != two._folder(world)
-    assert one._folder(world) == make(scan, max_residual_m=0.5, max_memory_gb=1.0)._folder(world)
+    assert one.folder_of(world) != two.folder_of(world)
+    assert one.folder_of(world) == make(scan, max_residual_m=0.5, max_memory_gb=1.0).folder_of(world)
     with pytest.raises(MissingDataError, match="prepare"):
         list(two.frames())
 

@@ -118,7 +118,7 @@ def test_only_the_best_are_kept_and_the_seed_decides_ties(tmp_path: Path) -> Non
 
 
 def test_suppressed_grasps_keep_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(graspnet_labels, "_SUPPRESSED_AT_ONCE", 37)
+    monkeypatch.setattr(graspnet_labels, "SUPPRESSED_AT_ONCE", 37)
     write_scene(tmp_path)
     many = labels_of([(0.0, 0.0, 0.0), (0.01, 0.0, 0.0), (0.08, 0.0, 0.0)])
     for view in range(0, 300, 5):
@@ -284,8 +284,8 @@ def test_a_run_that_died_goes_on_where_it_was(root: Path) -> None:
 
 def test_workers_and_slabs_change_nothing(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = prepared(root).labels["grasps"]
-    monkeypatch.setattr(graspnet_labels, "_SLAB_POINTS", 1)
-    monkeypatch.setattr(graspnet_labels, "_MOST_WORKERS", 1)
+    monkeypatch.setattr(graspnet_labels, "SLAB_POINTS", 1)
+    monkeypatch.setattr(graspnet_labels, "MOST_WORKERS", 1)
     other = GraspStore(root, root / "other", GraspSettings())
     other.compact([SceneFiles(root, 0, "realsense")])
     rows = other.rows("scene_0000")

@@ -16,7 +16,7 @@ from depthforge.frame import Finding, Frame, FrameRef
 from depthforge.manifest import PluginBlock
 from depthforge.registry import sources
 from depthforge.sources.bop import Bop, BopConfig
-from depthforge.sources.linemod import SYMMETRIC_OBJECTS, Linemod, LinemodConfig
+from depthforge.sources.linemod import Linemod, LinemodConfig
 from depthforge.sources.linemod import files as linemod_files
 from depthforge.testing.sources import SourceTests, arrays_of
 from tests.sources.posed_trees import plate_mask, rgb_png, wall_mm, write_bop_scene, write_models, write_preprocessed
@@ -146,7 +146,7 @@ def test_rendered_depth_is_of_the_model(root: Path) -> None:
 
 def test_yaml_is_read_without_libyaml_too(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = arrays_of(read(root))
-    monkeypatch.setattr(linemod_files, "_LOADER", yaml.SafeLoader)
+    monkeypatch.setattr(linemod_files, "YAML_LOADER", yaml.SafeLoader)
     for name, array in arrays_of(read(root)).items():
         np.testing.assert_array_equal(array, expected[name])
 
@@ -266,7 +266,3 @@ def test_the_bop_form_is_read_as_bop(tmp_path: Path) -> None:
                 np.testing.assert_array_equal(array, b[name])
     assert all("test-000006" in ref.key for ref in listed(tmp_path, layout="bop", objects=(6,))[0])
     assert "there is no scene 5" in listed(tmp_path, layout="bop", objects=(6, 5))[1]
-
-
-def test_what_linemod_is_known_for() -> None:
-    assert {3, 7, 10, 11} == SYMMETRIC_OBJECTS

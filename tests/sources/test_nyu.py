@@ -16,10 +16,11 @@ from scipy.io import savemat
 
 from depthforge.errors import DecodeError, FrameError, MissingDataError
 from depthforge.frame import Camera, Finding, Frame
+from depthforge.labels.resize import resize_camera
 from depthforge.sources.check import check_source
 from depthforge.sources.nyu import Nyu, NyuConfig
 from depthforge.sources.nyu.raw import Dump, colour_over_depth, decode_disparity, metres_of_codes
-from depthforge.sources.nyu.source import _instances
+from depthforge.sources.nyu.source import numbered_instances
 from depthforge.testing.sources import SourceTests
 
 W, H, NUM = 16, 12, 4
@@ -154,7 +155,7 @@ def test_instances_tell_pairs_apart(seed: int) -> None:
     rng = np.random.default_rng(seed)
     semantic = rng.integers(0, 6, (5, 7)).astype(np.uint16)
     instances = rng.integers(0, 4, (5, 7)).astype(np.uint8)
-    numbers = _instances(semantic, instances)
+    numbers = numbered_instances(semantic, instances)
     pairs = {(int(s), int(i)) if s and i else (0, 0) for s, i in zip(semantic.flat, instances.flat, strict=True)}
     ranked = {pair: rank for rank, pair in enumerate(sorted(pairs - {(0, 0)}), start=1)} | {(0, 0): 0}
     for s, i, number in zip(semantic.flat, instances.flat, numbers.flat, strict=True):
@@ -162,9 +163,10 @@ def test_instances_tell_pairs_apart(seed: int) -> None:
 
 
 def test_the_camera_is_colours_for_the_labelled_and_depths_for_dumps(dumps: Path, labelled: Path) -> None:
-    labelled_camera = Nyu(NyuConfig(root=labelled))._camera(Camera(518.8579, 519.4696, 325.5824, 253.7362, 640, 480))
-    assert labelled_camera.K.tolist() == [[518.8579, 0, 325.5824], [0, 519.4696, 253.7362], [0, 0, 1]]
-    assert frame_of(make(labelled)).camera.fx == pytest.approx(518.8579 / 40)
+    full = Camera(518.8579, 519.4696, 325.5824, 253.7362, 640, 480)
+    camera = frame_of(make(labelled)).camera
+    assert camera == resize_camera(full, camera.width, camera.height)
+    assert camera.fx == pytest.approx(518.8579 / 40)
     assert frame_of(make(dumps, files="raw")).camera.fx == pytest.approx(582.6245 / 40)
 
 

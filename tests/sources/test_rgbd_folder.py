@@ -105,7 +105,7 @@ def test_invalid_codes_and_range(tmp_path: Path) -> None:
 @given(st.integers(1, 65535), st.integers(0, 15))
 def test_rotation_is_undone(value: int, bits: int) -> None:
     stored = ((value << bits) | (value >> (16 - bits))) & 0xFFFF
-    table = make(Path("nowhere"), rotate_right_bits=bits, invalid=[])._metres_of_codes()
+    table = make(Path("nowhere"), rotate_right_bits=bits, invalid=[]).metres_of_codes()
     assert table[stored] == pytest.approx(value / 1000 if stored else 0)
 
 

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from depthforge.training.progress_line import progress_line, time_left_s, time_words
+from depthforge.training.progress_line import progress_line, time_words
 
 
 def test_the_line() -> None:
@@ -59,8 +59,3 @@ def test_a_high_rate_has_no_decimals() -> None:
 )
 def test_durations(seconds: float, words: str) -> None:
     assert time_words(seconds) == words
-
-
-def test_time_left_is_that_of_the_rate_so_far() -> None:
-    assert time_left_s(10, 5.0, 400) == 200
-    assert time_left_s(0, 5.0, 400) is None

@@ -179,7 +179,7 @@ class Fused(Source):
         for refs in self._by_world(self._of.frames()):
             if self._is_done(self._record(refs)):
                 continue
-            folder = self._folder(self._of.world_of(refs[0]))
+            folder = self.folder_of(self._of.world_of(refs[0]))
             with storage_errors(folder):
                 folder.mkdir(parents=True, exist_ok=True)
             # Another run may fuse the same: who comes second finds it done.
@@ -217,7 +217,7 @@ class Fused(Source):
             if record is None:
                 raise MissingDataError(
                     "the scene has not been fused, or has other frames than when it was",
-                    where=self._folder(self._of.world_of(refs[0])),
+                    where=self.folder_of(self._of.world_of(refs[0])),
                     remedy="depthforge check MANIFEST, or synthesize, fuses it; in Python: source.prepare()",
                 )
             if record.failure is not None:
@@ -257,7 +257,7 @@ class Fused(Source):
 
     def working_bytes(self) -> int:
         """Return what Open3D and the largest meshes that are kept take, over what the frames' own source needs."""
-        folder = self._folder("")
+        folder = self.folder_of("")
         return self._of.working_bytes() + mesh_bytes(folder.rglob(MESH_FILE), _SCENES_KEPT)
 
     def close(self) -> None:
@@ -279,7 +279,7 @@ class Fused(Source):
         report(self._finding(refs, record, len(kept)))
         return kept
 
-    def _folder(self, world: str) -> Path:
+    def folder_of(self, world: str) -> Path:
         """Return the folder of a world: under what everything that shapes a mesh hashes to, so nothing is mixed."""
         made_from = {
             "of": self._of.identity.to_json(),
@@ -290,7 +290,7 @@ class Fused(Source):
 
     def _record(self, refs: list[FrameRef]) -> SceneRecord | None:
         """Return what is known of a scene, None when these frames were never fused."""
-        record = load_record(self._folder(self._of.world_of(refs[0])))
+        record = load_record(self.folder_of(self._of.world_of(refs[0])))
         return record if record is not None and record.digest == digest_of(refs) else None
 
     def _is_done(self, record: SceneRecord | None) -> bool:
@@ -336,7 +336,7 @@ class Fused(Source):
     def _scene(self, world: str) -> MeshScene:
         with self._lock:
             if world not in self._scenes:
-                self._scenes[world] = load_scene(self._folder(world))
+                self._scenes[world] = load_scene(self.folder_of(world))
             self._scenes.move_to_end(world)
             while len(self._scenes) > _SCENES_KEPT:
                 self._scenes.popitem(last=False)

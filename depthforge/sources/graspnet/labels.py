@@ -60,10 +60,10 @@ _VERSION = 1
 _PER_POINT = (NUM_VIEWS, NUM_ANGLES, NUM_DEPTHS)
 _GRASPS_PER_POINT = NUM_VIEWS * NUM_ANGLES * NUM_DEPTHS
 # 64 points are 11 MB of offsets, 4 MB of friction and 1 MB of collisions.
-_SLAB_POINTS = 64
-_MOST_WORKERS = 4
+SLAB_POINTS = 64
+MOST_WORKERS = 4
 # Rows of candidates take 0.5 KB each while they are made.
-_SUPPRESSED_AT_ONCE = 100_000
+SUPPRESSED_AT_ONCE = 100_000
 _USABLE = np.dtype([("label", "<u4"), ("friction", "<f4"), ("angle", "<f4"), ("depth", "<f4"), ("width", "<f4")])
 _FARTHEST_POINT_M = 2.0
 _HIGHEST_FRICTION = 10.0
@@ -248,8 +248,8 @@ class GraspStore:
             return keys[first], _rows(usable[free[first]], points, object_id)
         order = np.argsort(keys)
         kept_keys, kept_rows = np.empty(0, np.uint64), np.empty((0, 17), np.float32)
-        for start in range(0, len(order), _SUPPRESSED_AT_ONCE):
-            part = order[start : start + _SUPPRESSED_AT_ONCE]
+        for start in range(0, len(order), SUPPRESSED_AT_ONCE):
+            part = order[start : start + SUPPRESSED_AT_ONCE]
             all_keys = np.concatenate([kept_keys, keys[part]])
             all_rows = np.concatenate([kept_rows, _rows(usable[free[part]], points, object_id)])
             kept = suppress_neighbours(
@@ -271,7 +271,7 @@ def _scene_stamp(masks: NpzSlabs, object_ids: list[int], stamps: Mapping[int, st
 
 def _side_by_side(function: Callable[[Item], str], items: Sequence[Item]) -> Iterator[str]:
     """Yield the results in order; zlib, CRC and NumPy let go of the GIL, and a worker holds a slab of one file."""
-    pool = ThreadPoolExecutor(min(_MOST_WORKERS, len(os.sched_getaffinity(0))))
+    pool = ThreadPoolExecutor(min(MOST_WORKERS, len(os.sched_getaffinity(0))))
     try:
         yield from pool.map(function, items)
     finally:
@@ -298,9 +298,9 @@ def _object_ids(files: SceneFiles) -> list[int]:
 
 def _usable_of_object(raw: NpzSlabs, num_points: int, max_friction: float) -> Iterator[Usable]:
     """Yield the usable grasps of an object by number: ((point * 300 + view) * 12 + angle) * 4 + depth."""
-    friction_slabs = raw.slabs("scores", np.float32, _PER_POINT, _SLAB_POINTS)
-    offset_slabs = raw.slabs("offsets", np.float32, (*_PER_POINT, 3), _SLAB_POINTS)
-    collision_slabs = raw.slabs("collision", np.bool_, _PER_POINT, _SLAB_POINTS)
+    friction_slabs = raw.slabs("scores", np.float32, _PER_POINT, SLAB_POINTS)
+    offset_slabs = raw.slabs("offsets", np.float32, (*_PER_POINT, 3), SLAB_POINTS)
+    collision_slabs = raw.slabs("collision", np.bool_, _PER_POINT, SLAB_POINTS)
     seen = 0
     for friction, offsets, collides in zip(friction_slabs, offset_slabs, collision_slabs, strict=True):
         friction = friction.ravel()
@@ -330,7 +330,7 @@ def _free(masks: NpzSlabs, name: str, label: npt.NDArray[np.uint32], num_points:
     """Return which of an object's grasps, numbers ascending, collide with nothing in a scene."""
     free = np.empty(len(label), np.bool_)
     seen = 0
-    for mask in masks.slabs(name, np.bool_, _PER_POINT, 4 * _SLAB_POINTS):
+    for mask in masks.slabs(name, np.bool_, _PER_POINT, 4 * SLAB_POINTS):
         start = seen * _GRASPS_PER_POINT
         first, last = np.searchsorted(label, [start, start + mask.size])
         free[first:last] = ~mask.ravel()[label[first:last] - np.uint32(start)]

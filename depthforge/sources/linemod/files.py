@@ -47,7 +47,7 @@ LINEMOD_VIEW = View(572.4114, 573.57043, 325.2611, 242.04899, metres_per_unit=1e
 
 _OBJECTS_KEPT = 15
 # libyaml is part of every wheel of PyYAML; a build without it is four times as slow, and right as well.
-_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+YAML_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 T = TypeVar("T")
 Own = tuple[Objects, np.ndarray]
@@ -178,7 +178,7 @@ class PreprocessedFiles(ObjectFiles):
         tree = self._tree()
         where = tree.describe(path)
         try:
-            content = yaml.load(tree.read(path), Loader=_LOADER)
+            content = yaml.load(tree.read(path), Loader=YAML_LOADER)
             entries = {int(image): entry for image, entry in content.items()}
         except FileNotFoundError:
             return None

@@ -23,11 +23,9 @@ from depthforge.sources.bop.object_files import ObjectFiles
 from depthforge.sources.bop.posed_images import ObjectsConfig, PosedObjects
 from depthforge.sources.linemod.files import PreprocessedFiles
 
-__all__ = ["NUM_OBJECTS", "SYMMETRIC_OBJECTS", "Linemod", "LinemodConfig"]
+__all__ = ["NUM_OBJECTS", "Linemod", "LinemodConfig"]
 
 NUM_OBJECTS = 15
-SYMMETRIC_OBJECTS = frozenset({3, 7, 10, 11})
-"""Objects for which a pose is compared up to a symmetry (bop_toolkit, `dataset_params.py`)."""
 
 
 class LinemodConfig(ObjectsConfig):

@@ -192,7 +192,7 @@ class Nyu(Source):
             if "semantic" in wanted:
                 labels["semantic"] = semantic
             if "instance" in wanted:
-                labels["instance"] = _instances(semantic, self._labelled.image("instances", index))
+                labels["instance"] = numbered_instances(semantic, self._labelled.image("instances", index))
         if DEPTH_RAW.name in wanted and not is_raw:
             raw_m = self._measured(self._labelled.image("rawDepths", index))
             labels[DEPTH_RAW.name] = np.where(raw_m > 0, raw_m, np.float32(np.nan))
@@ -251,7 +251,7 @@ class Nyu(Source):
         )
 
 
-def _instances(semantic: npt.NDArray[np.uint16], instances: npt.NDArray[Any]) -> npt.NDArray[np.uint16]:
+def numbered_instances(semantic: npt.NDArray[np.uint16], instances: npt.NDArray[Any]) -> npt.NDArray[np.uint16]:
     """Number the pairs of class and instance of a frame from 1: the data set counts instances anew for each class."""
     pairs = semantic.astype(np.intp) << 8 | instances
     pairs[(semantic == 0) | (instances == 0)] = 0
