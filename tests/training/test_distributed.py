@@ -19,11 +19,21 @@ from depthforge.translators.one_way_objectives import DclConfig, DclObjective
 SETTINGS = LoopSettings(steps_per_epoch=2, epochs=1, decay_epochs=0, evaluate_every=2, seed=5)
 
 
-def worker(rank: int, folder: Path, poisoned: bool) -> None:
+def worker(rank: int, folder: Path) -> None:
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     torch.set_num_threads(1)
     distributed.init_process_group("gloo", f"file://{folder}/meeting", rank=rank, world_size=2)
-    found: dict[str, Any] = {"mean": _averaged(rank)}
+    found = {"mean": _averaged(rank)}
+    for name, poisoned in (("sound", False), ("poisoned", True)):
+        torch.save(found | _trained(rank, folder / name, poisoned), folder / f"{name}-{rank}.pt")
+    distributed.barrier()
+    distributed.destroy_process_group()
+    # All is said; on a busy machine gloo's threads have been seen to abort the interpreter's own end.
+    os._exit(0)
+
+
+def _trained(rank: int, points: Path, poisoned: bool) -> dict[str, Any]:
+    """Return a weight after training, and the error that ended it; rank 1 sees no numbers when ``poisoned``."""
     objective = DclObjective(DclConfig(width=2, num_vectors=16), torch.Generator().manual_seed(1))
 
     def batches(first: int, last: int) -> Any:
@@ -32,19 +42,13 @@ def worker(rank: int, folder: Path, poisoned: bool) -> None:
             clean, real = (torch.rand(2, 1, 32, 32, generator=random) for _ in range(2))
             yield Batch(clean * float("nan") if poisoned and rank == 1 else clean, real)
 
-    loop = TrainingLoop(
-        objective, batches, SETTINGS, Checkpoints(folder / "points"), None, device=torch.device("cpu"), rank=rank
-    )
+    loop = TrainingLoop(objective, batches, SETTINGS, Checkpoints(points), None, device=torch.device("cpu"), rank=rank)
+    found: dict[str, Any] = {}
     try:
         loop.run()
     except NotFiniteLossError as error:
         found["error"] = error.message
-    found["weight"] = objective.generator.stem.conv.weight.detach()
-    torch.save(found, folder / f"{rank}.pt")
-    distributed.barrier()
-    distributed.destroy_process_group()
-    # All is said; on a busy machine gloo's threads have been seen to abort the interpreter's own end.
-    os._exit(0)
+    return {**found, "weight": objective.generator.stem.conv.weight.detach()}
 
 
 def _averaged(rank: int) -> torch.Tensor:
@@ -55,15 +59,27 @@ def _averaged(rank: int) -> torch.Tensor:
     return linear.weight.detach()
 
 
-@pytest.mark.parametrize("poisoned", [False, True])
-def test_two_processes(tmp_path: Path, poisoned: bool) -> None:
-    multiprocessing.spawn(worker, (tmp_path, poisoned), nprocs=2)  # type: ignore[no-untyped-call]
-    first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2))
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of what two processes left: one start of both serves all tests."""
+    folder = tmp_path_factory.mktemp("two")
+    multiprocessing.spawn(worker, (folder,), nprocs=2)  # type: ignore[no-untyped-call]
+    return folder
+
+
+def both(folder: Path, name: str) -> list[dict[str, Any]]:
+    return [torch.load(folder / f"{name}-{rank}.pt", weights_only=True) for rank in range(2)]
+
+
+def test_gradients_are_averaged_and_the_weights_are_the_same(trained: Path) -> None:
+    first, second = both(trained, "sound")
     assert first["mean"].item() == second["mean"].item() == -1.5
-    if poisoned:
-        assert "step" in first["error"], "the one whose own losses are sound stops too"
-        assert "step" in second["error"]
-    else:
-        assert torch.equal(first["weight"], second["weight"])
-        states = sorted(path.name for path in (tmp_path / "points").rglob("state-*"))
-        assert states == ["state-0.safetensors", "state-1.safetensors"]
+    assert "error" not in first | second
+    assert torch.equal(first["weight"], second["weight"])
+    states = sorted(path.name for path in (trained / "sound").rglob("state-*"))
+    assert states == ["state-0.safetensors", "state-1.safetensors"]
+
+
+def test_the_process_whose_losses_are_sound_stops_too(trained: Path) -> None:
+    for found in both(trained, "poisoned"):
+        assert "step" in found["error"]
