@@ -87,19 +87,25 @@ class Killed(BaseException):
     """What kill -9 is to a test in one process."""
 
 
-@pytest.mark.parametrize("kind", ["dcl", "cyclegan"])
+@pytest.fixture(scope="module", params=["dcl", "cyclegan"])
+def uninterrupted(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The kind of objective, its report and the objective after a training that nothing disturbed."""
+    report, objective, _ = run(tmp_path_factory.mktemp("whole"), request.param)
+    return request.param, report, objective
+
+
 @pytest.mark.parametrize("killed_at", [4, 7])
-def test_a_killed_training_ends_as_an_uninterrupted_one(tmp_path: Path, kind: str, killed_at: int) -> None:
+def test_a_killed_training_ends_as_an_uninterrupted_one(uninterrupted: Any, tmp_path: Path, killed_at: int) -> None:
     def until(first: int, last: int) -> Iterator[Batch]:
         for step in range(first, last):
             if step == killed_at:
                 raise Killed
             yield batch(step)
 
-    whole, expected, _ = run(tmp_path / "whole", kind)
+    kind, whole, expected = uninterrupted
     with pytest.raises(Killed):
-        run(tmp_path / "killed", kind, until)
-    report, found, watching = run(tmp_path / "killed", kind)
+        run(tmp_path, kind, until)
+    report, found, watching = run(tmp_path, kind)
     assert report.resumed_from == killed_at // 3 * 3
     assert watching.resumed_at[0][0] == report.resumed_from
     assert (report.best_step, report.scores) == (whole.best_step, whole.scores)
