@@ -10,10 +10,10 @@ from typing import Any
 
 from depthforge.corpus.store import CorpusStore, open_for_writing
 from depthforge.corpus.writer import ShardReceipt
-from depthforge.errors import CorpusError, DepthforgeError, IncompleteError
+from depthforge.errors import CorpusError, IncompleteError
 from depthforge.progress import Progress, Silent
 from depthforge.stages.cluster import STALL_LIMIT_S, RayOptions
-from depthforge.stages.crew import Failure
+from depthforge.stages.crew import Failure, in_words
 from depthforge.stages.estimate import estimate, require_memory
 from depthforge.stages.prepare import Prepared
 from depthforge.stages.runners import run_inline, run_on_ray
@@ -129,7 +129,7 @@ def _run(
         nonlocal rejects
         if isinstance(result, Failure):
             failures.append(result)
-            progress.warn(f"{result.shard}: {_said(result.error)}")
+            progress.warn(f"{result.shard}: {in_words(result.error)}")
             return
         report.made_shards += 1
         report.made_frames += result.num_frames
@@ -159,7 +159,7 @@ def _require_complete(prepared: Prepared, store: CorpusStore, failures: list[Fai
         raise kind(
             f"{len(failures)} of {prepared.plan.num_shards} shards could not be made",
             where=", ".join(failure.shard for failure in failures),
-            found=_said(first),
+            found=in_words(first),
             remedy="run the same command again: committed shards are kept; --inline --debug shows the traceback",
         )
     totals, allowed = store.totals(), prepared.manifest.max_reject_fraction
@@ -172,7 +172,3 @@ def _require_complete(prepared: Prepared, store: CorpusStore, failures: list[Fai
             found=by_error,
             remedy="mend the data and run again with --retry-rejects, or raise max_reject_fraction in the manifest",
         )
-
-
-def _said(error: BaseException) -> str:
-    return str(error) if isinstance(error, DepthforgeError) else f"{type(error).__name__}: {error}"

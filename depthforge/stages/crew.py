@@ -28,7 +28,7 @@ from depthforge.stages.mailbox import Heartbeat
 from depthforge.stages.shards import Converter, ShardJob, limit_threads
 from depthforge.stages.stall import Waiting
 
-__all__ = ["SHARDS_PER_GPU", "Crew", "Failure"]
+__all__ = ["SHARDS_PER_GPU", "Crew", "Failure", "in_words"]
 
 # While one shard is committed, or waits for its disk, the GPU works on the other.
 SHARDS_PER_GPU: Final = 2
@@ -224,22 +224,22 @@ class Crew:
             return None
         self._attempts[item.shard] += 1
         if self._attempts[item.shard] > self._options.max_retries:
-            died = f"its worker died {self._attempts[item.shard]} times, at last of: {_said(error)}"
+            died = f"its worker died {self._attempts[item.shard]} times, at last of: {in_words(error)}"
             return Failure(item.shard, IncompleteError(died))
         return item
 
     def _replace(self, worker: _Worker, item: WorkItem | None, error: BaseException) -> None:
         if worker.deaths < self._options.max_retries:
-            self._warn(f"a worker died and is replaced: {_said(error)}")
+            self._warn(f"a worker died and is replaced: {in_words(error)}")
             self._start(worker.deaths + 1)
         elif self._workers:
             self._given_up += 1
-            self._warn(f"a worker died {worker.deaths + 1} times in a row, the others go on: {_said(error)}")
+            self._warn(f"a worker died {worker.deaths + 1} times in a row, the others go on: {in_words(error)}")
         else:
             raise IncompleteError(
                 "no worker is left: each died again and again without making a shard",
                 where=", ".join(sorted({*self.shards, *self._attempts, *([item.shard] if item else [])})) or None,
-                found=_said(error),
+                found=in_words(error),
                 remedy="run the same command again: committed shards are kept; --inline --debug shows what goes wrong",
             ) from None
 
@@ -251,7 +251,8 @@ def _failure(shard: str, cause: BaseException) -> Failure:
     return Failure(shard, cause)
 
 
-def _said(error: BaseException) -> str:
+def in_words(error: BaseException) -> str:
+    """Return what a driver says of a worker's error: all of one of ours, the first line of any other."""
     if isinstance(error, DepthforgeError):
         return str(error)
     return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"

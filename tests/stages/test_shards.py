@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,16 @@ import pytest
 
 from depthforge.corpus.reader import CorpusReader
 from depthforge.corpus.store import open_for_writing
+from depthforge.errors import IntegrityError
 from depthforge.frame import Frame, FrameRef
 from depthforge.manifest import Manifest
+from depthforge.plan import WorkItem
 from depthforge.sources.rgbd_folder import RgbdFolder
+from depthforge.stages import convert as stage
+from depthforge.stages.crew import Failure
 from depthforge.stages.prepare import prepare
-from depthforge.stages.shards import Converter, job_of
+from depthforge.stages.runners import Done
+from depthforge.stages.shards import Converter, ShardJob, job_of
 from tests.stages import heavy
 from tests.stages.runs import run
 
@@ -98,3 +103,18 @@ def test_a_converter_tells_of_every_frame_that_ends(walls: Walls, tmp_path: Path
         counts = [(converter.convert(item).num_frames, len(ended)) for item in store.pending()]
         converter.close()
     assert counts == [(2, 2), (1, 4)]
+
+
+def test_an_error_of_the_corpus_on_a_worker_keeps_its_class_and_names_the_shards(
+    walls: Walls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run_on_ray(items: Iterable[WorkItem], job: ShardJob, done: Done, *rest: object) -> None:
+        for item in items:
+            done(Failure(item.shard, IntegrityError("what was written does not read back", where=item.shard)))
+
+    monkeypatch.setattr(stage, "run_on_ray", run_on_ray)
+    with pytest.raises(IntegrityError, match="2 of 2 shards could not be made") as caught:
+        run(walls(depth_mm=1000), inline=False)
+    assert caught.value.where == "train-000000, train-000001"
+    assert "does not read back" in str(caught.value.found)
+    assert caught.value.exit_code == 6
