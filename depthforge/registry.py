@@ -44,7 +44,7 @@ class Registry:
         def keep(cls: T) -> T:
             home = f"{self.package}.{name}"
             taken = self._classes.get(name)
-            if name in self._built_in() and cls.__module__ != home and not cls.__module__.startswith(f"{home}."):
+            if name in self.built_in() and cls.__module__ != home and not cls.__module__.startswith(f"{home}."):
                 raise InputError(
                     f"the {self.kind} {name!r} is one of depthforge's own",
                     where=f"{cls.__module__}.{cls.__qualname__}",
@@ -65,7 +65,7 @@ class Registry:
 
     def names(self) -> list[str]:
         """Return every name, sorted, without importing a plug-in."""
-        return sorted({*self._built_in(), *self._installed(), *self._classes})
+        return sorted({*self.built_in(), *self._installed(), *self._classes})
 
     def get(self, name: str, *, where: object = None) -> type[Any]:
         """Return the class registered under ``name``; raise UnknownNameError with the closest known name.
@@ -73,7 +73,7 @@ class Registry:
         InputError when two installed packages bring the name.
         """
         if name not in self._classes:
-            if name in self._built_in():
+            if name in self.built_in():
                 importlib.import_module(f"{self.package}.{name}")
             elif (entry := self._installed().get(name)) is not None:
                 self._classes.setdefault(name, entry.load())
@@ -82,7 +82,8 @@ class Registry:
         except KeyError:
             raise UnknownNameError(self.kind, name, self.names(), where=where) from None
 
-    def _built_in(self) -> tuple[str, ...]:
+    def built_in(self) -> tuple[str, ...]:
+        """Return the names that depthforge itself brings."""
         names: tuple[str, ...] = importlib.import_module(self.package).PLUGINS
         return names
 
@@ -90,7 +91,7 @@ class Registry:
         """Return the entry points by name, without those that would take a name of ours."""
         found: dict[str, EntryPoint] = {}
         for entry in entry_points(group=f"depthforge.{self.kind}s"):
-            if entry.name in self._built_in():
+            if entry.name in self.built_in():
                 warnings.warn(
                     f"{_package_of(entry)} brings a {self.kind} named {entry.name!r}, which is one of depthforge's "
                     "own; it is left out: ask its authors for another name",

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from depthforge import registry
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
@@ -34,3 +36,10 @@ def golden() -> Path:
 def repository() -> Path:
     """The root of this checkout."""
     return REPOSITORY
+
+
+@pytest.fixture
+def built_in_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Show the test the plug-ins that depthforge brings alone: other tests of the process may have registered more."""
+    for known in (registry.sources, registry.sensors, registry.translators, registry.layouts):
+        monkeypatch.setattr(known, "names", lambda known=known: sorted(known.built_in()))

@@ -19,6 +19,8 @@ from depthforge.manifest_schema import manifest_schema
 from depthforge.registry import layouts, sensors, sources, translators
 from depthforge.sensors.preset import preset_names
 
+pytestmark = pytest.mark.usefixtures("built_in_plugins")
+
 
 @pytest.fixture
 def generate(repository: Path) -> ModuleType:

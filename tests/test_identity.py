@@ -81,7 +81,8 @@ def wall() -> Frame:
 
 def noise_of(sensor: Sensor) -> tuple[str, bytes]:
     translator = Simulation(Simulation.Config(sensor=sensor))
-    noisy = translator.translate(wall(), frame_words(0, "test/wall/0", translator.fingerprint))
+    noisy = translator.translate(wall(), frame_words(0, "test/wall/0", translator.fingerprint)).depth
+    assert noisy is not None
     return translator.fingerprint, noisy.depth_m.tobytes()
 
 
@@ -101,6 +102,7 @@ def test_another_version_of_a_sensor_is_other_noise(monkeypatch: pytest.MonkeyPa
     assert noise_of(GaussianDropout())[0] != before
 
 
+@pytest.mark.usefixtures("built_in_plugins")
 def test_no_default_changed_without_its_version() -> None:
     table = json.loads(TABLE.read_text())
     assert unsound(table, current()) == [], "a default changes what a manifest means: raise the version with it"

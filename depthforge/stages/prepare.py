@@ -184,7 +184,7 @@ def corpus_identity(manifest: Manifest, source: Source, translator: Translator, 
         "splits": dict(sorted(manifest.splits.items())),
         "limit": manifest.limit,
         "corpus": changed_fields(manifest.corpus, without=frozenset({"out"})),
-        "plan": plan.digest,
+        "plan": {"num_frames": plan.num_frames, "digest": plan.digest},
     }
 
 

@@ -103,9 +103,10 @@ def make_info(folder: Path, count: int, schema: CorpusSchema = SCHEMA, **manifes
     folder.mkdir(parents=True, exist_ok=True)
     plan = write_plan(folder / "plan.parquet", items(count, schema))
     content = {"name": "tiny", "description": "for tests", "seed": 1, **manifest}
+    identity = {name: value for name, value in content.items() if name != "description"} | {"schema": schema.to_json()}
     info = CorpusInfo.describe(
         name="tiny",
-        identity={"content": content, "schema": schema.to_json(), "plan": plan.digest},
+        identity={**identity, "plan": {"num_frames": plan.num_frames, "digest": plan.digest}},
         manifest=content,
         source=SourceInfo(name="tiny", adapter_version=1, licence=Licence("CC BY-NC 4.0", True, "https://example.org")),
         translator=TranslatorInfo(name="farther", version=1, fingerprint="0" * 32),

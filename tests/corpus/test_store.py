@@ -110,7 +110,7 @@ def test_another_manifest_is_refused_and_the_difference_named(tmp_path: Path) ->
         pass
     text = str(caught.value)
     assert "seed: 1 -> 2" in text
-    assert "translator.sigma: nothing -> 0.5" in text
+    assert "translator.sigma: default -> 0.5" in text
     assert "--overwrite" in text
     assert caught.value.exit_code == 3
     assert files_of(root) == before

@@ -92,4 +92,4 @@ def test_another_number_of_workers_is_refused_in_the_same_folder(tmp_path: Path)
     start_or_resume(tmp_path, plan_training(manifest(tmp_path)), overwrite=False)
     with pytest.raises(CorpusMismatchError, match="trained from something else") as caught:
         start_or_resume(tmp_path, plan_training(manifest(tmp_path, {"workers": 2})), overwrite=False)
-    assert caught.value.found == "training.workers: 1 -> 2"
+    assert caught.value.found == "training.workers: default -> 2"
