@@ -24,7 +24,6 @@ import numpy.typing as npt
 
 from depthforge.corpus.reader import CorpusReader
 from depthforge.corpus.schema import DEPTH_CLEAN, DEPTH_NOISY, decode_depth_into, offsets_name
-from depthforge.corpus.stream_position import StreamPosition
 from depthforge.errors import InputError, MissingDependencyError
 from depthforge.labels.spec import LabelSpec
 from depthforge.seeding import frame_generator
@@ -33,6 +32,8 @@ from depthforge.storage import Place
 try:
     import torch
     from torch.utils.data import Dataset, IterableDataset, default_collate, get_worker_info
+
+    from depthforge.corpus.stream_position import StreamPosition
 except ModuleNotFoundError as error:
     raise MissingDependencyError(
         f"the datasets of a corpus give tensors, and {error.name} is not installed",

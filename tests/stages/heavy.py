@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from depthforge.errors import IntegrityError
-from depthforge.frame import Frame, NoisyDepth
+from depthforge.frame import Capture, Frame, NoisyDepth
 from depthforge.registry import translators
 from depthforge.translators.base import GpuUse, Translator, TranslatorConfig
 
@@ -48,9 +48,9 @@ class Heavy(Translator):
         if self.config.damaged:
             raise IntegrityError("the weights are not those of the card", where="weights")
 
-    def translate(self, frame: Frame, words: tuple[int, int]) -> NoisyDepth:
+    def translate(self, frame: Frame, words: tuple[int, int]) -> Capture:
         return self.translate_batch([frame], [words])[0]
 
-    def translate_batch(self, frames: Sequence[Frame], words: Sequence[tuple[int, int]]) -> list[NoisyDepth]:
+    def translate_batch(self, frames: Sequence[Frame], words: Sequence[tuple[int, int]]) -> list[Capture]:
         time.sleep(self.config.frame_s * len(frames))
-        return [NoisyDepth(frame.depth_m, frame.valid) for frame in frames]
+        return [Capture(NoisyDepth(frame.depth_m, frame.valid)) for frame in frames]
