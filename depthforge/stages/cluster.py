@@ -144,12 +144,12 @@ class Cluster:
         asked = {"num_cpus": need.cores, "num_gpus": need.gpus, "memory": need.memory_bytes or None}
         return self.ray.remote(**{"max_restarts": 0, "max_task_retries": 0, **asked, **options})(kind)
 
-    def actor_here(self, kind: type) -> Any:
-        """Start an actor of class ``kind`` beside the driver, which takes no core and is restarted if it dies."""
+    def actor_here(self, kind: type, *, max_restarts: int = -1) -> Any:
+        """Start an actor of class ``kind`` beside the driver, which takes no core; by default it is restarted if it dies."""
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         here = NodeAffinitySchedulingStrategy(self.ray.get_runtime_context().get_node_id(), soft=False)
-        return self.actor(kind, Need(cores=0), max_restarts=-1, scheduling_strategy=here).remote()
+        return self.actor(kind, Need(cores=0), max_restarts=max_restarts, scheduling_strategy=here).remote()
 
 
 def _require_listener(address: str) -> None:

@@ -1,8 +1,9 @@
 """A training on workers of Ray Train, which are started again, from the last checkpoint, when one dies.
 
-Ray Train waits without end for workers that cannot be placed and for workers that have stopped, so it runs in a thread
-here, and this one watches: workers tell the driver's mailbox of every step and how they end. Each worker gets the same
-number of threads, as many as let all of them be placed on the nodes that are there. It changes the last bits of what is
+Ray Train waits without end for workers that cannot be placed and for workers that have stopped, so it runs in a process
+of its own, an actor beside this one, which watches and can end it: workers tell the driver's mailbox of every step and
+how they end. (In a thread here it would outlive the connection to Ray and take the driver down with it.) Each worker
+gets the same number of threads, as many as let all of them be placed on the nodes that are there. It changes the last bits of what is
 learnt on a CPU, and is no part of a training's identity.
 """
 
@@ -10,10 +11,7 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
-import threading
 import time
-from contextlib import redirect_stdout
 from dataclasses import replace
 from typing import Any
 
@@ -43,7 +41,6 @@ def train_on_ray(
     Raises what a worker raises that is one of our errors, IncompleteError when the workers kept dying or nothing has
     moved for ``stall_limit_s``, InputError when in that time no node had what a worker needs.
     """
-    os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
     settings = job.plan.settings
     local_cores = max(len(os.sched_getaffinity(0)), settings.workers * job.num_threads)
     with Cluster.connect(address, None if address else local_cores) as cluster:
@@ -52,10 +49,11 @@ def train_on_ray(
         if settings.device == "auto" and not need.gpus and cluster.resources().slots(Need(1, 1)):
             progress.warn(f"there are fewer GPUs than training.workers ({settings.workers}): the training uses none")
             job = replace(job, plan=_on_cpu(job.plan))
-        fit = _Fit(cluster, job, settings.workers, need, stall_limit_s)
+        fit = _Fit(cluster, job, need, stall_limit_s)
         try:
             outcomes = _watched(cluster, fit, settings.workers, progress, stall_limit_s)
         finally:
+            fit.end()
             shutil.rmtree(job.out / ".ray", ignore_errors=True)
     for rank in sorted(outcomes):
         if isinstance(outcomes[rank], DepthforgeError):
@@ -90,43 +88,55 @@ def _on_cpu(plan: TrainingPlan) -> TrainingPlan:
     return replace(plan, settings=plan.settings.model_copy(update={"device": "cpu"}))
 
 
-class _Fit:
-    """``TorchTrainer.fit`` in a thread of its own; ``failure`` is what it raised."""
+class _Trainer:
+    """The actor that Ray Train runs in: killed with all of its workers where the training is to end."""
 
-    def __init__(self, cluster: Cluster, job: TrainingJob, num_workers: int, need: Need, stall_limit_s: float) -> None:
+    def fit(self, job: TrainingJob, mailbox: Any, heartbeat: Heartbeat, need: Need) -> None:
+        """Train to the end; raises what Ray Train raises."""
+        os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
         import ray.train.torch as ray_torch
         from ray.train import FailureConfig, RunConfig, ScalingConfig
 
-        self.need = need
-        self.mailbox = cluster.actor_here(Mailbox)
-        self.failure: Exception | None = None
-        heartbeat = Heartbeat(self.mailbox, Heartbeat.interval_of(stall_limit_s))
-        self._trainer = ray_torch.TorchTrainer(
+        ray_torch.TorchTrainer(
             _ray_worker,
-            train_loop_config={"job": job, "mailbox": self.mailbox, "heartbeat": heartbeat},
+            train_loop_config={"job": job, "mailbox": mailbox, "heartbeat": heartbeat},
             scaling_config=ScalingConfig(
-                num_workers=num_workers, use_gpu=need.gpus > 0, resources_per_worker={"CPU": need.cores}
+                num_workers=job.plan.settings.workers,
+                use_gpu=need.gpus > 0,
+                resources_per_worker={"CPU": need.cores},
             ),
             torch_config=ray_torch.TorchConfig(backend="cpu:gloo,cuda:nccl" if need.gpus else "gloo"),
             run_config=RunConfig(
                 name="run", storage_path=str(job.out / ".ray"), failure_config=FailureConfig(max_failures=3)
             ),
-        )
-        self._thread = threading.Thread(target=self._run, daemon=True, name="trainer.fit")
-        self._thread.start()
+        ).fit()
+
+
+class _Fit:
+    """A training that has been started; ``failure`` is what Ray Train raised."""
+
+    def __init__(self, cluster: Cluster, job: TrainingJob, need: Need, stall_limit_s: float) -> None:
+        self.need = need
+        self.mailbox = cluster.actor_here(Mailbox)
+        self.failure: Exception | None = None
+        self._ray = cluster.ray
+        self._trainer = cluster.actor_here(_Trainer, max_restarts=0)
+        heartbeat = Heartbeat(self.mailbox, Heartbeat.interval_of(stall_limit_s))
+        self._running = self._trainer.fit.remote(job, self.mailbox, heartbeat, need)
 
     def has_ended(self, *, within_s: float) -> bool:
         """Wait for the end of the training, at most ``within_s``."""
-        self._thread.join(within_s)
-        return not self._thread.is_alive()
-
-    def _run(self) -> None:
         try:
-            self._trainer.fit()
+            self._ray.get(self._running, timeout=within_s)
+        except self._ray.exceptions.GetTimeoutError:
+            return False
         except Exception as error:  # Ray wraps whatever happened in its own
             self.failure = error
-        except SystemExit:  # how Ray ends whoever waits for it when the connection is closed
-            return
+        return True
+
+    def end(self) -> None:
+        """End the training and all of its workers, whatever they wait for."""
+        self._ray.kill(self._trainer)
 
 
 def _watched(cluster: Cluster, fit: _Fit, num_workers: int, progress: Progress, stall_limit_s: float) -> dict[int, Any]:
@@ -145,24 +155,22 @@ def _watched(cluster: Cluster, fit: _Fit, num_workers: int, progress: Progress, 
             remedy="run the same command again: it goes on from the last checkpoint",
         )
 
-    # Ray prints of dead workers to standard output, which is for results.
-    with redirect_stdout(sys.stderr):
-        ended = False
-        while not ended:
-            ended = fit.has_ended(within_s=_LOOK_EVERY_S)
-            latest = look(cluster.ray, fit.mailbox)
-            if latest is not None:
-                if latest.signs != mail.signs:
-                    watch.progress()
-                for line in latest.lines:
-                    progress.note(line)
-                mail = latest
-            if any(isinstance(outcome, DepthforgeError) for outcome in mail.outcomes.values()):
-                failed_at = failed_at or time.monotonic()
-                if time.monotonic() - failed_at > GRACE_S:
-                    break
-            if not ended:
-                watch.check(waiting)
+    ended = False
+    while not ended:
+        ended = fit.has_ended(within_s=_LOOK_EVERY_S)
+        latest = look(cluster.ray, fit.mailbox)
+        if latest is not None:
+            if latest.signs != mail.signs:
+                watch.progress()
+            for line in latest.lines:
+                progress.note(line)
+            mail = latest
+        if any(isinstance(outcome, DepthforgeError) for outcome in mail.outcomes.values()):
+            failed_at = failed_at or time.monotonic()
+            if time.monotonic() - failed_at > GRACE_S:
+                break
+        if not ended:
+            watch.check(waiting)
     return mail.outcomes
 
 
