@@ -145,7 +145,7 @@ class Cluster:
         return self.ray.remote(**{"max_restarts": 0, "max_task_retries": 0, **asked, **options})(kind)
 
     def actor_here(self, kind: type, *, max_restarts: int = -1) -> Any:
-        """Start an actor of class ``kind`` beside the driver, which takes no core; by default it is restarted if it dies."""
+        """Start an actor of class ``kind`` beside the driver, which takes no core; restarted if it dies, by default."""
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         here = NodeAffinitySchedulingStrategy(self.ray.get_runtime_context().get_node_id(), soft=False)

@@ -3,15 +3,17 @@
 Ray Train waits without end for workers that cannot be placed and for workers that have stopped, so it runs in a process
 of its own, an actor beside this one, which watches and can end it: workers tell the driver's mailbox of every step and
 how they end. (In a thread here it would outlive the connection to Ray and take the driver down with it.) Each worker
-gets the same number of threads, as many as let all of them be placed on the nodes that are there. It changes the last bits of what is
-learnt on a CPU, and is no part of a training's identity.
+gets the same number of threads, as many as let all of them be placed on the nodes that are there. It changes the last
+bits of what is learnt on a CPU, and is no part of a training's identity.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
+import sys
 import time
+from contextlib import redirect_stdout
 from dataclasses import replace
 from typing import Any
 
@@ -51,7 +53,9 @@ def train_on_ray(
             job = replace(job, plan=_on_cpu(job.plan))
         fit = _Fit(cluster, job, need, stall_limit_s)
         try:
-            outcomes = _watched(cluster, fit, settings.workers, progress, stall_limit_s)
+            # Ray prints of dead workers to standard output, which is for results.
+            with redirect_stdout(sys.stderr):
+                outcomes = _watched(cluster, fit, settings.workers, progress, stall_limit_s)
         finally:
             fit.end()
             shutil.rmtree(job.out / ".ray", ignore_errors=True)
