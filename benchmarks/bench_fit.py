@@ -29,18 +29,11 @@ import numpy as np
 from benchmarks.fit_truths import DIFFERENCES, TRUTHS, Truth, value_of
 from benchmarks.results import Figure, add_result_options, save_run
 from benchmarks.timing import print_json, print_table, shared_folder
+from depthforge.fitting.candidates import Float64, measure_scans, residuals, simulated_curves, target_of
 from depthforge.fitting.fit import fit_sensor
 from depthforge.fitting.recipes import RECIPES, Recipe, Stage
 from depthforge.fitting.scans import Scans, read_scans
-from depthforge.fitting.search import (
-    NEARBY,
-    Float64,
-    match_stages,
-    measure_scans,
-    residuals,
-    simulated_curves,
-    target_of,
-)
+from depthforge.fitting.search import NEARBY, match_stages
 from depthforge.frame import Frame
 from depthforge.realism.choice import Score, evaluate_translator
 from depthforge.realism.describe import Description, describe

@@ -27,11 +27,11 @@ import numpy as np
 import numpy.typing as npt
 
 from depthforge.errors import InputError
+from depthforge.fitting.candidates import Scene, Target, simulate
 from depthforge.fitting.clean_guess import clean_guess
 from depthforge.fitting.places import Places
 from depthforge.fitting.scan_curves import Curves, Measurement, measure_deviations, summarise, uncertainty
 from depthforge.fitting.scans import MOST_BURST_FRAMES, require_scans
-from depthforge.fitting.search import Scene, Target, simulate
 from depthforge.frame import BoolImage, Frame
 from depthforge.sensors.base import Sensor
 

@@ -25,10 +25,10 @@ import numpy.typing as npt
 
 from depthforge.errors import InputError
 from depthforge.fitting.burst import Burst
+from depthforge.fitting.candidates import Target, scenes_of, simulate, with_values
 from depthforge.fitting.estimators import CurveKind, Estimate
 from depthforge.fitting.scan_curves import Curves, share_of
 from depthforge.fitting.scans import Scans, require_noise
-from depthforge.fitting.search import Target, scenes_of, simulate, with_values
 from depthforge.frame import BoolImage, DepthImage, Frame
 from depthforge.realism.noise import DEPTH_EDGES_M
 from depthforge.realism.windows import fit_windows

@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from depthforge.fitting.burst import Burst
+from depthforge.fitting.candidates import Target
 from depthforge.fitting.scan_curves import Curves
 from depthforge.fitting.scans import Scans
-from depthforge.fitting.search import Target
 from depthforge.frame import Frame
 from depthforge.sensors.base import Sensor
 

@@ -9,18 +9,10 @@ from typing import Any
 from depthforge.errors import InputError
 from depthforge.fitting.approaches import plan_for
 from depthforge.fitting.burst import Burst
-from depthforge.fitting.estimators import CurveKind, Estimator
-from depthforge.fitting.recipes import Recipe, Stage
-from depthforge.fitting.scan_curves import Curves
-from depthforge.fitting.scans import Scans
-from depthforge.fitting.search import (
-    FROM_AFAR,
-    NEARBY,
+from depthforge.fitting.candidates import (
     Float64,
-    ResidualsOf,
     Scene,
     Target,
-    match_stages,
     measure_scans,
     misfit,
     parameters_of,
@@ -31,6 +23,11 @@ from depthforge.fitting.search import (
     target_of,
     with_values,
 )
+from depthforge.fitting.estimators import CurveKind, Estimator
+from depthforge.fitting.recipes import Recipe, Stage
+from depthforge.fitting.scan_curves import Curves
+from depthforge.fitting.scans import Scans
+from depthforge.fitting.search import FROM_AFAR, NEARBY, ResidualsOf, match_stages
 from depthforge.sensors.base import Sensor
 
 __all__ = ["Fit", "SetFit", "fit_sensor"]

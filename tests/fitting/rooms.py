@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from depthforge.fitting.candidates import Scene
 from depthforge.fitting.places import Places
 from depthforge.fitting.scans import Scans
-from depthforge.fitting.search import Scene
 from depthforge.fitting.steps import file_step_m
 from depthforge.frame import Camera, DepthImage, Frame
 from depthforge.realism.views import DepthView

@@ -10,8 +10,9 @@ import pytest
 
 from depthforge.errors import InputError
 from depthforge.fitting.burst import read_burst
+from depthforge.fitting.candidates import residuals
 from depthforge.fitting.recipes import RECIPES, Stage
-from depthforge.fitting.search import match_stages, residuals
+from depthforge.fitting.search import match_stages
 from depthforge.frame import Frame
 from depthforge.sensors.base import Sensor
 from depthforge.sensors.gaussian_dropout import GaussianDropout

@@ -7,17 +7,10 @@ from typing import Any
 
 import pytest
 
+from depthforge.fitting.candidates import measure_scans, residuals, scenes_of, simulated_curves, target_of, with_values
 from depthforge.fitting.recipes import RECIPES, Stage
 from depthforge.fitting.scans import Scans
-from depthforge.fitting.search import (
-    match_stages,
-    measure_scans,
-    residuals,
-    scenes_of,
-    simulated_curves,
-    target_of,
-    with_values,
-)
+from depthforge.fitting.search import match_stages
 from depthforge.registry import sensors
 from depthforge.sensors.base import Sensor
 from tests.fitting.rooms import CAMERA, known_scenes, scans

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from depthforge.fitting.candidates import Float64, softened
 from depthforge.fitting.recipes import Choice, Number, Stage
-from depthforge.fitting.search import Float64, ResidualsOf, match_stages, softened
+from depthforge.fitting.search import ResidualsOf, match_stages
 from depthforge.sensors.base import Sensor
 from depthforge.sensors.gaussian_dropout import GaussianDropout
 

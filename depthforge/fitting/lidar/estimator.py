@@ -26,6 +26,7 @@ import numpy.typing as npt
 
 from depthforge.errors import InputError
 from depthforge.fitting.burst import Burst
+from depthforge.fitting.candidates import Target, stored, with_values
 from depthforge.fitting.estimators import CurveKind, Estimate
 from depthforge.fitting.lidar.beams import Comb, Polar, Returns, assign, find_beams, returns_of, sharpness
 from depthforge.fitting.lidar.rows import (
@@ -41,7 +42,6 @@ from depthforge.fitting.lidar.rows import (
 from depthforge.fitting.lidar.scan_curves import KINDS, FrameRows, curves_of, scene_of, target_of
 from depthforge.fitting.scan_curves import Curves
 from depthforge.fitting.scans import Scans
-from depthforge.fitting.search import Target, stored, with_values
 from depthforge.frame import Frame
 from depthforge.realism.views import evenly_spaced
 from depthforge.seeding import frame_words

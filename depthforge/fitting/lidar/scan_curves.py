@@ -24,10 +24,10 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from depthforge.fitting.candidates import Target
 from depthforge.fitting.estimators import CurveKind
 from depthforge.fitting.lidar.rows import Rows, Triples, cut_off_sigma, second_differences_m
 from depthforge.fitting.scan_curves import Curves, share_of
-from depthforge.fitting.search import Target
 from depthforge.frame import BoolImage, Frame
 
 __all__ = ["KINDS", "FrameRows", "curves_of", "scene_of", "target_of"]
