@@ -27,6 +27,7 @@ from depthforge.cli.options import RunOptions
 from depthforge.cli.synthesize import command as synthesize
 from depthforge.errors import DepthforgeError, InputError, MissingDependencyError
 from depthforge.manifest import Manifest
+from depthforge.stages.cluster import send_known_token
 
 __all__ = ["HeadUnreachableError", "command", "entry_point", "exit_code", "job_address", "job_environment"]
 
@@ -153,6 +154,7 @@ def _path_inside(manifest: Path, working_dir: Path) -> Path:
 
 def _connect(url: str) -> Any:
     """Return a client of the Jobs API at ``url``; raises HeadUnreachableError and MissingDependencyError."""
+    send_known_token()
     try:
         import aiohttp  # noqa: F401
         import requests
@@ -172,7 +174,7 @@ def _connect(url: str) -> Any:
             "the head refuses this client",
             where=url,
             found=str(error).splitlines()[0],
-            remedy="set RAY_AUTH_MODE and RAY_AUTH_TOKEN here as they are set on the head",
+            remedy="set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN as on the head, or copy its ~/.ray/auth_token",
         ) from None
     except (ConnectionError, RuntimeError, ValueError, requests.RequestException) as error:
         raise HeadUnreachableError(

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from depthforge import registry
+from tests.heads import Head, ray_head, short_folder
+
+# Ray reads it when it is imported, and a local Ray changes it for those that are joined later.
+os.environ["RAY_AUTH_MODE"] = "disabled"
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run files with Ray first: a process that began the longest file last would keep all others waiting."""
+    on_ray = {item.path for item in items if item.get_closest_marker("ray")}
+    items.sort(key=lambda item: item.path not in on_ray)
 
 
 def _shared(*parts: str) -> Path:
@@ -43,3 +54,14 @@ def built_in_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
     """Show the test the plug-ins that depthforge brings alone: other tests of the process may have registered more."""
     for known in (registry.sources, registry.sensors, registry.translators, registry.layouts):
         monkeypatch.setattr(known, "names", lambda known=known: sorted(known.built_in()))
+
+
+@pytest.fixture(scope="session")
+def head() -> Iterator[Head]:
+    """A Ray of two cores for all tests of this process: to start one takes eight seconds, to join it one.
+
+    Skips where there is no Jobs API.
+    """
+    pytest.importorskip("aiohttp_cors", reason="the Jobs API needs ray[default]")
+    with short_folder() as folder, ray_head(REPOSITORY, folder) as started:
+        yield started

@@ -12,11 +12,21 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Self
 
 from depthforge.errors import InputError, MissingDependencyError
 
-__all__ = ["STALL_LIMIT_S", "WORKER_ENVIRONMENT", "Cluster", "Need", "Node", "RayOptions", "Resources"]
+__all__ = [
+    "STALL_LIMIT_S",
+    "WORKER_ENVIRONMENT",
+    "Cluster",
+    "Need",
+    "Node",
+    "RayOptions",
+    "Resources",
+    "send_known_token",
+]
 
 # The environment of a worker: one thread each, since there is a worker per core.
 WORKER_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1", "NUMBA_THREADING_LAYER": "workqueue"}
@@ -105,6 +115,8 @@ class Cluster:
 
         Raises MissingDependencyError without Ray, InputError when nothing answers at ``address``.
         """
+        if address is not None:
+            send_known_token()
         ray = _import_ray()
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         # The variable is removed upstream; without it Ray warns on every start.
@@ -123,12 +135,7 @@ class Cluster:
                 _require_listener(address)
                 ray.init(address=address, **common)
             except OSError as error:
-                raise InputError(
-                    "no Ray cluster answers",
-                    where=address,
-                    found=(str(error).splitlines() or [""])[0],
-                    remedy="ray start --head prints the address; without --address a local Ray is started",
-                ) from error
+                raise _not_joined(address, error) from error
         try:
             yield cls(ray, address)
         finally:
@@ -150,6 +157,33 @@ class Cluster:
 
         here = NodeAffinitySchedulingStrategy(self.ray.get_runtime_context().get_node_id(), soft=False)
         return self.actor(kind, Need(cores=0), max_restarts=max_restarts, scheduling_strategy=here).remote()
+
+
+def _not_joined(address: str, error: OSError) -> InputError:
+    if "InvalidAuthToken" in str(error.__cause__):
+        return InputError(
+            "the Ray cluster refuses this client",
+            where=address,
+            found="a missing or wrong token",
+            remedy="set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN as on its head, or copy the head's ~/.ray/auth_token",
+        )
+    return InputError(
+        "no Ray cluster answers",
+        where=address,
+        found=(str(error).splitlines() or [""])[0],
+        remedy="ray start --head prints the address; without --address a local Ray is started",
+    )
+
+
+def send_known_token() -> None:
+    """Let Ray's clients in this process send the token that this machine knows, if any; for whoever joins a cluster.
+
+    A head asks for one where ``~/.ray/auth_token`` exists, which every local Ray writes; a client sends none unless
+    told to. No head minds one that it did not ask for. Of no use once Ray is imported, which reads the mode then.
+    """
+    path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
+    if os.environ.get("RAY_AUTH_TOKEN") or path.is_file():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
 
 
 def _require_listener(address: str) -> None:

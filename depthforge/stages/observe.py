@@ -13,7 +13,7 @@ from typing import Any
 
 from depthforge.durable import write_atomically
 from depthforge.training.checkpoint import Checkpoints
-from depthforge.training.curves import CurveWriter
+from depthforge.training.curves import CurveWriter, draw_picture
 from depthforge.training.loop import Evaluated, LoopSettings
 from depthforge.training.objective import Objective
 from depthforge.training.progress_line import progress_line
@@ -23,6 +23,8 @@ from depthforge.training.translator_card import TranslatorCard
 __all__ = ["TrainingObserver"]
 
 _PROGRESS_INTERVAL_S = 10.0
+# A picture takes seconds, more than an evaluation of a small training; its end draws another.
+_PICTURE_INTERVAL_S = 120.0
 
 
 class TrainingObserver:
@@ -41,9 +43,9 @@ class TrainingObserver:
         self._out, self._card, self._note = out, card, note
         self._curves = CurveWriter(out)
         self._losses: Mapping[str, float] = {}
-        self._best: tuple[int, float] | None = None
         self._figures: dict[str, Any] = {}
         self._start, self._first_step, self._last_note = time.monotonic(), 0, 0.0
+        self._last_picture = self._start
 
     def logged(self, step: int, losses: Mapping[str, float], images_per_second: float) -> None:
         """Take the losses into the curves; show a line of progress every ten seconds."""
@@ -78,8 +80,6 @@ class TrainingObserver:
         }
         self._curves.add(step, scored.figures, group="evaluation")
         self._curves.add(step, {"total": scored.score, **scored.terms}, group="score")
-        if self._best is None or scored.score < self._best[1]:
-            self._best = step, scored.score
         for name, png in scored.pictures.items():
             write_atomically(self._out / name, png)
         self._note(f"step {step}: score {scored.score:.3f} {scored.summary}".rstrip())
@@ -91,16 +91,18 @@ class TrainingObserver:
         training = {**self._card.training, "step": step}
         card = self._card.model_copy(update={"training": training, "figures": self._figures})
         checkpoints.write_weights(step, networks, card)
-        self._curves.write(chosen_step=self._best[0] if self._best else None)
+        self._curves.write()
+        if time.monotonic() - self._last_picture >= _PICTURE_INTERVAL_S:
+            draw_picture(self._out)
+            self._last_picture = time.monotonic()
 
     def state_dict(self) -> dict[str, Any]:
         """Return what the next evaluation depends on."""
-        return {"scorer": self._scorer.state_dict(), "best": self._best}
+        return {"scorer": self._scorer.state_dict()}
 
     def resumed(self, step: int, state: dict[str, Any]) -> None:
         """Go on after ``step``: what an interrupted run had seen since is forgotten."""
         self._scorer.load_state_dict(state["scorer"])
         self._curves = CurveWriter(self._out, resumed_step=step)
-        self._best = None if state["best"] is None else (int(state["best"][0]), float(state["best"][1]))
         self._first_step = step
         self._note(f"resuming from the checkpoint of step {step}")

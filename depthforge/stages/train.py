@@ -25,6 +25,7 @@ from depthforge.stages.training_folder import Claim, is_trained, start_or_resume
 from depthforge.stages.training_plan import plan_training
 from depthforge.stages.training_worker import run_worker
 from depthforge.training.checkpoint import Checkpoints
+from depthforge.training.curves import CURVES_FILE, draw_picture
 from depthforge.training.frames import DecodedFrames
 from depthforge.training.loop import LoopReport
 from depthforge.training.translator_card import CARD_FILE, read_card
@@ -85,10 +86,15 @@ def train(
             report.nothing_to_do, report.best_step = True, int(card.training.get("best_step", 0))
             return report
         job = decode_sides(plan, out, inline, progress)
-        if inline:
-            loop = _run_inline(job, progress)
-        else:
-            loop = train_on_ray(job, address, progress, stall_limit_s=stall_limit_s)
+        try:
+            if inline:
+                loop = _run_inline(job, progress)
+            else:
+                loop = train_on_ray(job, address, progress, stall_limit_s=stall_limit_s)
+        finally:
+            # A training that failed is what one wants to see most.
+            if (out / CURVES_FILE).exists():
+                draw_picture(out)
         report.num_steps, report.best_step, report.best_score = loop.num_steps, loop.best_step, loop.best_score
         report.resumed_from, report.stopped_early = loop.resumed_from, loop.stopped_early
         report.scores, report.figures = loop.scores, loop.figures.get(loop.best_step, {})

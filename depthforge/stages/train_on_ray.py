@@ -64,11 +64,13 @@ def train_on_ray(
             raise outcomes[rank]
     if fit.failure is not None or 0 not in outcomes:
         said = str(fit.failure).strip().splitlines() if fit.failure is not None else []
+        # Several workers cannot be had in this process.
+        closer = "--inline --debug shows why" if settings.workers == 1 else "--debug shows what Ray Train raised"
         raise IncompleteError(
             "the training did not finish",
             where=job.out,
             found=said[-1] if said else "no worker said that it had finished",
-            remedy="run the same command again: it goes on from the last checkpoint; --inline --debug shows why",
+            remedy=f"run the same command again: it goes on from the last checkpoint; {closer}",
         ) from fit.failure
     report: LoopReport = outcomes[0]
     return report

@@ -4,7 +4,7 @@ The file is small (three columns; 100,000 rows are a megabyte) and is rewritten 
 never a torn tail to repair. Write it with each checkpoint, since a training that goes on from one drops the rows after
 it. Losses go by their name, everything else as ``group/name``: ``evaluation/normals off clean, deg``, ``score/total``.
 A group has a panel of the picture, but for ``evaluation``, whose figures have units of their own and get one each.
-The picture takes 0.5 to 2 s.
+The picture takes 0.5 to 4 s, which is why it is drawn apart from the rows (``draw_picture``).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from depthforge.errors import InputError, MissingDataError
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["CURVES_FILE", "PICTURE_FILE", "Curve", "CurveWriter", "draw_curves", "read_curves"]
+__all__ = ["CURVES_FILE", "PICTURE_FILE", "Curve", "CurveWriter", "draw_curves", "draw_picture", "read_curves"]
 
 CURVES_FILE: Final = "curves.parquet"
 PICTURE_FILE: Final = "curves.png"
@@ -54,7 +54,7 @@ class Curve(NamedTuple):
 
 
 class CurveWriter:
-    """Collects rows (step, name, value) and writes them, with their picture, into ``folder``."""
+    """Collects rows (step, name, value) and writes them into ``folder``."""
 
     def __init__(self, folder: Path, *, resumed_step: int = 0) -> None:
         """Continue the curves in ``folder`` up to ``resumed_step``, that included; 0 starts anew.
@@ -79,11 +79,8 @@ class CurveWriter:
         """All that was taken in, by name."""
         return {name: _curve(list(points), list(points.values())) for name, points in self._rows.items()}
 
-    def write(self, *, chosen_step: int | None = None, picture: bool = True) -> None:
-        """Write ``curves.parquet`` and, unless not asked for, ``curves.png`` with ``chosen_step`` marked.
-
-        Each is whole or as it was before. Raises StorageError when there is no room.
-        """
+    def write(self) -> None:
+        """Write ``curves.parquet``, whole or as it was before. Raises StorageError when there is no room."""
         curves = self.curves
         table = pa.table(
             [
@@ -100,8 +97,6 @@ class CurveWriter:
         with storage_errors(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             write_atomically(self.folder / CURVES_FILE, sink.getvalue())
-        if picture:
-            write_atomically(self.folder / PICTURE_FILE, draw_curves(curves, chosen_step=chosen_step))
 
 
 def read_curves(path: Path) -> dict[str, Curve]:
@@ -120,6 +115,18 @@ def read_curves(path: Path) -> dict[str, Curve]:
     return {name: _curve(steps[rows].tolist(), values[rows].tolist()) for name, rows in of.items()}
 
 
+def draw_picture(folder: Path) -> None:
+    """Draw ``curves.png`` of ``curves.parquet``, with the step of the best score marked, if there is one.
+
+    Raises what ``read_curves`` raises, StorageError when there is no room.
+    """
+    curves = read_curves(folder / CURVES_FILE)
+    steps, scores = curves.get("score/total", Curve(np.empty(0, np.int64), np.empty(0)))
+    best = int(steps[np.nanargmin(scores)]) if np.isfinite(scores).any() else None
+    with storage_errors(folder):
+        write_atomically(folder / PICTURE_FILE, draw_curves(curves, chosen_step=best))
+
+
 def draw_curves(curves: Mapping[str, Curve], *, chosen_step: int | None = None) -> bytes:
     """Return a PNG of all curves, a panel a group, with the chosen checkpoint marked where figures are drawn."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -128,8 +135,12 @@ def draw_curves(curves: Mapping[str, Curve], *, chosen_step: int | None = None) 
     panels = _panels(curves)
     columns = min(_COLUMNS, max(len(panels), 1))
     rows = max(math.ceil(len(panels) / columns), 1)
-    figure = Figure(figsize=(4.8 * columns, 3.2 * rows), dpi=100, layout="constrained")
+    figure = Figure(figsize=(4.8 * columns, 3.2 * rows), dpi=100)
     FigureCanvasAgg(figure)
+    # In inches; a layout engine would draw everything twice to find them.
+    figure.subplots_adjust(
+        0.55 / (4.8 * columns), 0.5 / (3.2 * rows), 1 - 0.15 / (4.8 * columns), 1 - 0.35 / (3.2 * rows), 0.17, 0.32
+    )
     last = max((int(curve.steps[-1]) for curve in curves.values() if len(curve.steps)), default=1)
     for place, (title, lines) in enumerate(panels.items(), start=1):
         axes = figure.add_subplot(rows, columns, place)

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -16,6 +17,7 @@ import yaml
 from depthforge.corpus.verify import verify_corpus
 from depthforge.durable import is_temporary
 from depthforge.manifest import load_manifest
+from tests.heads import Head
 from tests.stages.runs import contents, run
 
 pytestmark = pytest.mark.ray
@@ -44,8 +46,10 @@ def whole(manifest: Path) -> dict[str, bytes]:
     return contents(manifest.parent / "whole")
 
 
-def start(manifest: Path, out: Path) -> subprocess.Popen[bytes]:
+def start(manifest: Path, out: Path, head: Head | None = None) -> subprocess.Popen[bytes]:
+    """Start the command on a Ray of its own, or on that of ``head``; its workers descend from this process."""
     command = [sys.executable, "-m", "depthforge", "synthesize", str(manifest), "--out", str(out), "--workers", "2"]
+    command += [] if head is None else ["--address", head.address]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=_heed_interrupts)
 
 
@@ -95,15 +99,13 @@ def test_a_killed_driver_loses_nothing_that_was_committed(
     assert not alive, "workers of the killed run live on"
 
 
-def test_a_killed_worker_is_replaced(manifest: Path, whole: dict[str, bytes], tmp_path: Path) -> None:
+def test_a_killed_worker_is_replaced(manifest: Path, whole: dict[str, bytes], head: Head, tmp_path: Path) -> None:
     out = tmp_path / "corpus"
-    process = start(manifest, out)
+    process = start(manifest, out, head)
     for after_shards in (1, NUM_SHARDS // 2):
         wait_for_shards(out, after_shards, process)
         workers = [
-            child
-            for child in psutil.Process(process.pid).children(recursive=True)
-            if child.name().startswith("ray::train-")
+            child for child in psutil.Process().children(recursive=True) if child.name().startswith("ray::train-")
         ]
         if workers:
             os.kill(workers[0].pid, signal.SIGKILL)
@@ -118,9 +120,17 @@ def test_a_dead_ray_node_ends_the_run_and_loses_nothing(
     out = tmp_path / "corpus"
     process = start(manifest, out)
     wait_for_shards(out, 1, process)
-    raylet = next(child for child in psutil.Process(process.pid).children() if child.name() == "raylet")
+    family = psutil.Process(process.pid).children(recursive=True)
+    raylet = next(child for child in family if child.name() == "raylet")
+    # Stopped workers cannot end the run before anybody notices.
+    workers = [child for child in family if child.name().startswith("ray::train-")]
+    for worker in workers:
+        worker.suspend()
     raylet.kill()
     _, stderr = process.communicate(timeout=120)
+    for worker in workers:
+        with suppress(psutil.NoSuchProcess):
+            worker.kill()
     # Ray ends a driver whose node has died, with 1, when it notices before the driver does.
     assert process.returncode in (1, 5)
     if process.returncode == 5:
@@ -129,9 +139,11 @@ def test_a_dead_ray_node_ends_the_run_and_loses_nothing(
     assert contents(out) == whole
 
 
-def test_a_terminated_run_ends_and_can_go_on(manifest: Path, whole: dict[str, bytes], tmp_path: Path) -> None:
+def test_a_terminated_run_ends_and_can_go_on(
+    manifest: Path, whole: dict[str, bytes], head: Head, tmp_path: Path
+) -> None:
     out = tmp_path / "corpus"
-    process = start(manifest, out)
+    process = start(manifest, out, head)
     wait_for_shards(out, 1, process)
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=60)

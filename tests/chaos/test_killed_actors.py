@@ -16,6 +16,7 @@ import pytest
 from depthforge.errors import IncompleteError
 from depthforge.manifest import Manifest, parse_manifest
 from depthforge.progress import Silent
+from tests.heads import Head
 from tests.stages.learned import write_weights
 from tests.stages.runs import contents, run
 
@@ -81,12 +82,12 @@ def begun(out: Path) -> bool:
 
 
 def test_a_killed_actor_is_replaced_and_its_shard_made_again(
-    learned: Callable[[Path], Manifest], tmp_path: Path
+    learned: Callable[[Path], Manifest], head: Head, tmp_path: Path
 ) -> None:
     run(learned(tmp_path / "whole"))
     out, watch = tmp_path / "corpus", Watch()
     with killing(times=1, when=lambda: begun(out)) as killed:
-        report = run(learned(out), inline=False, num_workers=2, progress=watch)
+        report = run(learned(out), inline=False, num_workers=2, address=head.address, progress=watch)
     assert len(killed) == 1
     assert any("is replaced" in warning for warning in watch.warnings)
     assert (report.num_frames, report.made_shards) == (40, NUM_SHARDS)
@@ -94,12 +95,12 @@ def test_a_killed_actor_is_replaced_and_its_shard_made_again(
 
 
 def test_actors_that_always_die_end_the_run_and_the_shards_are_named(
-    learned: Callable[[Path], Manifest], tmp_path: Path
+    learned: Callable[[Path], Manifest], head: Head, tmp_path: Path
 ) -> None:
     out, watch = tmp_path / "corpus", Watch()
     start = time.monotonic()
     with killing(times=100, when=lambda: True) as killed, pytest.raises(IncompleteError) as caught:
-        run(learned(out), inline=False, num_workers=1, progress=watch)
+        run(learned(out), inline=False, num_workers=1, address=head.address, progress=watch)
     assert time.monotonic() - start < 200
     assert len(killed) == 4
     assert "no worker is left" in str(caught.value)

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from depthforge.corpus.verify import verify_corpus
 from depthforge.errors import InputError
 from pipelines.run import command, entry_point, exit_code, job_address, job_environment
 from tests.conftest import REPOSITORY
-from tests.pipelines.heads import end_family, environment, ray_head, short_folder
+from tests.heads import Head, end_family, environment
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -51,20 +51,12 @@ def run(*arguments: str, cwd: Path, **more: str) -> subprocess.CompletedProcess[
     return subprocess.CompletedProcess(arguments, process.returncode, stdout, stderr)
 
 
-@pytest.fixture(scope="module")
-def head() -> Iterator[str]:
-    pytest.importorskip("aiohttp_cors", reason="the Jobs API needs ray[default]")
-    pytest.importorskip("aiohttp", reason="the Jobs API needs ray[default]")
-    with short_folder() as folder, ray_head(REPOSITORY, folder) as url:
-        yield url
-
-
 @pytest.mark.ray
-def test_a_job_ends_in_a_verified_corpus(head: str, tmp_path: Path) -> None:
+def test_a_job_ends_in_a_verified_corpus(head: Head, tmp_path: Path) -> None:
     """Options, variables of the environment and the log go there and back; the threads of workers stay ours."""
     write(tmp_path, corpus={"out": "${OUT}/corpus", "shard_frames": 2})
     more = ["--env", f"OUT={tmp_path}", "--env", "OMP_NUM_THREADS", "--limit", "4", "--seed", "3"]
-    done = run("tiny.yaml", *more, cwd=tmp_path, RAY_API_SERVER_ADDRESS=head)
+    done = run("tiny.yaml", *more, cwd=tmp_path, RAY_API_SERVER_ADDRESS=head.jobs)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "made 4 frames in 2 shards" in done.stdout
     verdict = verify_corpus(tmp_path / "corpus", deep=True)
@@ -73,20 +65,20 @@ def test_a_job_ends_in_a_verified_corpus(head: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.ray
-def test_the_exit_code_of_depthforge_comes_through(head: str, tmp_path: Path) -> None:
+def test_the_exit_code_of_depthforge_comes_through(head: Head, tmp_path: Path) -> None:
     write(tmp_path, source={"name": "interiornet", "root": str(tmp_path / "nowhere")})
-    done = run("tiny.yaml", "--address", head, cwd=tmp_path, RAY_ADDRESS="192.0.2.1:6379")
+    done = run("tiny.yaml", "--address", head.jobs, cwd=tmp_path, RAY_ADDRESS="192.0.2.1:6379")
     assert done.returncode == 3, done.stdout + done.stderr
     assert "no InteriorNet frames" in done.stdout
     assert not (tmp_path / "corpus").exists()
 
 
 @pytest.mark.ray
-def test_an_ended_command_stops_its_job(head: str, tmp_path: Path) -> None:
+def test_an_ended_command_stops_its_job(head: Head, tmp_path: Path) -> None:
     from ray.job_submission import JobSubmissionClient
 
     write(tmp_path, source={**SOURCE, "frames_per_scene": 4000}, corpus={"out": str(tmp_path / "c"), "shard_frames": 2})
-    process = launch("tiny.yaml", "--address", head, cwd=tmp_path)
+    process = launch("tiny.yaml", "--address", head.jobs, cwd=tmp_path)
     try:
         deadline = time.monotonic() + 100
         while not list((tmp_path / "c").glob("index/*.parquet")):
@@ -101,7 +93,7 @@ def test_an_ended_command_stops_its_job(head: str, tmp_path: Path) -> None:
     job = next(line.split()[1].rstrip(":") for line in stderr.splitlines() if line.startswith("job "))
     assert f"job {job} has ended: STOPPED" in stderr
     assert "run the same command again" in stderr
-    assert JobSubmissionClient(head).get_job_status(job).value == "STOPPED"
+    assert JobSubmissionClient(head.jobs).get_job_status(job).value == "STOPPED"
     kept = len(list((tmp_path / "c").glob("index/*.parquet")))
     time.sleep(1.0)
     assert len(list((tmp_path / "c").glob("index/*.parquet"))) == kept < 2000, "the stopped job goes on"

@@ -16,7 +16,7 @@ import yaml
 
 from depthforge.corpus.verify import verify_corpus
 from tests.conftest import REPOSITORY
-from tests.pipelines.heads import end_family, environment
+from tests.heads import end_family, environment
 
 SCRIPT = REPOSITORY / "pipelines" / "slurm.sh"
 
@@ -44,7 +44,6 @@ def cluster(tmp_path: Path) -> Iterator[dict[str, str]]:
     job = str(os.getpid())
     slurm = {"SLURM_JOB_ID": job, "SLURM_JOB_NODELIST": "node1", "SLURM_JOB_NUM_NODES": "1", "SLURM_CPUS_ON_NODE": "2"}
     values = environment(REPOSITORY, **slurm, SRUN_LOG=str(tmp_path / "srun.log"), HEAD_IP="127.0.0.1")
-    del values["RAY_AUTH_MODE"]
     yield {**values, "PATH": f"{programs}{os.pathsep}{values['PATH']}"}
     shutil.rmtree(f"/tmp/depthforge-{job}", ignore_errors=True)
 

@@ -18,7 +18,7 @@ import pytest
 from depthforge.errors import IncompleteError, InputError, IntegrityError
 from depthforge.manifest import Manifest, TrainingSettings
 from depthforge.progress import Silent
-from depthforge.stages.cluster import Cluster, Need, Node, Resources
+from depthforge.stages.cluster import Cluster, Need, Node, Resources, send_known_token
 from depthforge.stages.convert import ConversionReport
 from depthforge.stages.train import train
 from depthforge.stages.train_on_ray import need_of_worker
@@ -93,6 +93,24 @@ def test_an_address_at_which_nobody_listens_is_said_at_once() -> None:
         with pytest.raises(InputError, match="no Ray cluster answers") as caught, Cluster.connect(address):
             pass
     assert caught.value.where == address
+
+
+def test_a_token_that_this_machine_knows_is_sent_to_a_head_that_may_ask_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A local Ray leaves one, `ray start` then asks for it, and a plain client of Ray could not connect."""
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    send_known_token()
+    assert "RAY_AUTH_MODE" not in os.environ
+    (tmp_path / ".ray").mkdir()
+    (tmp_path / ".ray" / "auth_token").write_text("secret")
+    send_known_token()
+    assert os.environ["RAY_AUTH_MODE"] == "token"
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    send_known_token()
+    assert os.environ["RAY_AUTH_MODE"] == "disabled"
 
 
 # --- on a cluster ---------------------------------------------------------------------------------------------------

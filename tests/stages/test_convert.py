@@ -184,12 +184,13 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.mark.parametrize("inline", [True, pytest.param(False, marks=pytest.mark.ray)])
 def test_a_full_disk_is_one_clear_error_and_the_run_goes_on_elsewhere(
-    tiny: Tiny, small_disk: Path, tmp_path: Path, inline: bool
+    tiny: Tiny, small_disk: Path, tmp_path: Path, inline: bool, request: pytest.FixtureRequest
 ) -> None:
     source = {"name": "procedural", "num_scenes": 1, "frames_per_scene": 6, "width": 320, "height": 240}
     manifest = tiny(out=small_disk / "corpus", source=source)
+    address = None if inline else request.getfixturevalue("head").address
     with pytest.raises(StorageError, match="space"):
-        run(manifest, inline=inline, num_workers=2)
+        run(manifest, inline=inline, num_workers=2, address=address)
     names = [path.name for path in manifest.corpus.out.rglob("*")]
     assert not [name for name in names if name.endswith(".zarr")]
     assert not [name for name in names if "tmp" in name]

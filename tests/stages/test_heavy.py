@@ -27,6 +27,7 @@ from depthforge.stages.estimate import estimate
 from depthforge.stages.prepare import make_source, prepare
 from depthforge.stages.shards import Converter, job_of
 from depthforge.translators.dcl import Dcl
+from tests.heads import Head
 from tests.stages.learned import write_weights
 from tests.stages.runs import contents, run
 
@@ -108,10 +109,10 @@ def test_the_batch_size_changes_no_byte(learned: Tiny, tmp_path: Path, batch_siz
 
 
 @pytest.mark.ray
-def test_actors_and_this_process_make_the_same_bytes(learned: Tiny, tmp_path: Path) -> None:
+def test_actors_and_this_process_make_the_same_bytes(learned: Tiny, head: Head, tmp_path: Path) -> None:
     run(learned(out=tmp_path / "inline"))
     manifest = learned(out=tmp_path / "ray", translator={"batch_size": 4})
-    report = run(manifest, inline=False, num_workers=2)
+    report = run(manifest, inline=False, num_workers=2, address=head.address)
     assert (report.num_frames, report.made_shards) == (12, 3)
     assert contents(tmp_path / "ray") == contents(tmp_path / "inline")
 

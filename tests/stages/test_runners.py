@@ -21,6 +21,7 @@ from depthforge.stages.crew import Failure
 from depthforge.stages.prepare import Prepared, prepare
 from depthforge.stages.runners import run_on_ray
 from depthforge.stages.shards import ShardJob, job_of
+from tests.heads import Head
 from tests.stages.runs import run
 
 pytestmark = pytest.mark.ray
@@ -50,7 +51,7 @@ def walls(tiny: Callable[..., Manifest], folder: Path) -> Manifest:
     return tiny(source=source, translator="identity", splits={"train": 1.0}, corpus={"shard_frames": 1})
 
 
-def test_a_hanging_read_is_warned_about_and_then_ends_the_run(walls: Manifest, folder: Path) -> None:
+def test_a_hanging_read_is_warned_about_and_then_ends_the_run(walls: Manifest, folder: Path, head: Head) -> None:
     warnings: list[str] = []
     done: list[ShardReceipt | Failure] = []
     with (
@@ -59,7 +60,7 @@ def test_a_hanging_read_is_warned_about_and_then_ends_the_run(walls: Manifest, f
     ):
         (folder / "2.png").unlink()
         os.mkfifo(folder / "2.png")  # nobody will ever write to it
-        options = RayOptions(num_workers=2, stall_limit_s=12)
+        options = RayOptions(num_workers=2, address=head.address, stall_limit_s=8)
         with pytest.raises(IncompleteError, match="nothing has moved for") as caught:
             run_on_ray(store.pending(), job_of(prepared, store.root), done.append, options, warnings.append)
         assert store.committed() == {"train-000000", "train-000001", "train-000003"}
@@ -67,7 +68,7 @@ def test_a_hanging_read_is_warned_about_and_then_ends_the_run(walls: Manifest, f
     assert any("train-000002" in warning and "--stall-limit" in warning for warning in warnings)
 
 
-def test_shards_that_cannot_be_made_are_reported_and_the_run_ends(walls: Manifest) -> None:
+def test_shards_that_cannot_be_made_are_reported_and_the_run_ends(walls: Manifest, head: Head) -> None:
     done: list[ShardReceipt | Failure] = []
     with (
         prepare(walls) as prepared,
@@ -76,14 +77,15 @@ def test_shards_that_cannot_be_made_are_reported_and_the_run_ends(walls: Manifes
         # As on a node that lacks the plug-in of the driver's environment.
         absent = walls.source.model_copy(update={"name": "rgbd_foldr"})
         job = replace(job_of(prepared, store.root), source=absent)
-        run_on_ray(store.pending(), job, done.append, RayOptions(num_workers=2), lambda message: None)
+        options = RayOptions(num_workers=2, address=head.address)
+        run_on_ray(store.pending(), job, done.append, options, lambda message: None)
         assert store.committed() == set()
     assert sorted(result.shard for result in done) == [f"train-{index:06d}" for index in range(4)]
     assert all(isinstance(result, Failure) and isinstance(result.error, UnknownNameError) for result in done)
 
 
 def test_a_run_that_lacks_shards_says_which_and_ends_incomplete(
-    walls: Manifest, monkeypatch: pytest.MonkeyPatch
+    walls: Manifest, head: Head, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real_job_of = stage.job_of
 
@@ -93,7 +95,7 @@ def test_a_run_that_lacks_shards_says_which_and_ends_incomplete(
 
     monkeypatch.setattr(stage, "job_of", job_of_a_node_without_the_plugin)
     with pytest.raises(IncompleteError, match="4 of 4 shards could not be made") as caught:
-        run(walls, inline=False, num_workers=2)
+        run(walls, inline=False, num_workers=2, address=head.address)
     assert "train-000003" in str(caught.value)
     assert "did you mean 'rgbd_folder'?" in str(caught.value)
     monkeypatch.undo()

@@ -52,11 +52,14 @@ def walls(tiny: Callable[..., Manifest], tmp_path: Path) -> Walls:
 
 
 @pytest.mark.parametrize("inline", [True, pytest.param(False, marks=pytest.mark.ray)])
-def test_a_second_run_in_one_process_reads_where_its_own_manifest_says(walls: Walls, inline: bool) -> None:
+def test_a_second_run_in_one_process_reads_where_its_own_manifest_says(
+    walls: Walls, inline: bool, request: pytest.FixtureRequest
+) -> None:
     """The root is no part of what names a corpus: the same fingerprint, the same output, other frames."""
+    address = None if inline else request.getfixturevalue("head").address
     for depth_mm in (1000, 2000):
         manifest = walls(depth_mm=depth_mm)
-        assert run(manifest, inline=inline, num_workers=1, overwrite=True).num_frames == 4
+        assert run(manifest, inline=inline, num_workers=1, address=address, overwrite=True).num_frames == 4
         reader = CorpusReader(manifest.corpus.out)
         assert {float(reader.read(index).clean_depth_m.mean()) for index in range(4)} == {depth_mm / 1000}
 

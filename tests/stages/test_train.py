@@ -33,6 +33,7 @@ from depthforge.training.checkpoint import Checkpoints
 from depthforge.training.loop import Evaluated
 from depthforge.training.objective import Batch
 from depthforge.training.translator_card import read_card
+from tests.heads import Head
 from tests.sources import fused_trees
 from tests.stages.runs import contents, run
 
@@ -276,16 +277,16 @@ def test_a_loss_that_is_no_number_keeps_the_checkpoints(tmp_path: Path, monkeypa
 
 
 @pytest.mark.ray
-def test_on_ray_a_killed_worker_goes_on_and_ends_as_inline(tmp_path: Path) -> None:
+def test_on_ray_a_killed_worker_goes_on_and_ends_as_inline(head: Head, tmp_path: Path) -> None:
     """kill -9 of the training worker after its first checkpoint: Ray Train starts it again, from there."""
     long = {"epochs": 20, "evaluate_every": 6}
     expected = train(manifest(tmp_path / "inline", long), inline=True)
     path = tmp_path / "manifest.yaml"
     portable = manifest(tmp_path / "ray", long).model_dump(mode="json")
     path.write_text(yaml.safe_dump(portable))
-    command = [sys.executable, "-m", "depthforge", "train", str(path), "--json"]
+    command = [sys.executable, "-m", "depthforge", "train", str(path), "--address", head.address, "--json"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    killed = _kill_worker(process.pid, Checkpoints(tmp_path / "ray" / "translator" / "checkpoints"))
+    killed = _kill_worker(Checkpoints(tmp_path / "ray" / "translator" / "checkpoints"))
     out, err = process.communicate(timeout=200)
     assert process.returncode == 0, err
     assert killed
@@ -311,14 +312,14 @@ def test_a_worker_has_its_share_of_the_cores_or_as_many_threads_as_it_is_told(
     assert threads_of_a_worker(num_workers) == expected
 
 
-def _kill_worker(driver: int, checkpoints: Checkpoints) -> bool:
-    """Kill the process that trains for ``driver`` once it has written a checkpoint."""
+def _kill_worker(checkpoints: Checkpoints) -> bool:
+    """Kill the process that trains on a Ray of this one once it has written a checkpoint."""
     import psutil
 
     deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and psutil.pid_exists(driver):
+    while time.monotonic() < deadline:
         if checkpoints.steps():
-            for child in psutil.Process(driver).children(recursive=True):
+            for child in psutil.Process().children(recursive=True):
                 if "RayTrainWorker" in " ".join(child.cmdline()):
                     os.kill(child.pid, signal.SIGKILL)
                     return True

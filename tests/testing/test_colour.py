@@ -31,6 +31,7 @@ from depthforge.testing.colour import ChannelGains, SwapChannels
 from depthforge.testing.translators import TranslatorTests
 from depthforge.training.translator_card import TranslatorCard, read_card
 from depthforge.training.weights import write_translator
+from tests.heads import Head
 from tests.stages.runs import TINY, contents, run
 from tests.stages.test_train import ROOMS
 
@@ -140,10 +141,10 @@ def test_what_needs_noisy_depth_says_that_there_is_none(colour: Make) -> None:
 
 
 @pytest.mark.ray
-def test_workers_of_ray_find_it_through_its_configuration(colour: Make, tmp_path: Path) -> None:
+def test_workers_of_ray_find_it_through_its_configuration(colour: Make, head: Head, tmp_path: Path) -> None:
     inline, on_ray = colour(out=tmp_path / "inline"), colour(out=tmp_path / "ray")
     run(inline)
-    assert run(on_ray, inline=False, num_workers=2).num_frames == 12
+    assert run(on_ray, inline=False, num_workers=2, address=head.address).num_frames == 12
     assert contents(on_ray.corpus.out) == contents(inline.corpus.out)
 
 

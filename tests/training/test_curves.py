@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from depthforge.errors import InputError, MissingDataError, StorageError
-from depthforge.training.curves import CURVES_FILE, PICTURE_FILE, CurveWriter, draw_curves, read_curves
+from depthforge.training.curves import CURVES_FILE, PICTURE_FILE, CurveWriter, draw_curves, draw_picture, read_curves
 
 
 def written(folder: Path, last: int = 40, *, resumed_step: int = 0) -> CurveWriter:
@@ -22,7 +22,7 @@ def written(folder: Path, last: int = 40, *, resumed_step: int = 0) -> CurveWrit
         if step % 20 == 0:
             writer.add(step, {"total": 5 - step / 20}, "score")
             writer.add(step, {"noise against depth, octaves": step / 7}, "evaluation")
-    writer.write(chosen_step=40, picture=False)
+    writer.write()
     return writer
 
 
@@ -42,7 +42,7 @@ def test_a_training_that_goes_on_drops_what_came_after_its_checkpoint(tmp_path: 
     whole = (tmp_path / "whole" / CURVES_FILE).read_bytes()
     interrupted = written(tmp_path / "cut", 40)
     interrupted.add(50, {"generator": -1.0, "only then": 1.0})
-    interrupted.write(picture=False)
+    interrupted.write()
     resumed = CurveWriter(tmp_path / "cut", resumed_step=40)
     assert resumed.curves["generator"].steps.tolist() == [10, 20, 30, 40]
     assert "only then" not in resumed.curves
@@ -70,6 +70,7 @@ def test_values_that_are_no_numbers_are_kept_and_later_ones_replace(tmp_path: Pa
 def test_no_rows_are_curves_too(tmp_path: Path) -> None:
     CurveWriter(tmp_path).write()
     assert read_curves(tmp_path / CURVES_FILE) == {}
+    draw_picture(tmp_path)
     assert picture_of((tmp_path / PICTURE_FILE).read_bytes()).size
 
 
@@ -112,6 +113,14 @@ def test_the_chosen_checkpoint_is_marked_and_the_same_curves_give_the_same_pictu
     assert not differ[:320, :960].any()  # losses
     assert differ[:320, 960:].any()  # score
     assert differ[320:, :480].any()  # figure
+
+
+def test_the_picture_of_a_folder_marks_the_best_score(tmp_path: Path) -> None:
+    curves = written(tmp_path, 80).curves
+    draw_picture(tmp_path)
+    assert (tmp_path / PICTURE_FILE).read_bytes() == draw_curves(curves, chosen_step=80)
+    with pytest.raises(MissingDataError):
+        draw_picture(tmp_path / "nowhere")
 
 
 def test_curves_of_every_shape_are_drawn_without_a_warning(recwarn: pytest.WarningsRecorder) -> None:

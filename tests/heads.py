@@ -14,10 +14,18 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 
-__all__ = ["end_family", "environment", "free_ports", "ray_head", "short_folder"]
+__all__ = ["Head", "end_family", "environment", "free_ports", "ray_head", "short_folder"]
+
+
+class Head(NamedTuple):
+    """Where a head listens: host:port, and the URL of its Jobs API."""
+
+    address: str
+    jobs: str
 
 
 def free_ports(count: int) -> list[int]:
@@ -37,7 +45,6 @@ def environment(repository: Path, **more: str) -> dict[str, str]:
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": str(repository),
         "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_AUTH_MODE": "disabled",
         "OMP_NUM_THREADS": "1",
         **more,
     }
@@ -71,20 +78,34 @@ def end_family(process: subprocess.Popen[bytes], *, limit_s: float = 3.0) -> Non
 
 
 @contextmanager
-def ray_head(repository: Path, folder: Path, *, limit_s: float = 90.0) -> Iterator[str]:
-    """Start a head of two cores with the Jobs API and yield the API's URL."""
+def ray_head(repository: Path, folder: Path, *, limit_s: float = 90.0) -> Iterator[Head]:
+    """Start a head of two cores with the Jobs API."""
     port, dashboard, *agents = free_ports(6)
     names = ("--dashboard-agent-listen-port", "--dashboard-agent-grpc-port", "--runtime-env-agent-port")
     command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--disable-usage-stats"]
     command += ["--port", str(port), "--dashboard-port", str(dashboard), "--temp-dir", str(folder / "ray")]
-    command += ["--num-cpus", "2", "--object-store-memory", "100000000", "--ray-client-server-port", str(agents[3])]
+    command += [
+        "--node-ip-address",
+        "127.0.0.1",
+        "--num-cpus",
+        "2",
+        "--object-store-memory",
+        "100000000",
+        "--ray-client-server-port",
+        str(agents[3]),
+    ]
     command += ["--metrics-export-port", "0"]
     for name, agent in zip(names, agents[:3], strict=True):
         command += [name, str(agent)]
     url, log = f"http://127.0.0.1:{dashboard}", folder / "head.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            command, env=environment(repository), cwd=folder, stdout=output, stderr=subprocess.STDOUT
+            # Ray lets its workers yield to everything else; beside other tests they would hardly start.
+            command,
+            env=environment(repository, RAY_worker_niceness="0", RAY_AUTH_MODE="disabled"),
+            cwd=folder,
+            stdout=output,
+            stderr=subprocess.STDOUT,
         )
     try:
         deadline = time.monotonic() + limit_s
@@ -92,7 +113,7 @@ def ray_head(repository: Path, folder: Path, *, limit_s: float = 90.0) -> Iterat
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < deadline, log.read_text()
             time.sleep(0.1)
-        yield url
+        yield Head(f"127.0.0.1:{port}", url)
     finally:
         end_family(process)
 
@@ -101,5 +122,7 @@ def _answers(url: str) -> bool:
     try:
         with urllib.request.urlopen(f"{url}/api/version", timeout=2):
             return True
+    except urllib.error.HTTPError:  # it wants the token that Ray's own clients bring
+        return True
     except (urllib.error.URLError, OSError):
         return False
