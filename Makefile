@@ -4,8 +4,8 @@
 demo: .venv/.installed-core
 	.venv/bin/depthforge synthesize manifests/demo.yaml
 
-# A process on each core, with a thread each; a file stays in one process, since its fixtures are shared.
-PYTEST = python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+# Three processes with a thread each, of which one mostly waits for Ray; a file stays in one, since its fixtures are shared.
+PYTEST = python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 test: .venv/.installed-dev
 	OMP_NUM_THREADS=1 .venv/bin/$(PYTEST)

@@ -18,9 +18,15 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run files with Ray first: a process that began the longest file last would keep all others waiting."""
-    on_ray = {item.path for item in items if item.get_closest_marker("ray")}
-    items.sort(key=lambda item: item.path not in on_ray)
+    """Spread the files that start a Ray, which mostly wait, over all others, which compute."""
+    files: dict[Path, list[pytest.Item]] = {}
+    for item in items:
+        files.setdefault(item.path, []).append(item)
+    waiting = [path for path in files if any(item.get_closest_marker("ray") for item in files[path])]
+    place = {path: (index + 0.5) / len(waiting) for index, path in enumerate(waiting)}
+    computing = [path for path in files if path not in place]
+    place |= {path: index / len(computing) for index, path in enumerate(computing)}
+    items[:] = [item for path in sorted(files, key=place.__getitem__) for item in files[path]]
 
 
 def _shared(*parts: str) -> Path:

@@ -206,14 +206,16 @@ def test_same_bytes_from_any_thread() -> None:
 
 
 def test_same_bytes_in_processes_that_start_together_on_one_empty_cache(tmp_path: Path) -> None:
+    """Of the kernel that has the most threads to go wrong; compiling all of them takes half a minute."""
     code = (
         "import hashlib, numpy as np\n"
-        "from depthforge.sensors.structured_light import StructuredLight, simulate\n"
-        "depth = np.linspace(1, 3, 96 * 64, dtype=np.float32).reshape(64, 96)\n"
-        "print(hashlib.sha256(simulate(depth, depth > 0, (11, 22), StructuredLight())[0].tobytes()).hexdigest())"
+        "from depthforge.sensors import structured_light as sl\n"
+        "ours = sl.StructuredLight()\n"
+        "steps = sl.quantise(np.linspace(1, 3, 96 * 64, dtype=np.float32).reshape(64, 96), ours)\n"
+        "print(hashlib.sha256(sl.match_dots(steps, sl.dot_grid(64, 96, ours), ours).tobytes()).hexdigest())"
     )
-    depth_m = np.linspace(1, 3, 96 * 64, dtype=np.float32).reshape(64, 96)
-    expected = hashlib.sha256(sl.simulate(depth_m, depth_m > 0, WORDS, OURS)[0].tobytes()).hexdigest()
+    steps = sl.quantise(np.linspace(1, 3, 96 * 64, dtype=np.float32).reshape(64, 96), OURS)
+    expected = hashlib.sha256(sl.match_dots(steps, sl.dot_grid(64, 96, OURS), OURS).tobytes()).hexdigest()
     running = [
         subprocess.Popen(
             [sys.executable, "-c", code],

@@ -281,9 +281,9 @@ def test_a_node_that_leaves_takes_no_shard_with_it(
 @pytest.mark.ray
 def test_a_long_shard_is_no_stall_while_it_makes_frames(nodes: Nodes, heavy_run: Callable[..., Manifest]) -> None:
     said = Said()
-    manifest = heavy_run(frame_s=1.2, frames_per_shard=12)
+    manifest = heavy_run(frame_s=0.9, frames_per_shard=12)
     with nodes.with_node(num_cpus=1):
-        report = run(manifest, inline=False, num_workers=None, address=nodes.address, stall_limit_s=12, progress=said)
+        report = run(manifest, inline=False, num_workers=None, address=nodes.address, stall_limit_s=9, progress=said)
     assert (report.num_frames, report.made_shards) == (12, 1)
     assert not [warning for warning in said.warnings if "waiting for the shards" in warning]
 

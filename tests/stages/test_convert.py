@@ -27,6 +27,7 @@ from depthforge.frame import Capture, Frame
 from depthforge.manifest import Manifest
 from depthforge.stages.prepare import make_source, prepare
 from depthforge.translators.identity import Identity
+from tests.heads import Head
 from tests.stages.runs import contents, run
 
 Tiny = Callable[..., Manifest]
@@ -83,10 +84,10 @@ def test_a_second_run_does_nothing(tiny: Tiny) -> None:
 
 
 @pytest.mark.ray
-def test_ray_workers_and_this_process_make_the_same_bytes(tiny: Tiny, tmp_path: Path) -> None:
+def test_ray_workers_and_this_process_make_the_same_bytes(tiny: Tiny, head: Head, tmp_path: Path) -> None:
     inline, on_ray = tmp_path / "inline", tmp_path / "ray"
     run(tiny(out=inline))
-    report = run(tiny(out=on_ray), inline=False, num_workers=2)
+    report = run(tiny(out=on_ray), inline=False, num_workers=2, address=head.address)
     assert report.num_frames == 12
     assert contents(on_ray) == contents(inline)
 
