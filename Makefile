@@ -1,5 +1,5 @@
 # `make demo` and `make test` set up all they need in .venv, from nothing.
-.PHONY: demo test test-oldest test-newest lint format docs clean
+.PHONY: demo test test-slow test-oldest test-newest lint format docs clean
 
 demo: .venv/.installed-core
 	.venv/bin/depthforge synthesize manifests/demo.yaml
@@ -8,7 +8,11 @@ demo: .venv/.installed-core
 PYTEST = python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 test: .venv/.installed-dev
-	OMP_NUM_THREADS=1 .venv/bin/$(PYTEST)
+	OMP_NUM_THREADS=1 .venv/bin/$(PYTEST) -m "not slow"
+
+# Clusters whose nodes come and go, jobs, kills, the steps of the image: most of their time is Ray's, starting processes.
+test-slow: .venv/.installed-dev
+	OMP_NUM_THREADS=1 .venv/bin/$(PYTEST) -m slow
 
 # The same with the oldest versions of everything that pyproject.toml allows, and with the newest of today.
 test-oldest test-newest: test-%:

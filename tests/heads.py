@@ -100,7 +100,6 @@ def ray_head(repository: Path, folder: Path, *, limit_s: float = 90.0) -> Iterat
     url, log = f"http://127.0.0.1:{dashboard}", folder / "head.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            # Ray lets its workers yield to everything else; beside other tests they would hardly start.
             command,
             env=environment(repository, RAY_worker_niceness="0", RAY_AUTH_MODE="disabled"),
             cwd=folder,

@@ -81,6 +81,7 @@ def begun(out: Path) -> bool:
     return any(out.glob("shards/.*.tmp"))
 
 
+@pytest.mark.slow
 def test_a_killed_actor_is_replaced_and_its_shard_made_again(
     learned: Callable[[Path], Manifest], head: Head, tmp_path: Path
 ) -> None:
@@ -94,6 +95,7 @@ def test_a_killed_actor_is_replaced_and_its_shard_made_again(
     assert contents(out) == contents(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_actors_that_always_die_end_the_run_and_the_shards_are_named(
     learned: Callable[[Path], Manifest], head: Head, tmp_path: Path
 ) -> None:

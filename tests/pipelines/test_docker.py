@@ -137,6 +137,7 @@ def _show_packages(venv: Path, folder: Path) -> None:
     (venv / "lib" / version / "site-packages" / "packages.pth").write_text(f"{folder}\n")
 
 
+@pytest.mark.slow
 def test_the_build_stage_installs_depthforge(installed: Path) -> None:
     code = "import depthforge, importlib.metadata as m; print(depthforge.__file__, m.version('depthforge'))"
     done = subprocess.run([installed / "bin" / "python", "-I", "-c", code], cwd="/", capture_output=True, text=True)
@@ -163,6 +164,7 @@ def _images_of_depth(folder: Path, out: Path) -> dict[str, object]:
     return {"name": "tiny", "source": source, "translator": {"name": "identity"}, "corpus": {"out": str(out)}}
 
 
+@pytest.mark.slow
 def test_it_works_for_a_user_that_nobody_knows_over_a_read_only_home(
     installed: Path, root: Path, stages: list[Stage]
 ) -> None:

@@ -51,6 +51,7 @@ def run(*arguments: str, cwd: Path, **more: str) -> subprocess.CompletedProcess[
     return subprocess.CompletedProcess(arguments, process.returncode, stdout, stderr)
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_a_job_ends_in_a_verified_corpus(head: Head, tmp_path: Path) -> None:
     """Options, variables of the environment and the log go there and back; the threads of workers stay ours."""
@@ -64,6 +65,7 @@ def test_a_job_ends_in_a_verified_corpus(head: Head, tmp_path: Path) -> None:
     assert len(list((tmp_path / "corpus" / "index").glob("*.parquet"))) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_the_exit_code_of_depthforge_comes_through(head: Head, tmp_path: Path) -> None:
     write(tmp_path, source={"name": "interiornet", "root": str(tmp_path / "nowhere")})
@@ -73,6 +75,7 @@ def test_the_exit_code_of_depthforge_comes_through(head: Head, tmp_path: Path) -
     assert not (tmp_path / "corpus").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_an_ended_command_stops_its_job(head: Head, tmp_path: Path) -> None:
     from ray.job_submission import JobSubmissionClient

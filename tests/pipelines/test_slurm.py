@@ -65,6 +65,7 @@ def start(cluster: dict[str, str], *arguments: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(["bash", str(SCRIPT), *arguments], env=cluster, stdout=pipe, stderr=pipe)
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_the_script_runs_a_manifest_and_leaves_nothing_running(cluster: dict[str, str], tmp_path: Path) -> None:
     process = start(cluster, str(write(tmp_path, 8)), "--limit", "4")
@@ -81,6 +82,7 @@ def test_the_script_runs_a_manifest_and_leaves_nothing_running(cluster: dict[str
     assert not Path(f"/tmp/depthforge-{cluster['SLURM_JOB_ID']}").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_the_time_limit_ends_the_run_and_keeps_its_shards(cluster: dict[str, str], tmp_path: Path) -> None:
     """SIGTERM goes to the script alone, as `--signal=B:TERM` has it."""

@@ -205,6 +205,7 @@ def test_same_bytes_from_any_thread() -> None:
     assert (sl.simulate(depth_m, valid, (11, 23), OURS)[0] != expected[0]).any()
 
 
+@pytest.mark.slow
 def test_same_bytes_in_processes_that_start_together_on_one_empty_cache(tmp_path: Path) -> None:
     """Of the kernel that has the most threads to go wrong; compiling all of them takes half a minute."""
     code = (

@@ -156,8 +156,6 @@ class Nodes:
 def nodes() -> Iterator[Nodes]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        # Ray lets its workers yield to everything else; beside other tests they would hardly start.
-        patch.setenv("RAY_worker_niceness", "0")
         cluster = Nodes()
         yield cluster
         cluster.close()
@@ -198,6 +196,7 @@ def loaded(trace: Path) -> list[str]:
     return [path.name.split("-", 1)[1] for path in trace.iterdir()]
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_what_no_node_has_is_waited_for_named_and_then_an_input_error(
     nodes: Nodes, heavy_run: Callable[..., Manifest]
@@ -217,6 +216,7 @@ def test_what_no_node_has_is_waited_for_named_and_then_an_input_error(
     assert any("no node has 1 core, 1 GPU" in warning for warning in said.warnings)
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_memory_that_no_node_has_is_named(
     nodes: Nodes, tiny: Callable[..., Manifest], monkeypatch: pytest.MonkeyPatch
@@ -227,6 +227,7 @@ def test_memory_that_no_node_has_is_named(
     assert "2 cores and 0.1 GiB" in str(caught.value.found)
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_gpus_that_join_late_are_used_and_cores_are_left(
     nodes: Nodes, heavy_run: Callable[..., Manifest], trace: Path
@@ -244,6 +245,7 @@ def test_gpus_that_join_late_are_used_and_cores_are_left(
     assert sorted(loaded(trace)) == ["", "0", "1"]
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_a_run_begins_before_its_gpu_is_there(nodes: Nodes, heavy_run: Callable[..., Manifest], trace: Path) -> None:
     """As on a cluster that scales up from nothing; and more workers than have room are asked for, and wait."""
@@ -257,6 +259,7 @@ def test_a_run_begins_before_its_gpu_is_there(nodes: Nodes, heavy_run: Callable[
     assert loaded(trace) == ["0"]
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_a_node_that_leaves_takes_no_shard_with_it(
     nodes: Nodes, heavy_run: Callable[..., Manifest], tmp_path: Path, trace: Path
@@ -278,6 +281,7 @@ def test_a_node_that_leaves_takes_no_shard_with_it(
     assert {name: made[name] for name in shards} == {name: whole[name] for name in shards}
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_a_long_shard_is_no_stall_while_it_makes_frames(nodes: Nodes, heavy_run: Callable[..., Manifest]) -> None:
     said = Said()
@@ -288,6 +292,7 @@ def test_a_long_shard_is_no_stall_while_it_makes_frames(nodes: Nodes, heavy_run:
     assert not [warning for warning in said.warnings if "waiting for the shards" in warning]
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_a_model_that_does_not_load_ends_the_run_with_its_own_error_at_once(
     nodes: Nodes, heavy_run: Callable[..., Manifest], trace: Path
@@ -299,6 +304,7 @@ def test_a_model_that_does_not_load_ends_the_run_with_its_own_error_at_once(
     assert said.warnings == []
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_a_training_finds_room_on_nodes_with_fewer_cores_than_the_driver(
     nodes: Nodes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -311,6 +317,7 @@ def test_a_training_finds_room_on_nodes_with_fewer_cores_than_the_driver(
     assert report.best_step == 2
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_a_training_that_finds_no_room_is_ended_and_says_what_was_asked(nodes: Nodes, tmp_path: Path) -> None:
     said = Said()
@@ -323,6 +330,7 @@ def test_a_training_that_finds_no_room_is_ended_and_says_what_was_asked(nodes: N
     assert any("3 workers of the training" in warning for warning in said.warnings)
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_a_training_whose_worker_stops_is_ended(nodes: Nodes, tmp_path: Path) -> None:
     """A worker that is stopped (as by a hung file system) is alive, and makes no step."""

@@ -108,6 +108,7 @@ def test_the_batch_size_changes_no_byte(learned: Tiny, tmp_path: Path, batch_siz
     assert contents(tmp_path / "many") == contents(tmp_path / "one")
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_actors_and_this_process_make_the_same_bytes(learned: Tiny, head: Head, tmp_path: Path) -> None:
     run(learned(out=tmp_path / "inline"))

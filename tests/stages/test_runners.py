@@ -68,6 +68,7 @@ def test_a_hanging_read_is_warned_about_and_then_ends_the_run(walls: Manifest, f
     assert any("train-000002" in warning and "--stall-limit" in warning for warning in warnings)
 
 
+@pytest.mark.slow
 def test_shards_that_cannot_be_made_are_reported_and_the_run_ends(walls: Manifest, head: Head) -> None:
     done: list[ShardReceipt | Failure] = []
     with (

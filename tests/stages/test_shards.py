@@ -51,7 +51,7 @@ def walls(tiny: Callable[..., Manifest], tmp_path: Path) -> Walls:
     return make
 
 
-@pytest.mark.parametrize("inline", [True, pytest.param(False, marks=pytest.mark.ray)])
+@pytest.mark.parametrize("inline", [True, pytest.param(False, marks=[pytest.mark.ray, pytest.mark.slow])])
 def test_a_second_run_in_one_process_reads_where_its_own_manifest_says(
     walls: Walls, inline: bool, request: pytest.FixtureRequest
 ) -> None:

@@ -276,6 +276,7 @@ def test_a_loss_that_is_no_number_keeps_the_checkpoints(tmp_path: Path, monkeypa
     assert report.resumed_from == 2
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_on_ray_a_killed_worker_goes_on_and_ends_as_inline(head: Head, tmp_path: Path) -> None:
     """kill -9 of the training worker after its first checkpoint: Ray Train starts it again, from there."""
