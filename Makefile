@@ -12,7 +12,7 @@ test: .venv/.installed-dev
 
 # Clusters whose nodes come and go, jobs, kills, the steps of the image: most of their time is Ray's, starting processes.
 test-slow: .venv/.installed-dev
-	OMP_NUM_THREADS=1 .venv/bin/$(PYTEST) -m slow
+	OMP_NUM_THREADS=1 .venv/bin/$(PYTEST) -m slow -n 2
 
 # The same with the oldest versions of everything that pyproject.toml allows, and with the newest of today.
 test-oldest test-newest: test-%:

@@ -14,7 +14,7 @@ from tests.heads import Head, ray_head, short_folder
 # Ray reads it when it is imported, and a local Ray changes it for those that are joined later.
 os.environ["RAY_AUTH_MODE"] = "disabled"
 # Ray lets its workers yield to everything else; beside other tests they would hardly move.
-os.environ["RAY_worker_niceness"] = "0"
+os.environ.update(RAY_worker_niceness="0")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

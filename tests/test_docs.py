@@ -90,6 +90,7 @@ def _blocks(text: str, language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_the_commands_and_the_loader_of_the_readme_run(repository: Path, tmp_path: Path) -> None:
     """Every line of the blocks marked `sh run` and `python run`, in order, in an empty directory."""

@@ -125,7 +125,7 @@ def test_a_dead_ray_node_ends_the_run_and_loses_nothing(
     family = psutil.Process(process.pid).children(recursive=True)
     raylet = next(child for child in family if child.name() == "raylet")
     # Stopped workers cannot end the run before anybody notices.
-    workers = [child for child in family if child.name().startswith("ray::train-")]
+    workers = [child for child in family if child.name().startswith("ray::") and not child.name().endswith("Agent")]
     for worker in workers:
         worker.suspend()
     raylet.kill()

@@ -51,6 +51,7 @@ def walls(tiny: Callable[..., Manifest], folder: Path) -> Manifest:
     return tiny(source=source, translator="identity", splits={"train": 1.0}, corpus={"shard_frames": 1})
 
 
+@pytest.mark.slow
 def test_a_hanging_read_is_warned_about_and_then_ends_the_run(walls: Manifest, folder: Path, head: Head) -> None:
     warnings: list[str] = []
     done: list[ShardReceipt | Failure] = []
@@ -60,7 +61,7 @@ def test_a_hanging_read_is_warned_about_and_then_ends_the_run(walls: Manifest, f
     ):
         (folder / "2.png").unlink()
         os.mkfifo(folder / "2.png")  # nobody will ever write to it
-        options = RayOptions(num_workers=2, address=head.address, stall_limit_s=8)
+        options = RayOptions(num_workers=2, address=head.address, stall_limit_s=15)
         with pytest.raises(IncompleteError, match="nothing has moved for") as caught:
             run_on_ray(store.pending(), job_of(prepared, store.root), done.append, options, warnings.append)
         assert store.committed() == {"train-000000", "train-000001", "train-000003"}
