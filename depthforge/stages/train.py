@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import shutil
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
 
 from depthforge.durable import storage_errors, write_atomically
+from depthforge.errors import DepthforgeError
 from depthforge.manifest import Manifest
 from depthforge.progress import Progress, Silent
 from depthforge.stages.cluster import STALL_LIMIT_S
@@ -91,10 +93,13 @@ def train(
                 loop = _run_inline(job, progress)
             else:
                 loop = train_on_ray(job, address, progress, stall_limit_s=stall_limit_s)
-        finally:
-            # A training that failed is what one wants to see most.
-            if (out / CURVES_FILE).exists():
+        except Exception:
+            # What failed is what one wants to see most; that it cannot be drawn must not hide why it failed.
+            with suppress(DepthforgeError):
                 draw_picture(out)
+            raise
+        if (out / CURVES_FILE).exists():
+            draw_picture(out)
         report.num_steps, report.best_step, report.best_score = loop.num_steps, loop.best_step, loop.best_score
         report.resumed_from, report.stopped_early = loop.resumed_from, loop.stopped_early
         report.scores, report.figures = loop.scores, loop.figures.get(loop.best_step, {})

@@ -138,9 +138,8 @@ def draw_curves(curves: Mapping[str, Curve], *, chosen_step: int | None = None) 
     figure = Figure(figsize=(4.8 * columns, 3.2 * rows), dpi=100)
     FigureCanvasAgg(figure)
     # In inches; a layout engine would draw everything twice to find them.
-    figure.subplots_adjust(
-        0.55 / (4.8 * columns), 0.5 / (3.2 * rows), 1 - 0.15 / (4.8 * columns), 1 - 0.35 / (3.2 * rows), 0.17, 0.32
-    )
+    width, height = figure.get_size_inches()
+    figure.subplots_adjust(0.55 / width, 0.5 / height, 1 - 0.15 / width, 1 - 0.35 / height, wspace=0.17, hspace=0.32)
     last = max((int(curve.steps[-1]) for curve in curves.values() if len(curve.steps)), default=1)
     for place, (title, lines) in enumerate(panels.items(), start=1):
         axes = figure.add_subplot(rows, columns, place)

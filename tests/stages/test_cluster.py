@@ -113,6 +113,23 @@ def test_a_token_that_this_machine_knows_is_sent_to_a_head_that_may_ask_for_it(
     assert os.environ["RAY_AUTH_MODE"] == "disabled"
 
 
+def test_a_head_that_refuses_the_token_is_not_called_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray says "failed to connect" of both; only what it was raised from tells them apart."""
+    import ray
+
+    def refused(**options: Any) -> None:
+        raise ConnectionError("Failed to connect") from RuntimeError(
+            "RPC error: InvalidAuthToken: missing or incorrect"
+        )
+
+    monkeypatch.setattr(ray, "init", refused)
+    with socket.create_server(("127.0.0.1", 0)) as head:
+        address = f"127.0.0.1:{head.getsockname()[1]}"
+        with pytest.raises(InputError, match="refuses this client") as caught, Cluster.connect(address):
+            pass
+    assert "RAY_AUTH_TOKEN" in str(caught.value.remedy)
+
+
 # --- on a cluster ---------------------------------------------------------------------------------------------------
 
 
