@@ -22,9 +22,8 @@ from typing import Any
 
 import click
 
-from depthforge.cli.main import main
+from depthforge.cli.main import main, read_options
 from depthforge.cli.options import RunOptions
-from depthforge.cli.synthesize import command as synthesize
 from depthforge.errors import DepthforgeError, InputError, MissingDependencyError
 from depthforge.manifest import Manifest
 from depthforge.stages.cluster import send_known_token
@@ -119,7 +118,7 @@ def exit_code(status: str, driver_exit_code: int | None) -> int:
 
 def _read(manifest: Path, options: Sequence[str]) -> Manifest:
     """Read the manifest with the options laid over it, as the job will; raises UsageError and InputError."""
-    values = synthesize.make_context("depthforge synthesize", [str(manifest), *options]).params
+    values = read_options("synthesize", [str(manifest), *options])
     path = values.pop("manifest")
     return RunOptions(**values).read_manifest(path)
 

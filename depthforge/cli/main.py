@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Sequence
+from typing import Any
 
 import click
 
 from depthforge import __version__
 from depthforge.errors import DepthforgeError, UnknownNameError
 
-__all__ = ["COMMANDS", "cli", "main"]
+__all__ = ["COMMANDS", "cli", "main", "read_options"]
 
 # Name -> first line of its help, so that `depthforge --help` imports no command.
 COMMANDS = {
@@ -61,6 +63,20 @@ def cli() -> None:
 
     The main job: depthforge synthesize manifests/demo.yaml
     """
+
+
+def read_options(name: str, arguments: Sequence[str]) -> dict[str, Any]:
+    """Return the values that the subcommand ``name`` would get from ``arguments``, without running it.
+
+    Raises:
+        click.UsageError: what the command line would be refused for.
+    """
+    parent = click.Context(cli, info_name="depthforge", **cli.context_settings)
+    command = cli.get_command(parent, name)
+    if command is None:
+        raise click.UsageError(f"there is no command {name!r}")
+    # Below its group: a command remembers the names of its help option from the first context that it meets.
+    return command.make_context(name, list(arguments), parent=parent).params
 
 
 def main(arguments: list[str] | None = None, *, command: click.Command = cli, prog_name: str = "depthforge") -> None:

@@ -20,7 +20,7 @@ from depthforge.manifest import load_manifest
 from tests.heads import Head
 from tests.stages.runs import contents, run
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 NUM_SHARDS = 20
 
@@ -74,7 +74,6 @@ def committed(out: Path) -> int:
     return len(list(out.glob("index/*.parquet")))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("after_shards", "more_s"), [(0, 0.0), (NUM_SHARDS // 2, 0.031)])
 def test_a_killed_driver_loses_nothing_that_was_committed(
     manifest: Path, whole: dict[str, bytes], tmp_path: Path, after_shards: int, more_s: float
@@ -115,7 +114,6 @@ def test_a_killed_worker_is_replaced(manifest: Path, whole: dict[str, bytes], he
     assert contents(out) == whole
 
 
-@pytest.mark.slow
 def test_a_dead_ray_node_ends_the_run_and_loses_nothing(
     manifest: Path, whole: dict[str, bytes], tmp_path: Path
 ) -> None:
@@ -141,7 +139,6 @@ def test_a_dead_ray_node_ends_the_run_and_loses_nothing(
     assert contents(out) == whole
 
 
-@pytest.mark.slow
 def test_a_terminated_run_ends_and_can_go_on(
     manifest: Path, whole: dict[str, bytes], head: Head, tmp_path: Path
 ) -> None:

@@ -8,12 +8,14 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import click
 import cv2
 import numpy as np
 import pytest
 import yaml
+from click.testing import CliRunner
 
-from depthforge.cli.main import COMMANDS, main
+from depthforge.cli.main import COMMANDS, cli, main, read_options
 from tests.cli.conftest import Outcome
 from tests.stages.runs import TINY, contents
 
@@ -253,3 +255,14 @@ def test_progress_goes_to_stderr_and_json_alone_to_stdout(manifest: Path, tmp_pa
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["num_frames"] == 12
     assert contents(tmp_path / "corpus")
+
+
+def test_options_are_read_as_the_command_line_would(tmp_path: Path) -> None:
+    values = read_options("synthesize", ["a.yaml", "--workers", "3", "--out", str(tmp_path)])
+    assert (str(values["manifest"]), values["workers"], str(values["out"])) == ("a.yaml", 3, str(tmp_path))
+    with pytest.raises(click.UsageError, match="--wrokers"):
+        read_options("synthesize", ["a.yaml", "--wrokers", "3"])
+    with pytest.raises(click.UsageError, match="no command 'synthesise'"):
+        read_options("synthesise", [])
+    # And the command still names both help options.
+    assert "-h, --help" in CliRunner().invoke(cli, ["synthesize", "--help"]).output

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from depthforge.cli.synthesize import command as synthesize
+from depthforge.cli.main import read_options
 from depthforge.errors import CorpusMismatchError, IncompleteError, InputError, IntegrityError
 from tests.conftest import REPOSITORY
 
@@ -70,7 +70,7 @@ def test_the_command_is_one_that_depthforge_takes(pod: dict[str, Any]) -> None:
     name, *arguments = container["args"]
     workers = math.ceil(float(container["resources"]["limits"]["cpu"]))
     filled = [argument.replace("$(WORKERS)", str(workers)) for argument in arguments]
-    values = synthesize.make_context(name, filled).params
+    values = read_options(name, filled)
     assert name == "synthesize"
     assert (values["workers"], str(values["out"])) == (4, "/corpora/nightly")
     assert str(values["manifest"]) == "/etc/depthforge/manifest.yaml"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -91,10 +92,23 @@ def trained(folder: Path, **options: Any) -> TrainingReport:
     return train(manifest(folder), inline=True, **options)
 
 
-def test_what_a_training_leaves(tmp_path: Path) -> None:
-    lines = Lines()
-    report = trained(tmp_path, progress=lines)
-    out = tmp_path / "translator"
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, TrainingReport, Lines]:
+    """A training that ended: its folder, its report, and what it said."""
+    folder, lines = tmp_path_factory.mktemp("first"), Lines()
+    return folder, trained(folder, progress=lines), lines
+
+
+@pytest.fixture
+def done(first: tuple[Path, TrainingReport, Lines], tmp_path: Path) -> Path:
+    """A folder of this test alone with that training in it."""
+    shutil.copytree(first[0], tmp_path, dirs_exist_ok=True)
+    return tmp_path
+
+
+def test_what_a_training_leaves(first: tuple[Path, TrainingReport, Lines]) -> None:
+    folder, report, lines = first
+    out = folder / "translator"
     assert sorted(report.scores) == [2, 4, 6]
     assert report.best_step == min(report.scores, key=lambda step: (report.scores[step], step))
     card = read_card(out)
@@ -105,7 +119,7 @@ def test_what_a_training_leaves(tmp_path: Path) -> None:
     assert card.trained_on["clean"]["frames"] == card.trained_on["real"]["frames"] == 8
     assert card.trained_on["real"]["licence"]["name"] == "Apache-2.0"
     assert len(card.figures["holes_by_threshold"]) == 6
-    assert str(tmp_path) not in card.to_bytes().decode(), "a card says nothing of the machine"
+    assert str(folder) not in card.to_bytes().decode(), "a card says nothing of the machine"
     best = Checkpoints(out / "checkpoints").path(report.best_step)
     assert (out / "weights.safetensors").read_bytes() == (best / "weights.safetensors").read_bytes()
     table = pq.read_table(out / "curves.parquet").to_pylist()
@@ -115,27 +129,24 @@ def test_what_a_training_leaves(tmp_path: Path) -> None:
     assert not (out / "frames").exists(), "decoded frames go with the training"
 
 
-def test_a_trained_translator_is_not_trained_again_and_converts(tmp_path: Path) -> None:
-    first = manifest(tmp_path)
-    plan = plan_training(first)
-    assert not is_trained(plan)
-    assert plan_lines(plan, is_trained=False)[0] == "plan of dcl: to be trained; nothing was written"
-    trained(tmp_path)
-    assert is_trained(plan)
-    again = trained(tmp_path)
-    assert again.nothing_to_do
-    run(first)
-    corpus = tmp_path / "corpus"
+def test_a_trained_translator_is_not_trained_again_and_converts(done: Path) -> None:
+    untrained = plan_training(manifest(done / "elsewhere"))
+    assert not is_trained(untrained)
+    assert plan_lines(untrained, is_trained=False)[0] == "plan of dcl: to be trained; nothing was written"
+    assert is_trained(plan_training(manifest(done)))
+    assert trained(done).nothing_to_do
+    run(manifest(done))
+    corpus = done / "corpus"
     assert verify_corpus(corpus, deep=True).ok
     frame = CorpusReader(corpus).read(0)
     assert not np.array_equal(frame.noisy_depth_m, frame.clean_depth_m)
     assert (frame.noisy_valid <= frame.clean_valid).all()
-    assert (corpus / "translator" / "card.json").read_bytes() == (tmp_path / "translator" / "card.json").read_bytes()
+    assert (corpus / "translator" / "card.json").read_bytes() == (done / "translator" / "card.json").read_bytes()
     card = (corpus / "README.md").read_text()
-    assert f"- chosen: the checkpoint of step {read_card(tmp_path / 'translator').training['best_step']}" in card
+    assert f"- chosen: the checkpoint of step {read_card(done / 'translator').training['best_step']}" in card
     assert "- real: 8 frames of procedural; real: " in card
     everything = b"".join(contents(corpus).values())
-    assert str(tmp_path).encode() not in everything, "a corpus says nothing of the machine"
+    assert str(done).encode() not in everything, "a corpus says nothing of the machine"
     recorded = json.loads((corpus / "corpus.json").read_text())["manifest"]
     assert recorded["training"]["real"]["seed"] == 1
 
@@ -146,18 +157,16 @@ def test_conversion_without_training_says_how_to_train(tmp_path: Path) -> None:
     assert "depthforge train MANIFEST" in str(caught.value)
 
 
-def test_two_trainings_end_alike_and_another_seed_elsewhere(tmp_path: Path) -> None:
-    for name in ("one", "two"):
-        trained(tmp_path / name)
-    train(manifest(tmp_path / "three", seed=1), inline=True)
-    one, two, three = (read_card(tmp_path / name / "translator") for name in ("one", "two", "three"))
+def test_two_trainings_end_alike_and_another_seed_elsewhere(done: Path) -> None:
+    trained(done / "two")
+    train(manifest(done / "three", seed=1), inline=True)
+    one, two, three = (read_card(done / name / "translator") for name in (".", "two", "three"))
     assert one.weights_sha256 == two.weights_sha256 != three.weights_sha256
     assert one.figures == two.figures
 
 
-def test_another_manifest_is_refused_until_it_may_overwrite(tmp_path: Path) -> None:
-    trained(tmp_path)
-    other = manifest(tmp_path, {"batch_size": 1})
+def test_another_manifest_is_refused_until_it_may_overwrite(done: Path) -> None:
+    other = manifest(done, {"batch_size": 1})
     with pytest.raises(CorpusMismatchError, match="trained from something else") as caught:
         train(other, inline=True)
     assert "training.batch_size: 2 -> 1" in str(caught.value)
@@ -208,13 +217,12 @@ def test_files_of_others_are_left_alone(tmp_path: Path) -> None:
     assert (tmp_path / "translator" / "thesis.tex").read_text() == "mine"
 
 
-def test_a_trained_translator_of_other_options_is_refused_at_conversion(tmp_path: Path) -> None:
-    trained(tmp_path)
-    weights = str(tmp_path / "translator")
+def test_a_trained_translator_of_other_options_is_refused_at_conversion(done: Path) -> None:
+    weights = str(done / "translator")
     for change, kind in (({"width": 4}, "architecture"), ({"max_depth_m": 6}, "normalisation")):
         block = {"name": "dcl", "width": 2, "max_depth_m": 8, "residual": 1.0, "weights": weights, **change}
         with pytest.raises(InputError, match=f"another {kind}") as caught:
-            run(manifest(tmp_path, translator=block))
+            run(manifest(done, translator=block))
         assert "(the card of the weights)" in str(caught.value)
 
 
@@ -331,15 +339,14 @@ def _kill_worker(checkpoints: Checkpoints) -> bool:
     return False
 
 
-def test_the_terms_of_the_scans_bind_the_corpus(tmp_path: Path) -> None:
+def test_the_terms_of_the_scans_bind_the_corpus(done: Path) -> None:
     """A corpus of free renders with noise that was learnt from non-commercial scans is non-commercial."""
-    trained(tmp_path)
-    card = read_card(tmp_path / "translator")
+    card = read_card(done / "translator")
     terms = {"name": "Scanner's terms", "non_commercial": True, "url": None}
     card.trained_on["real"]["licence"] = terms
-    (tmp_path / "translator" / "card.json").write_bytes(card.to_bytes())
-    run(manifest(tmp_path))
-    text = (tmp_path / "corpus" / "README.md").read_text()
+    (done / "translator" / "card.json").write_bytes(card.to_bytes())
+    run(manifest(done))
+    text = (done / "corpus" / "README.md").read_text()
     assert "license_name: Scanner's terms" in text
     assert "- procedural (the translator was trained on it, real side): Scanner's terms" in text
     assert "The most restrictive term that applies to this corpus: Scanner's terms (non-commercial use only)." in text
