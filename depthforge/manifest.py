@@ -56,7 +56,7 @@ class CorpusSettings(_Block):
     """What the corpus looks like on disk."""
 
     out: Path = Field(description="directory of the corpus; made by the run")
-    shard_frames: int = Field(default=64, ge=1, le=65536, description="frames that one task makes and commits")
+    shard_frames: int = Field(default=256, ge=1, le=65536, description="frames that one task makes and commits")
     depth: DepthEncoding = DepthEncoding()
     codec: Codec = Codec()
 

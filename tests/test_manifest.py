@@ -32,7 +32,7 @@ def test_defaults_are_resolved_and_saved() -> None:
     assert portable["seed"] == 0
     assert portable["splits"] == {"train": 1.0}
     assert portable["corpus"] == {
-        "shard_frames": 64,
+        "shard_frames": 256,
         "depth": {"dtype": "uint16", "scale_m": 0.001, "max_depth_m": None},
         "codec": {"name": "zstd", "level": 1},
     }

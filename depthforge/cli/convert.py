@@ -11,7 +11,7 @@ import click
 from depthforge.cli.options import RunOptions, echo_json, run_options
 from depthforge.cli.progress import frame_progress
 from depthforge.frame import Finding
-from depthforge.stages.convert import ConversionReport, convert
+from depthforge.stages.convert import ConversionReport, convert, finished
 from depthforge.stages.estimate import Estimate, estimate
 from depthforge.stages.prepare import Prepared, prepare
 
@@ -33,6 +33,10 @@ def run(path: Path, options: RunOptions) -> ConversionReport | None:
     """Prepare and convert, or print the plan and return None for a dry run."""
     manifest = options.read_manifest(path)
     progress = frame_progress("converting")
+    if not (options.dry_run or options.overwrite or options.retry_rejects):
+        report = finished(manifest)
+        if report is not None:
+            return report
     with prepare(manifest, progress.note, dry_run=options.dry_run) as prepared:
         for line in finding_lines(prepared.findings):
             progress.warn(line)
@@ -74,7 +78,10 @@ def exit_code(report: ConversionReport) -> int:
 def summary_lines(report: ConversionReport) -> list[str]:
     """Return what was made and where, a line each."""
     if report.nothing_to_do:
-        head = [f"nothing to do: {report.out} is finished and was made from this manifest"]
+        head = [
+            f"nothing to do: {report.out} is finished and was made from this manifest",
+            "  source   not listed again; depthforge verify --source compares it with the corpus",
+        ]
     elif not report.made_shards:
         head = [f"finished {report.out}: an earlier run had committed every shard"]
     else:

@@ -31,6 +31,10 @@ def command(manifest: Path, options: RunOptions) -> int:
     report = run(manifest, options)
     if report is None:
         return 0
+    if report.nothing_to_do:
+        lines = [*summary_lines(report), f"next: depthforge inspect {report.out}, or verify it"]
+        echo_json({**report.to_json(), "verified": False}) if options.as_json else click.echo("\n".join(lines))
+        return exit_code(report)
     # Each shard was re-read and compared as it was committed; here its files are hashed once more.
     verdict = verify_corpus(Path(report.out), deep=False)
     if not verdict.ok:

@@ -19,7 +19,10 @@ import numpy as np
 from depthforge.corpus.chunks import ChunkCodec, with_crc32c
 from depthforge.storage import ObjectWriter, Staged
 
-__all__ = ["INDEX_CODECS", "ArrayWriter", "write_group"]
+__all__ = ["CHUNK_KEYS", "INDEX_CODECS", "ArrayWriter", "chunks_name", "write_group"]
+
+# Flat: an array is a folder of two files, zarr.json and its only object.
+CHUNK_KEYS: Final = {"name": "default", "configuration": {"separator": "."}}
 
 INDEX_CODECS: Final = [{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"}]
 # Offset and length of a chunk that is not stored: every value of it is the fill value.
@@ -44,13 +47,13 @@ class ArrayWriter:
         self._group = group
         self._name = name
         self._chunk_shape = chunk_shape
-        self._metadata = {
+        self._metadata: dict[str, Any] = {
             "zarr_format": 3,
             "node_type": "array",
             "data_type": dtype.name,
             "dimension_names": list(dimension_names),
             "fill_value": _fill_value_to_json(fill_value, dtype),
-            "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
+            "chunk_key_encoding": CHUNK_KEYS,
             "codecs": [
                 {
                     "name": "sharding_indexed",
@@ -78,8 +81,12 @@ class ArrayWriter:
         self._index.append((self._size, len(content)))
         self._size += len(content)
 
-    def finish(self, length: int) -> None:
-        """Write index and metadata for an array of ``length`` along its first axis, and make all of it durable."""
+    def finish(self, length: int, attributes: Mapping[str, Any] | None = None) -> None:
+        """Write index and metadata for an array of ``length`` along its first axis, and make all of it durable.
+
+        ``attributes`` are further ones, which are known at the end only.
+        """
+        self._metadata["attributes"].update(attributes or {})
         if self._index:  # zarr knows an array without a row by the absence of its object
             chunks = self._opened()
             chunks.write(with_crc32c(np.array(self._index, "<u8").tobytes()))
@@ -94,8 +101,13 @@ class ArrayWriter:
 
     def _opened(self) -> ObjectWriter:
         if self._object is None:
-            self._object = self._group.create("/".join([self._name, "c", *("0" for _ in self._chunk_shape)]))
+            self._object = self._group.create(chunks_name(self._name, len(self._chunk_shape)))
         return self._object
+
+
+def chunks_name(array: str, num_dimensions: int, separator: str = ".") -> str:
+    """Return the name of the one object that holds all chunks of an array."""
+    return f"{array}/{separator.join(['c', *('0' * num_dimensions)])}"
 
 
 def write_group(group: Staged, attributes: Mapping[str, Any]) -> None:

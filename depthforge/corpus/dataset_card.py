@@ -16,7 +16,7 @@ import pyarrow as pa
 import yaml
 
 from depthforge.corpus.index import FileDigest, index_columns
-from depthforge.corpus.layout import CORPUS_FILE, CorpusInfo
+from depthforge.corpus.layout import CORPUS_FILE, CorpusInfo, Layout
 from depthforge.corpus.plan_file import PLAN_FILE
 from depthforge.corpus.schema import CorpusSchema
 from depthforge.corpus.summary import CorpusSummary
@@ -153,7 +153,8 @@ def croissant(
 ) -> bytes:
     """Return the text of croissant.json; ``digests`` holds at least corpus.json and the plan, ``trained`` as above."""
     licence = _binding(_licences(info, trained))
-    mime = {CORPUS_FILE: "application/json", PLAN_FILE: "application/vnd.apache.parquet"}
+    parquet = "application/vnd.apache.parquet"
+    mime = {CORPUS_FILE: "application/json", PLAN_FILE: parquet, Layout.index_whole: parquet}
     files: list[dict[str, Any]] = [
         {
             "@type": "cr:FileObject",
@@ -167,8 +168,7 @@ def croissant(
         for name, encoding in mime.items()
     ]
     sets = [
-        ("index", "index/*.parquet", "application/vnd.apache.parquet", "a row per frame"),
-        ("rejects", "rejects/*.parquet", "application/vnd.apache.parquet", "a row per frame that was not converted"),
+        ("rejects", "rejects/*.parquet", parquet, "a row per frame that was not converted"),
         ("shards", "shards/*.zarr/**", "application/vnd.zarr", "zarr v3 groups; SHA256SUMS holds every hash"),
     ]
     files += [
@@ -230,7 +230,7 @@ def _field(column: pa.Field) -> dict[str, Any]:
         "@id": f"frames/{column.name}",
         "name": column.name,
         "dataType": kinds[column.type],
-        "source": {"fileSet": {"@id": "index"}, "extract": {"column": column.name}},
+        "source": {"fileObject": {"@id": Layout.index_whole}, "extract": {"column": column.name}},
     }
 
 

@@ -157,8 +157,9 @@ class _Frames:
         transform: Transform | None = None,
         *,
         num_threads: int | None = None,
+        allow_unfinished: bool = False,
     ) -> None:
-        self.reader = CorpusReader(root, split)
+        self.reader = CorpusReader(root, split, allow_unfinished=allow_unfinished)
         self.transform = transform
         if fields is None:
             fields = _DEPTHS if self.reader.schema.noisy_depth else (DEPTH_CLEAN,)
@@ -198,6 +199,7 @@ class CorpusDataset(_Frames, Dataset[Sample]):
     ``fields`` names what is read (default: the depths that there are); ``transform`` maps a sample to a sample;
     ``num_threads`` decode the frames of a batch (default: one per core, a single one inside a DataLoader worker). Pass
     ``collate_fn=dataset.collate`` when a field is ragged, or to have batches decoded in place (a fifth faster).
+    ``allow_unfinished`` opens a corpus that is not finished, with the frames that it has now.
     """
 
     def __len__(self) -> int:
@@ -247,8 +249,9 @@ class CorpusStream(_Frames, IterableDataset[Sample]):
         block_frames: int = 16,
         uneven: Literal["drop", "wrap"] = "drop",
         num_threads: int | None = None,
+        allow_unfinished: bool = False,
     ) -> None:
-        super().__init__(root, split, fields, transform, num_threads=num_threads)
+        super().__init__(root, split, fields, transform, num_threads=num_threads, allow_unfinished=allow_unfinished)
         if not 0 <= rank < world_size:
             raise InputError("the rank lies outside the world", found=f"rank {rank} of {world_size}")
         if uneven not in ("drop", "wrap") or shuffle not in ("none", "blocks", "full") or block_frames < 1:

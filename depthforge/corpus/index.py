@@ -11,17 +11,18 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, Final, NamedTuple, Protocol, Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from depthforge.corpus.layout import FORMAT_VERSION, Layout
 from depthforge.corpus.schema import CorpusSchema
-from depthforge.errors import IntegrityError
 from depthforge.storage import Storage
 
 __all__ = [
+    "METADATA_KEY",
+    "Committed",
     "CorpusTotals",
     "DepthStatistics",
     "FileDigest",
@@ -31,11 +32,10 @@ __all__ = [
     "index_part",
     "intact_commit",
     "parts",
-    "read_index",
     "rejects_part",
 ]
 
-_METADATA_KEY: Final = b"depthforge"
+METADATA_KEY: Final = b"depthforge"
 _PART: Final = ".parquet"
 _DIGEST_BLOCK: Final = 2**16
 REJECTS_SCHEMA: Final = pa.schema(
@@ -112,6 +112,22 @@ class ShardCommit:
         return sum(digest.size for digest in self.files.values())
 
 
+class Committed(Protocol):
+    """What is counted of a committed shard."""
+
+    @property
+    def num_frames(self) -> int:
+        """Frames in it."""
+
+    @property
+    def num_rejects(self) -> int:
+        """Planned frames that could not be converted."""
+
+    @property
+    def stored_bytes(self) -> int:
+        """Bytes on disk."""
+
+
 @dataclass(frozen=True, slots=True)
 class CorpusTotals:
     """What is committed: frames, rejects, shards, and bytes of shards and rejects on disk."""
@@ -122,8 +138,8 @@ class CorpusTotals:
     stored_bytes: int
 
     @classmethod
-    def of(cls, commits: Iterable[ShardCommit]) -> Self:
-        """Add up commits."""
+    def of(cls, commits: Iterable[Committed]) -> Self:
+        """Add up what is committed."""
         num_frames = num_rejects = num_shards = stored_bytes = 0
         for commit in commits:
             num_frames += commit.num_frames
@@ -145,7 +161,7 @@ def index_columns(schema: CorpusSchema) -> pa.Schema:
 def index_part(rows: Sequence[Mapping[str, Any]], schema: CorpusSchema, commit: ShardCommit) -> bytes:
     """Return the parquet file that commits a shard."""
     footer = json.dumps({"format_version": FORMAT_VERSION, **asdict(commit)}, sort_keys=True)
-    columns = index_columns(schema).with_metadata({_METADATA_KEY: footer.encode()})
+    columns = index_columns(schema).with_metadata({METADATA_KEY: footer.encode()})
     return _parquet(pa.Table.from_pylist([dict(row) for row in rows], schema=columns))
 
 
@@ -168,7 +184,7 @@ def intact_commit(storage: Storage, shard: str, fingerprint: str) -> ShardCommit
     """
     try:
         metadata = pq.read_metadata(storage.open(Layout.index_part(shard)).file()).metadata or {}
-        value = json.loads(metadata[_METADATA_KEY])
+        value = json.loads(metadata[METADATA_KEY])
         if value.pop("format_version") != FORMAT_VERSION:
             return None
         files = {name: FileDigest(**digest) for name, digest in value.pop("files").items()}
@@ -178,29 +194,6 @@ def intact_commit(storage: Storage, shard: str, fingerprint: str) -> ShardCommit
     except (OSError, pa.ArrowException, KeyError, TypeError, ValueError):
         return None
     return commit if commit.fingerprint == fingerprint else None
-
-
-def read_index(storage: Storage, schema: CorpusSchema, columns: Sequence[str] | None = None) -> pa.Table:
-    """Return the index of every committed frame (or some ``columns`` of it), ordered by shard and row.
-
-    Raises IntegrityError when a part cannot be read.
-    """
-    wanted = index_columns(schema)
-    if columns is not None:
-        wanted = pa.schema([wanted.field(name) for name in columns])
-    tables = [wanted.empty_table()]
-    for shard in parts(storage):
-        name = Layout.index_part(shard)
-        try:
-            tables.append(pq.read_table(pa.BufferReader(storage.read(name)), columns=wanted.names).cast(wanted))
-        except (OSError, ValueError, pa.ArrowException) as error:
-            raise IntegrityError(
-                "a part of the index cannot be read",
-                where=storage.where(name),
-                found=error,
-                remedy=f"depthforge verify {storage.address}; running the conversion again makes that shard anew",
-            ) from error
-    return pa.concat_tables(tables)
 
 
 def _parquet(table: pa.Table) -> bytes:

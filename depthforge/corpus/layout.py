@@ -30,7 +30,7 @@ __all__ = [
     "TranslatorInfo",
 ]
 
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
 QUANTITY: Final = "planar z"
 CORPUS_FILE: Final = "corpus.json"
 _UNITS: Final = {"depth": "m", "translation": "m", "K": "px"}
@@ -54,6 +54,7 @@ class Layout:
     plans: Final = "plan"
     shards: Final = "shards"
     index: Final = "index"
+    index_whole: Final = "index.parquet"
     rejects: Final = "rejects"
     translator: Final = "translator"
     report: Final = "report"
@@ -195,11 +196,11 @@ class CorpusInfo(_Record):
             raise CorpusError("corpus.json cannot be read", where=path, found=error) from error
         if found != FORMAT_VERSION:
             raise CorpusError(
-                "this version of the corpus format is unknown",
+                "this version of the corpus format is not read here",
                 where=path,
                 expected=f"format_version {FORMAT_VERSION}",
                 found=repr(found),
-                remedy="use the depthforge that wrote it (`versions` in corpus.json), or a newer one",
+                remedy=_remedy_for_version(found),
             )
         for field, expected in (("units", _UNITS), ("quantity", QUANTITY)):
             if value.get(field) != expected:
@@ -216,6 +217,12 @@ class CorpusInfo(_Record):
             first = error.errors(include_url=False)[0]
             field = ".".join(str(part) for part in first["loc"])
             raise CorpusError("corpus.json is not sound", where=f"{path}: {field}", found=first["msg"]) from None
+
+
+def _remedy_for_version(found: object) -> str:
+    if isinstance(found, int) and found > FORMAT_VERSION:
+        return "a newer depthforge wrote it: pip install --upgrade depthforge"
+    return "make the corpus anew with --overwrite, or read it with the depthforge that `versions` in it names"
 
 
 def _installed_versions() -> dict[str, str]:

@@ -37,7 +37,7 @@ def picture(root: Place, path: Path, *, count: int = 6, keys: Sequence[str] | No
     What the translator produced besides depth is shown where it is colour. Raises CorpusError when nothing is
     committed, MissingDataError for an unknown key, StorageError when ``path`` cannot be written.
     """
-    reader = CorpusReader(root)
+    reader = CorpusReader(root, allow_unfinished=True)
     if not len(reader):
         raise CorpusError("the corpus holds no frame yet", where=reader.storage.address)
     chosen: Sequence[str | int] = keys or [int(i) for i in np.unique(np.linspace(0, len(reader) - 1, count).round())]

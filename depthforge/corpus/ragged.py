@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from depthforge.corpus.arrays import ArrayWriter
 from depthforge.corpus.chunks import ChunkCodec
-from depthforge.corpus.schema import CorpusSchema, offsets_name
+from depthforge.corpus.schema import OFFSETS, CorpusSchema
 from depthforge.labels.spec import LabelSpec
 from depthforge.storage import Staged
 
@@ -28,7 +28,6 @@ class RaggedWriter:
     """Appends the rows of frame after frame to the arrays of one ragged label; StorageError as ArrayWriter."""
 
     def __init__(self, group: Staged, spec: LabelSpec, schema: CorpusSchema, attributes: Mapping[str, Any]) -> None:
-        self._group, self._spec, self._schema = group, spec, schema
         dtype = np.dtype(spec.dtype).newbyteorder("<")
         self._codec = ChunkCodec.of(schema.codec, dtype.itemsize)
         chunk_rows = max(1, _CHUNK_BYTES // max(1, math.prod(spec.trailing) * dtype.itemsize))
@@ -64,25 +63,11 @@ class RaggedWriter:
         self._offsets.append(self._offsets[-1] + count)
 
     def finish(self) -> None:
-        """Complete the rows and write the offsets."""
+        """Complete the rows; where each frame begins is an attribute of theirs."""
         if self._filled:
             self._chunk[self._filled :] = 0
             self._flush()
-        self._rows.finish(self._offsets[-1])
-        offsets = np.array(self._offsets, "<i8")
-        codec = ChunkCodec.of(self._schema.codec, offsets.itemsize)
-        writer = ArrayWriter(
-            self._group,
-            offsets_name(self._spec.name),
-            dtype=offsets.dtype,
-            chunk_shape=offsets.shape,
-            dimension_names=("frame_edge",),
-            fill_value=0,
-            attributes={"long_name": f"first row of each frame in {self._spec.name}"},
-            codec=codec,
-        )
-        writer.append(codec.encode(offsets))
-        writer.finish(len(offsets))
+        self._rows.finish(self._offsets[-1], {OFFSETS: self._offsets})
 
     def _flush(self) -> None:
         self._rows.append(self._codec.encode(self._chunk))

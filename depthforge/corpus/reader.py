@@ -1,7 +1,8 @@
 """Read a corpus: frames by position or key, depth decoded to metres. No torch; see datasets.py for training.
 
-Opening reads the index (about 2 ms a shard, 60 bytes of memory a frame) and no array. Readers survive a fork, go
-through pickle, and may be used from several threads.
+Opening reads ``corpus.json`` and the footer of the index, whatever the number of frames, and no array; a column of the
+index is read when something in it is asked for. Readers survive a fork, go through pickle, and may be used from several
+threads.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 import pyarrow.compute as pc
 
-from depthforge.corpus.index import read_index
+from depthforge.corpus.frame_index import FrameIndex
 from depthforge.corpus.layout import QUANTITY, CorpusInfo, Layout
 from depthforge.corpus.schema import DEPTH_CLEAN, DEPTH_NOISY, decode_depth
 from depthforge.corpus.shard import ShardArray, ShardReader
@@ -30,6 +32,8 @@ __all__ = ["CorpusFrame", "CorpusReader", "depth_encoding", "no_noisy_depth"]
 
 # Shards whose files stay open: with eight fields each, half of the usual limit of 1024 open files.
 _MAX_OPEN_SHARDS: Final = 64
+# Beyond so many frames a key is searched for (10 ms a million) instead of kept in a dictionary (150 bytes each).
+_MAX_IN_DICTIONARY: Final = 2**18
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,55 +77,57 @@ def no_noisy_depth(where: object, produced: Iterable[str]) -> InputError:
 
 
 class CorpusReader:
-    """The committed frames of a corpus (or one ``split`` of it), ordered by shard and row.
+    """The committed frames of a corpus (or one ``split`` of it), ordered by split, shard and row.
 
     ``root`` is a folder (a path, or its text) or a storage. Raises MissingDataError when it holds no corpus,
-    CorpusError when it cannot be read, UnknownNameError for a split that it does not have.
+    CorpusError when it cannot be read, UnknownNameError for a split that it does not have, IncompleteError when it is
+    not finished: then ``allow_unfinished`` opens what is committed by now.
     """
 
-    def __init__(self, root: Place, split: str | None = None) -> None:
+    def __init__(self, root: Place, split: str | None = None, *, allow_unfinished: bool = False) -> None:
         self.storage = open_storage(root)
         self.info = CorpusInfo.load(self.storage)
         self.schema = self.info.corpus_schema
         splits = self.info.plan.frames_per_split
         if split is not None and split not in splits:
             raise UnknownNameError("split", split, splits, where=self.storage.address)
-        has = [f"has_{spec.name}" for spec in self.schema.fields]
-        index = read_index(self.storage, self.schema, ["key", "split", "shard", "row", *has])
-        if split is not None:
-            index = index.filter(pc.equal(index["split"], split))
-        self._keys = index["key"].combine_chunks()
-        shards = index["shard"].combine_chunks().dictionary_encode()
-        self._shards: list[str] = shards.dictionary.to_pylist()
-        self._shard_of = shards.indices.to_numpy()
-        self._row_of = index["row"].to_numpy()
-        self._has = {spec.name: index[f"has_{spec.name}"].to_numpy() for spec in self.schema.fields}
+        self.index = FrameIndex(self.storage, self.info, split, allow_unfinished=allow_unfinished)
         self._specs = {spec.name: spec for spec in self.schema.stored}
+        self._labels = frozenset(spec.name for spec in self.schema.fields)
         self._open: OrderedDict[str, ShardReader] = OrderedDict()
         self._encodings: dict[tuple[str, str], DepthEncoding] = {}
+        self._has: dict[str, npt.NDArray[np.bool_]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_open": OrderedDict()}
+        # Whoever it goes to reads anew what it needs of the index.
+        kept = {name: value for name, value in self.__dict__.items() if name not in ("keys", "_positions")}
+        return {**kept, "_open": OrderedDict(), "_has": {}}
 
     def __len__(self) -> int:
-        return len(self._row_of)
+        return len(self.index)
+
+    @cached_property
+    def keys(self) -> pa.ChunkedArray:
+        """The key of every frame, by position: read when first asked for, some 40 bytes a frame."""
+        return self.index.table(["key"])["key"]
 
     def key(self, position: int) -> str:
         """Return the key of the frame at ``position``."""
-        key: str = self._keys[position].as_py()
-        return key
+        shard, row = self._place(position)
+        keys: list[str] = shard.attributes["keys"]
+        return keys[row]
 
     def position(self, key: str) -> int:
         """Return where the frame of ``key`` is; MissingDataError when it is not in the corpus."""
-        try:
-            return self._positions[key]
-        except KeyError:
+        position = self._positions.get(key) if len(self) <= _MAX_IN_DICTIONARY else _scanned(self.keys, key)
+        if position is None:
             raise MissingDataError(
                 f"the corpus has no frame {key!r}",
                 where=self.storage.address,
-                expected="a key of index/*.parquet, such as " + (self.key(0) if len(self) else "(it is empty)"),
+                expected="a key of its index, such as " + (self.key(0) if len(self) else "(it is empty)"),
                 remedy="frames that could not be converted are in rejects/*.parquet",
-            ) from None
+            )
+        return position
 
     def spec(self, name: str) -> LabelSpec:
         """Return what a stored field is; UnknownNameError lists those that there are."""
@@ -130,8 +136,12 @@ class CorpusReader:
         return self._specs[name]
 
     def has(self, name: str, position: int) -> bool:
-        """Say whether the frame at ``position`` has a label."""
-        return name not in self._has or bool(self._has[name][position])
+        """Say whether the frame at ``position`` has a label; what the corpus makes itself, every frame has."""
+        if name not in self._labels:
+            return True
+        if name not in self._has:
+            self._has[name] = self.index.table([f"has_{name}"])[0].to_numpy()
+        return bool(self._has[name][position])
 
     def read(self, frame: int | str, labels: Sequence[str] | None = None) -> CorpusFrame:
         """Return the frame at a position or with a key, with those of ``labels`` (default: all) that it has.
@@ -156,31 +166,37 @@ class CorpusReader:
 
     def stored(self, name: str, position: int, out: npt.NDArray[Any] | None = None) -> npt.NDArray[Any]:
         """Return one field of a frame as stored (in ``out`` when given, not for ragged fields)."""
-        shard, row = self._shard(position), int(self._row_of[position])
+        shard, row = self._place(position)
         if self._specs[name].layout == "ragged":
             return shard.read_ragged(name, row)
         return shard.read(name, row, out)
 
     def encoding(self, name: str, position: int) -> DepthEncoding:
         """Return how the depth array ``name`` of the frame's shard says that it is encoded."""
-        place = (self._shards[self._shard_of[position]], name)
+        shard, _ = self._place(position)
+        place = (shard.name, name)
         if place not in self._encodings:
-            self._encodings[place] = depth_encoding(self._shard(position).array(name))
+            self._encodings[place] = depth_encoding(shard.array(name))
         return self._encodings[place]
 
-    def _shard(self, position: int) -> ShardReader:
-        name = self._shards[self._shard_of[position]]
+    def _place(self, position: int) -> tuple[ShardReader, int]:
+        name, row = self.index.place(position)
         shard = self._open.get(name)
         if shard is None:
             shard = self._open[name] = ShardReader(self.storage, Layout.shard(name))
         self._open.move_to_end(name)
         if len(self._open) > _MAX_OPEN_SHARDS:
             self._open.popitem(last=False)
-        return shard
+        return shard, row
 
     @cached_property
     def _positions(self) -> dict[str, int]:
-        return {key: position for position, key in enumerate(self._keys.to_pylist())}
+        return {key: position for position, key in enumerate(self.keys.to_pylist())}
+
+
+def _scanned(keys: pa.ChunkedArray, key: str) -> int | None:
+    position: int = pc.index(keys, key).as_py()
+    return None if position < 0 else position
 
 
 def depth_encoding(array: ShardArray) -> DepthEncoding:

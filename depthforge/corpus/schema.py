@@ -26,6 +26,7 @@ from depthforge.labels.spec import LabelSpec
 __all__ = [
     "DEPTH_CLEAN",
     "DEPTH_NOISY",
+    "OFFSETS",
     "CorpusSchema",
     "decode_depth",
     "decode_depth_into",
@@ -34,13 +35,15 @@ __all__ = [
 
 DEPTH_CLEAN = "depth_clean"
 DEPTH_NOISY = "depth_noisy"
+# The attribute of a ragged array that says at which row each frame begins, and where the last one ends.
+OFFSETS = "offsets"
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 # Rows of a ragged label in an average frame, for estimates of size only.
 _EXPECTED_ROWS = 32
 
 
 def offsets_name(label: str) -> str:
-    """Return the name of the array that says where the rows of each frame begin in a ragged label."""
+    """Return the name under which a batch says where the rows of each frame begin in a ragged label."""
     return f"{label}_offsets"
 
 
@@ -57,7 +60,7 @@ class CorpusSchema:
     fields: tuple[LabelSpec, ...]
     depth: DepthEncoding = field(default_factory=DepthEncoding)
     codec: Codec = field(default_factory=Codec)
-    shard_frames: int = 64
+    shard_frames: int = 256
     produced: tuple[LabelSpec, ...] = ()
     noisy_depth: bool = True
 

@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from depthforge.corpus.arrays import INDEX_CODECS
+from depthforge.corpus.arrays import CHUNK_KEYS, INDEX_CODECS, chunks_name
 from depthforge.corpus.chunks import CRC_BYTES, ChunkCodec, without_crc32c
-from depthforge.corpus.schema import offsets_name
+from depthforge.corpus.schema import OFFSETS
 from depthforge.errors import CorpusError, IntegrityError, MissingDataError, MissingDependencyError
 from depthforge.storage import ObjectReader, Storage
 
@@ -50,9 +50,10 @@ class ShardArray:
             self.attributes: dict[str, Any] = metadata.get("attributes", {})
             self._fill = np.array(_fill_value_from_json(metadata["fill_value"]), self.dtype)
             self._sharding = _parse_sharding(metadata, self.dtype.itemsize)
+            separator = metadata["chunk_key_encoding"].get("configuration", {}).get("separator", "/")
+            self._chunks = chunks_name(name, len(self.shape), separator)
         except (KeyError, TypeError, ValueError) as error:
             raise CorpusError("the metadata of an array cannot be read", where=self.where, found=error) from error
-        self._chunks = "/".join([name, "c", *("0" for _ in self.shape)])
         self._object: ObjectReader | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -157,6 +158,7 @@ class ShardReader:
         self.name = name
         self.attributes: dict[str, Any] = _read_metadata(storage, name, "group").get("attributes", {})
         self._arrays: dict[str, ShardArray] = {}
+        self._offsets: dict[str, npt.NDArray[np.int64]] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (ShardReader, (self.storage, self.name))
@@ -169,7 +171,7 @@ class ShardReader:
 
     def is_ragged(self, field: str) -> bool:
         """Say whether a field has a number of rows of its own in every frame."""
-        return self.storage.exists(f"{self.name}/{offsets_name(field)}/zarr.json")
+        return OFFSETS in self.array(field).attributes
 
     def read(self, field: str, row: int, out: npt.NDArray[Any] | None = None) -> npt.NDArray[Any]:
         """Return a field of the frame at ``row`` as stored (``out`` as in :meth:`ShardArray.read_row`)."""
@@ -177,13 +179,28 @@ class ShardReader:
 
     def read_ragged(self, field: str, row: int) -> npt.NDArray[Any]:
         """Return the rows (N, ...) of a ragged field that belong to the frame at ``row``."""
-        start, stop = self.array(offsets_name(field)).read_rows(row, row + 2)
-        return self.array(field).read_rows(int(start), int(stop))
+        start, stop = self.offsets(field)[row : row + 2].tolist()
+        return self.array(field).read_rows(start, stop)
 
     def offsets(self, field: str) -> npt.NDArray[np.int64]:
-        """Return at which row of a ragged field each frame begins, and where the last ends: int64 (N + 1,)."""
-        offsets = self.array(offsets_name(field))
-        return offsets.read_rows(0, len(offsets))
+        """Return at which row of a ragged field each frame begins, and where the last ends: int64 (N + 1,).
+
+        Raises CorpusError when the array does not say so, or something that cannot be.
+        """
+        if field not in self._offsets:
+            array = self.array(field)
+            try:
+                offsets = np.array(array.attributes[OFFSETS], np.int64)
+                if offsets.ndim != 1 or offsets[0] != 0 or offsets[-1] != len(array) or (np.diff(offsets) < 0).any():
+                    raise ValueError(f"{len(offsets)} numbers that are not the edges of {len(array)} rows")
+            except (KeyError, IndexError, TypeError, ValueError, OverflowError) as error:
+                raise CorpusError(
+                    "a ragged array does not say where each frame begins",
+                    where=f"{array.where}: {OFFSETS}",
+                    found=error,
+                ) from error
+            self._offsets[field] = offsets
+        return self._offsets[field]
 
     def close(self) -> None:
         """Let go of every object."""
@@ -237,7 +254,7 @@ def _parse_sharding(metadata: dict[str, Any], itemsize: int) -> _Sharding | None
     outer = metadata["chunk_grid"]["configuration"]["chunk_shape"]
     if len(codecs) != 1 or codecs[0]["name"] != "sharding_indexed":
         return None
-    if metadata["chunk_key_encoding"] != {"name": "default", "configuration": {"separator": "/"}}:
+    if metadata["chunk_key_encoding"]["name"] != CHUNK_KEYS["name"]:
         return None
     sharding = codecs[0]["configuration"]
     inner = sharding["chunk_shape"]

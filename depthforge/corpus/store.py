@@ -1,8 +1,9 @@
 """The life of a corpus directory: opened by one run, filled shard by shard, finished with a card and checksums.
 
 The state is the files themselves: a shard is done when its index part is there, the corpus when ``SHA256SUMS`` is.
-Nothing else is recorded, so nothing can disagree with the disk; opening 10 000 shards reads as many footers, about
-4 seconds. One run at a time writes: the lock is the kernel's and goes with the process.
+Nothing else is recorded, so nothing can disagree with the disk; going on with 10 000 shards reads as many footers,
+about 4 seconds, and a finished corpus is known by its index alone (:func:`finished_corpus`). One run at a time writes:
+the lock is the kernel's and goes with the process.
 """
 
 from __future__ import annotations
@@ -21,18 +22,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from depthforge.corpus.dataset_card import croissant, dataset_card
+from depthforge.corpus.frame_index import FrameIndex, IndexedShard, is_sealed, write_index
 from depthforge.corpus.index import CorpusTotals, FileDigest, ShardCommit, intact_commit, parts
 from depthforge.corpus.layout import CORPUS_FILE, CorpusInfo, Layout
 from depthforge.corpus.plan_file import read_plan
 from depthforge.corpus.summary import summarise
 from depthforge.durable import storage_errors
-from depthforge.errors import CorpusBusyError, CorpusError, CorpusMismatchError, IncompleteError
+from depthforge.errors import CorpusBusyError, CorpusError, CorpusMismatchError, DepthforgeError, IncompleteError
 from depthforge.frame import Finding
 from depthforge.identity import differences
 from depthforge.plan import WorkItem
-from depthforge.storage import Place, Storage, open_storage
+from depthforge.storage import Place, Storage, name_order, open_storage
 
-__all__ = ["CorpusStore", "CorpusTotals", "open_for_writing"]
+__all__ = ["CorpusStore", "CorpusTotals", "finished_corpus", "open_for_writing"]
 
 
 @contextmanager
@@ -68,6 +70,27 @@ def open_for_writing(
         lock.release()
 
 
+def finished_corpus(root: Place) -> tuple[CorpusInfo, tuple[IndexedShard, ...]] | None:
+    """Return what a finished corpus is and its shards; None when there is none at ``root``, or not all of it.
+
+    Reads three small files and lists two folders: no shard is opened, so a file that went from one is ``verify``'s to
+    find.
+    """
+    storage = open_storage(root)
+    if not (storage.exists(Layout.info) and storage.exists(Layout.sums) and is_sealed(storage)):
+        return None
+    try:
+        info = CorpusInfo.load(storage)
+        shards = FrameIndex(storage, info).shards
+    except DepthforgeError:
+        return None  # the run that follows says what is wrong, or mends it
+    there = set(parts(storage)), set(storage.children(Layout.shards))
+    needed = {at.shard for at in shards}, {f"{at.shard}.zarr" for at in shards if at.num_frames}
+    if len(shards) != info.plan.num_shards or not all(map(set.issubset, needed, there)):
+        return None
+    return info, shards
+
+
 class CorpusStore:
     """A corpus that this run may write to; made by :func:`open_for_writing`."""
 
@@ -90,8 +113,9 @@ class CorpusStore:
 
     @property
     def is_finished(self) -> bool:
-        """True when every planned shard is committed and the checksums are written."""
-        return self.storage.exists(Layout.sums) and len(self._commits()) == self.info.plan.num_shards
+        """True when every planned shard is committed and the index of the whole and the checksums are written."""
+        written = self.storage.exists(Layout.sums) and is_sealed(self.storage)
+        return written and len(self._commits()) == self.info.plan.num_shards
 
     def committed(self) -> set[str]:
         """Return the names of the shards that are done."""
@@ -117,11 +141,16 @@ class CorpusStore:
         """Take back the commit of every shard that has rejects, so that it is made again; return how many."""
         shards = [name for name, commit in self._commits().items() if commit.num_rejects]
         if shards:
-            self.storage.delete(Layout.sums)
+            self.reopen()
             self.storage.delete(*(Layout.index_part(name) for name in shards))
         for name in shards:
             del self._known[name]
         return len(shards)
+
+    def reopen(self) -> None:
+        """Take back what says that the corpus is finished, before any of it changes."""
+        self.storage.delete(Layout.sums)
+        self.storage.delete(Layout.index_whole)
 
     def keep(self, files: Mapping[str, bytes]) -> None:
         """Keep a translator's ``files`` (content by name) in ``translator/``, each whole or not at all."""
@@ -131,7 +160,7 @@ class CorpusStore:
             self.storage.write(f"{Layout.translator}/{name}", content)
 
     def finish(self, findings: Sequence[Finding] = ()) -> None:
-        """Write the dataset card, the Croissant metadata and, last, ``SHA256SUMS`` over every file.
+        """Write the index of the whole, the dataset card, the Croissant metadata and, last, ``SHA256SUMS`` over all.
 
         Raises IncompleteError when a planned shard is not committed. Digests of shards come from their commits:
         nothing is read again but the small files.
@@ -148,6 +177,7 @@ class CorpusStore:
         storage = self.storage
         with storage_errors(storage.address):
             storage.remove_leftovers(Layout.shards, Layout.index, Layout.rejects)
+            write_index(storage, self.info, commits)
             digests = {name: digest for commit in commits.values() for name, digest in commit.files.items()}
             for name in self._small_files():
                 digests[name] = FileDigest.of(storage, name)
@@ -159,7 +189,7 @@ class CorpusStore:
             for name, content in written.items():
                 storage.write(name, content)
                 digests[name] = FileDigest.of_bytes(content)
-            lines = (f"{digests[name].sha256}  {name}\n" for name in sorted(digests))
+            lines = (f"{digests[name].sha256}  {name}\n" for name in sorted(digests, key=name_order))
             storage.write(Layout.sums, "".join(lines).encode())
 
     def _trained(self) -> dict[str, Any] | None:
@@ -168,12 +198,10 @@ class CorpusStore:
         return json.loads(self.storage.read(name)) if self.storage.exists(name) else None
 
     def _small_files(self) -> Iterator[str]:
-        """Yield every file that no commit covers: the description, the plan, index parts, what other stages made."""
-        yield Layout.info
-        yield Layout.plan
+        """Yield every file that no commit covers: the description, the plan, the index, the translator."""
+        yield from (Layout.info, Layout.plan, Layout.index_whole)
         yield from (Layout.index_part(shard) for shard in self._commits())
-        for prefix in (Layout.translator, Layout.report):
-            yield from (name for name, _ in self.storage.objects(prefix))
+        yield from (name for name, _ in self.storage.objects(Layout.translator))
 
     def _commits(self) -> dict[str, ShardCommit]:
         """Return every commit by shard; a footer is read once, for only this run adds or removes index parts."""
@@ -216,6 +244,7 @@ def _owner_of_lock(storage: Storage) -> str:
 def _remove_corpus(storage: Storage) -> None:
     """Remove what a corpus consists of, the description last; anything else in the directory stays."""
     storage.delete(Layout.sums)
+    storage.delete(Layout.index_whole)
     for prefix in (
         Layout.plans,
         Layout.shards,

@@ -10,11 +10,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
-from functools import partial
-from itertools import islice
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -23,12 +21,14 @@ import pyarrow.parquet as pq
 
 from depthforge.corpus.content_hashes import content_hashes
 from depthforge.corpus.encode import encode_depth
-from depthforge.corpus.index import FileDigest, intact_commit, parts
+from depthforge.corpus.frame_index import FrameIndex, is_sealed
+from depthforge.corpus.index import intact_commit, parts
 from depthforge.corpus.layout import CORPUS_FILE, CorpusInfo, Layout
 from depthforge.corpus.plan_file import read_plan
 from depthforge.corpus.reader import depth_encoding
 from depthforge.corpus.schema import DEPTH_CLEAN, DEPTH_NOISY, CorpusSchema, decode_depth
 from depthforge.corpus.shard import ShardReader
+from depthforge.corpus.verify_files import Problem, check_files, in_order
 from depthforge.corpus.writer import label_of
 from depthforge.errors import DepthforgeError
 from depthforge.frame import Frame, FrameRef
@@ -55,17 +55,6 @@ class FrameSource(Protocol):
         """Return one frame with those of the ``wanted`` labels that exist for it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """Something that is not as it was committed, and where."""
-
-    where: str
-    message: str
-
-    def __str__(self) -> str:
-        return f"{self.where}: {self.message}"
-
-
 @dataclass
 class VerifyReport:
     """What was checked and what is wrong."""
@@ -79,6 +68,7 @@ class VerifyReport:
     with_source: bool = False
     finished: bool = True
     problems: list[Problem] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     @property
     def ok(self) -> bool:
@@ -97,15 +87,37 @@ class VerifyReport:
         lines += [f"  problem: {problem}" for problem in self.problems[:_MAX_SHOWN]]
         if len(self.problems) > _MAX_SHOWN:
             lines.append(f"  ... and {len(self.problems) - _MAX_SHOWN} more (--json lists all)")
+        lines += [f"  note: {note}" for note in self.notes[:_MAX_SHOWN]]
+        if len(self.notes) > _MAX_SHOWN:
+            lines.append(f"  ... and {len(self.notes) - _MAX_SHOWN} more notes")
+        return [*lines, *(f"  to mend: {line}" for line in self._advice())]
+
+    def _advice(self) -> list[str]:
+        """Return what to do, a line for each kind of problem that there is."""
+        kinds = {problem.mend for problem in self.problems}
+        advice = []
         if not self.finished:
-            lines.append("  to finish it: run the conversion again; what is committed is kept")
-        elif not self.ok:
-            lines.append("  to mend: remove index/<shard>.parquet of each bad shard and run the conversion again")
-        return lines
+            advice.append("run the conversion again, which finishes it; what is committed is kept")
+        if "move away" in kinds:
+            advice.append("move what is not of this corpus somewhere else; nothing of the corpus is wrong with it")
+        if "description" in kinds:
+            advice.append("bring corpus.json and plan/ back from a copy of the corpus; without one, make it anew")
+        if "source" in kinds:
+            advice.append("the data set is not what it was (or cannot be read): bring it back, or make a corpus anew")
+        if "shard" in kinds:
+            shards = sorted({problem.shard for problem in self.problems if problem.shard})
+            names = ", ".join(Layout.index_part(shard) for shard in shards[:3])
+            more = f" and those of {len(shards) - 3} more shards (--json lists all)" if len(shards) > 3 else ""
+            advice.append(
+                f"remove SHA256SUMS and {names}{more}, and run the conversion again: it makes just those shards anew"
+            )
+        elif "written again" in kinds and self.finished:
+            advice.append("remove SHA256SUMS and run the conversion again: it writes the files around the shards anew")
+        return advice
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data."""
-        return {"ok": self.ok, **asdict(self)}
+        return {"ok": self.ok, **asdict(self), "problems": [problem._asdict() for problem in self.problems]}
 
 
 def verify_corpus(
@@ -138,34 +150,16 @@ def _check_files(storage: Storage, report: VerifyReport, pool: ThreadPoolExecuto
     """Compare every file below the root with SHA256SUMS, both ways."""
     if not storage.exists(Layout.sums):
         report.finished = False
-        report.problems.append(Problem("SHA256SUMS", "missing: the corpus is not finished"))
+        report.problems.append(Problem(Layout.sums, "missing: the corpus is not finished", "written again"))
         return
-    expected: dict[str, str] = {}
-    for number, line in enumerate(storage.read(Layout.sums).decode(errors="replace").split("\n")[:-1], 1):
-        match = _SUM_LINE.fullmatch(line)
-        if match is None or match[2] in expected:
-            report.problems.append(Problem(f"SHA256SUMS, line {number}", "not a checksum line, or a second one"))
-        else:
-            expected[match[2]] = match[1]
-    present = {name: None for name, _ in storage.objects() if name != Layout.sums}
-    report.problems += [Problem(name, "missing") for name in sorted(expected.keys() - present.keys())]
-    report.problems += [Problem(name, "not listed in SHA256SUMS") for name in sorted(present.keys() - expected.keys())]
-    listed = [name for name in present if name in expected]
-    for name, digest in zip(listed, pool.map(partial(_digest, storage), listed), strict=True):
-        report.num_files += 1
-        if isinstance(digest, OSError):
-            report.problems.append(Problem(name, f"cannot be read: {digest}"))
-            continue
-        report.num_bytes += digest.size
-        if digest.sha256 != expected[name]:
-            report.problems.append(Problem(name, "its content is not what SHA256SUMS says"))
-
-
-def _digest(storage: Storage, name: str) -> FileDigest | OSError:
-    try:
-        return FileDigest.of(storage, name)
-    except OSError as error:
-        return error
+    for file in check_files(storage, pool):
+        if file.size is not None:
+            report.num_files += 1
+            report.num_bytes += file.size
+        if file.problem is not None:
+            report.problems.append(file.problem)
+        if file.note is not None:
+            report.notes.append(file.note)
 
 
 def _check_shards(
@@ -180,19 +174,19 @@ def _check_shards(
         info = CorpusInfo.load(storage)
         schema = info.corpus_schema
     except DepthforgeError as error:
-        report.problems.append(Problem(CORPUS_FILE, str(error)))
+        report.problems.append(Problem(CORPUS_FILE, str(error), "description"))
         return
     if progress is not None:
         progress.start(num_frames=info.plan.num_frames, done_frames=0)
-    planned: set[str] = set()
+    held: dict[str, int] = {}
     uncommitted: list[str] = []
 
     def check(item: WorkItem) -> _Shard:
         return _Shard(storage, info, schema, item).check(deep=report.deep)
 
     unreadable: list[Problem] = []
-    for shard in _in_order(pool, check, _planned(storage, unreadable)):
-        planned.add(shard.item.shard)
+    for shard in in_order(pool, check, _planned(storage, unreadable)):
+        held[shard.item.shard] = len(shard.rows)
         report.problems += shard.problems
         report.num_frames += len(shard.rows)
         report.num_rejects += shard.num_rejects
@@ -208,13 +202,28 @@ def _check_shards(
     if uncommitted:
         names = ", ".join(uncommitted[:3]) + (", ..." if len(uncommitted) > 3 else "")
         text = f"{len(uncommitted)} of {info.plan.num_shards} planned shards are not committed: {names}"
-        report.problems.append(Problem(Layout.index, text))
-    if len(planned) != info.plan.num_shards:
-        text = f"the plan holds {len(planned)} shards, corpus.json says {info.plan.num_shards}"
-        report.problems.append(Problem(Layout.plan, text))
+        report.finished = False
+        report.problems.append(Problem(Layout.index, text, "written again"))
+    if len(held) != info.plan.num_shards:
+        text = f"the plan holds {len(held)} shards, corpus.json says {info.plan.num_shards}"
+        report.problems.append(Problem(Layout.plan, text, "description"))
     for name in parts(storage):
-        if name not in planned:
-            report.problems.append(Problem(Layout.index_part(name), "no such shard is planned"))
+        if name not in held:
+            report.problems.append(Problem(Layout.index_part(name), "no such shard is planned", "move away"))
+    if is_sealed(storage):
+        report.problems += _index_problems(storage, info, held)
+
+
+def _index_problems(storage: Storage, info: CorpusInfo, held: Mapping[str, int]) -> Iterator[Problem]:
+    """Yield what ``index.parquet`` says otherwise than the index parts, of which ``held`` has the number of rows."""
+    try:
+        whole = FrameIndex(storage, info)
+        keys = whole.table(["key"]).num_rows
+    except DepthforgeError as error:
+        yield Problem(Layout.index_whole, str(error), "written again")
+        return
+    if {at.shard: at.num_frames for at in whole.shards} != held or keys != sum(held.values()):
+        yield Problem(Layout.index_whole, "its frames are not those of the index parts", "written again")
 
 
 def _planned(storage: Storage, unreadable: list[Problem]) -> Iterator[WorkItem]:
@@ -222,18 +231,7 @@ def _planned(storage: Storage, unreadable: list[Problem]) -> Iterator[WorkItem]:
     try:
         yield from read_plan(storage.open(Layout.plan).file())
     except (OSError, pa.ArrowException, KeyError, ValueError) as error:
-        unreadable.append(Problem(Layout.plan, f"the plan cannot be read: {error}"))
-
-
-def _in_order(
-    pool: ThreadPoolExecutor, function: Callable[[WorkItem], _Shard], items: Iterable[WorkItem]
-) -> Iterator[_Shard]:
-    """Map over ``items`` in threads with a few in flight: a plan of millions of frames is never held whole."""
-    items = iter(items)
-    running = [pool.submit(function, item) for item in islice(items, 16)]
-    while running:
-        yield running.pop(0).result()
-        running += [pool.submit(function, item) for item in islice(items, 1)]
+        unreadable.append(Problem(Layout.plan, f"the plan cannot be read: {error}", "description"))
 
 
 class _Shard:
@@ -284,9 +282,9 @@ class _Shard:
                 differing = list(self._differing_fields(frame, carried, reader, row))
             except Exception as error:  # a source is a plug-in: whatever it raises is a problem of this frame
                 text = str(error) if isinstance(error, DepthforgeError) else f"{type(error).__name__}: {error}"
-                problems.append(Problem(row["key"], f"cannot be compared with the source: {text}"))
+                problems.append(Problem(row["key"], f"cannot be compared with the source: {text}", "source"))
                 continue
-            problems += [Problem(row["key"], f"{name} differs from the source") for name in differing]
+            problems += [Problem(row["key"], f"{name} differs from the source", "source") for name in differing]
         return problems
 
     def _differing_fields(
@@ -354,7 +352,7 @@ class _Shard:
             self._blame(name, f"its arrays cannot be checked: {text}")
 
     def _blame(self, where: str, message: str) -> None:
-        self.problems.append(Problem(where, message))
+        self.problems.append(Problem(where, message, "shard", self.item.shard))
 
 
 def _same(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> bool:

@@ -43,7 +43,7 @@ def noisy_views(corpus: Path, count: int) -> Iterator[DepthView]:
 
     InputError when it has no noisy depth (at once), or no frame.
     """
-    reader = CorpusReader(corpus)
+    reader = CorpusReader(corpus, allow_unfinished=True)
     if not reader.schema.noisy_depth:
         raise no_noisy_depth(corpus, (spec.name for spec in reader.schema.produced))
     return (
@@ -54,7 +54,7 @@ def noisy_views(corpus: Path, count: int) -> Iterator[DepthView]:
 
 def clean_views(corpus: Path, count: int) -> Iterator[DepthView]:
     """Yield the clean depth of the same frames as :func:`noisy_views`."""
-    for frame in _frames(CorpusReader(corpus), count):
+    for frame in _frames(CorpusReader(corpus, allow_unfinished=True), count):
         yield DepthView(frame.clean_depth_m, frame.clean_valid, _camera(frame))
 
 

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import os
 import time
+from collections import Counter
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from depthforge.corpus.store import CorpusStore, open_for_writing
+from depthforge.corpus.index import CorpusTotals
+from depthforge.corpus.store import CorpusStore, finished_corpus, open_for_writing
 from depthforge.corpus.writer import ShardReceipt
 from depthforge.errors import CorpusError, IncompleteError
+from depthforge.identity import fingerprint_of
+from depthforge.manifest import Manifest
 from depthforge.progress import Progress, Silent
 from depthforge.stages.cluster import STALL_LIMIT_S, RayOptions
 from depthforge.stages.crew import Failure, in_words
 from depthforge.stages.estimate import estimate, require_memory
-from depthforge.stages.prepare import Prepared
+from depthforge.stages.prepare import Prepared, corpus_identity, make_source, make_translator
 from depthforge.stages.runners import run_inline, run_on_ray
 from depthforge.stages.shards import job_of
 
-__all__ = ["ConversionReport", "convert"]
+__all__ = ["ConversionReport", "convert", "finished"]
 
 
 @dataclass
@@ -47,6 +51,36 @@ class ConversionReport:
     def to_json(self) -> dict[str, Any]:
         """Return plain data."""
         return {**asdict(self), "frames_per_second": round(self.frames_per_second, 2)}
+
+
+def finished(manifest: Manifest) -> ConversionReport | None:
+    """Return the report of a run that has nothing to do: its corpus is finished and was made from ``manifest``.
+
+    None when anything is to be done, or to be said. The source is not listed, so what it gained or lost since is not
+    seen (``verify --source`` compares); a million frames take a second where their listing takes a minute.
+    """
+    start, found = time.monotonic(), finished_corpus(manifest.corpus.out)
+    if found is None:
+        return None
+    info, shards = found
+    manifest = manifest.with_weights()
+    source, translator = make_source(manifest.source), make_translator(manifest.translator)
+    try:
+        if fingerprint_of(corpus_identity(manifest, source, translator, info.plan)) != info.fingerprint:
+            return None
+    finally:
+        source.close()
+    totals, rejects = CorpusTotals.of(shards), Counter[str]()
+    for shard in shards:
+        rejects.update(shard.rejects_by_error)
+    return ConversionReport(
+        str(manifest.corpus.out),
+        info.fingerprint,
+        **asdict(totals),
+        seconds=time.monotonic() - start,
+        nothing_to_do=True,
+        rejects_by_error=dict(rejects.most_common()),
+    )
 
 
 def convert(
@@ -99,6 +133,7 @@ def convert(
             store.forget_rejects()
         report.nothing_to_do = store.is_finished
         if not report.nothing_to_do:
+            store.reopen()
             store.keep(files)
             failures = _run(prepared, store, report, progress, inline=inline, ray_options=ray_options)
             _require_complete(prepared, store, failures)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from depthforge import registry
-from depthforge.corpus.layout import FORMAT_VERSION, CorpusInfo, SourceInfo, TranslatorInfo
+from depthforge.corpus.layout import FORMAT_VERSION, CorpusInfo, PlanInfo, SourceInfo, TranslatorInfo
 from depthforge.corpus.plan_file import PlanSummary, write_plan
 from depthforge.corpus.schema import DEPTH_CLEAN, DEPTH_NOISY, CorpusSchema
 from depthforge.errors import InputError, MissingLabelError, StorageError, UnknownNameError
@@ -33,12 +33,14 @@ from depthforge.translators.base import Translator
 __all__ = [
     "Prepared",
     "corpus_identity",
+    "describe",
     "make_source",
     "make_translator",
     "prepare",
     "present_labels",
     "require_labels",
     "required_labels",
+    "schema_of",
     "wanted_labels",
 ]
 
@@ -73,7 +75,7 @@ def prepare(manifest: Manifest, note: Note = say_nothing, *, dry_run: bool = Fal
     manifest = manifest.with_weights()
     source = make_source(manifest.source)
     translator = make_translator(manifest.translator)
-    schema = _schema(manifest, source, translator)
+    schema = schema_of(manifest, source, translator)
     if not dry_run:
         source.prepare(note)
     to_prepare = source.to_prepare() if dry_run else None
@@ -98,7 +100,7 @@ def prepare(manifest: Manifest, note: Note = say_nothing, *, dry_run: bool = Fal
             ) from error
         if plan.num_frames == 0:
             raise InputError("the source holds no frame", where=source.name, remedy="depthforge check MANIFEST")
-        info = _info(manifest, source, translator, schema, plan)
+        info = describe(manifest, source, translator, schema, plan)
         yield Prepared(manifest, source, translator, schema, plan, plan_file, info, tuple(findings), to_prepare)
 
 
@@ -146,7 +148,8 @@ def present_labels(frame: Frame) -> frozenset[str]:
     return frozenset(present)
 
 
-def _schema(manifest: Manifest, source: Source, translator: Translator) -> CorpusSchema:
+def schema_of(manifest: Manifest, source: Source, translator: Translator) -> CorpusSchema:
+    """Return the arrays of the corpus that ``manifest`` makes; UnknownNameError for a label that there is not."""
     for name in manifest.labels:
         if name not in source.labels:
             raise UnknownNameError("label", name, source.labels, where=f"labels.{name} (source {source.name})")
@@ -168,7 +171,9 @@ def _schema(manifest: Manifest, source: Source, translator: Translator) -> Corpu
     )
 
 
-def corpus_identity(manifest: Manifest, source: Source, translator: Translator, plan: PlanSummary) -> dict[str, Any]:
+def corpus_identity(
+    manifest: Manifest, source: Source, translator: Translator, plan: PlanSummary | PlanInfo
+) -> dict[str, Any]:
     """Return, as plain data, what decides the bytes of a corpus: a run goes on only with one of the same identity.
 
     What is trained is there by the hash of its weights, in the translator's. The description of a manifest, and how
@@ -208,9 +213,10 @@ def _require_names_apart(translator: Translator, source: Source) -> None:
             )
 
 
-def _info(
+def describe(
     manifest: Manifest, source: Source, translator: Translator, schema: CorpusSchema, plan: PlanSummary
 ) -> CorpusInfo:
+    """Return what ``corpus.json`` says of the corpus that ``manifest`` makes by ``plan``."""
     return CorpusInfo.describe(
         name=manifest.name,
         identity=corpus_identity(manifest, source, translator, plan),

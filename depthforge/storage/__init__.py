@@ -6,7 +6,16 @@ from pathlib import Path
 from typing import TypeAlias
 
 from depthforge.addresses import local_folder
-from depthforge.storage.base import Lock, ObjectReader, ObjectWriter, Staged, Storage, StoredObject
+from depthforge.storage.base import (
+    Lock,
+    ObjectReader,
+    ObjectWriter,
+    Staged,
+    Storage,
+    StoredObject,
+    is_stray,
+    name_order,
+)
 from depthforge.storage.local import LocalFolder
 
 __all__ = [
@@ -18,6 +27,8 @@ __all__ = [
     "Staged",
     "Storage",
     "StoredObject",
+    "is_stray",
+    "name_order",
     "open_storage",
 ]
 

@@ -14,13 +14,35 @@ from __future__ import annotations
 
 import io
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from depthforge.errors import InputError
 
-__all__ = ["Lock", "ObjectReader", "ObjectWriter", "Staged", "Storage", "StoredObject", "require_name"]
+__all__ = [
+    "Lock",
+    "ObjectReader",
+    "ObjectWriter",
+    "Staged",
+    "Storage",
+    "StoredObject",
+    "is_stray",
+    "name_order",
+    "require_name",
+]
+
+
+_STRAYS: Final = frozenset(
+    (
+        *(".DS_Store", ".AppleDouble", ".Spotlight-V100", ".Trashes", ".TemporaryItems", ".fseventsd", ".apdisk"),
+        *("Thumbs.db", "ehthumbs.db", "desktop.ini", "$RECYCLE.BIN", "System Volume Information"),
+        *(".directory", "lost+found", ".snapshot", ".snapshots", "@eaDir", "#recycle"),
+    )
+)
+# AppleDouble companions; files that were removed while open, on NFS and FUSE; a desktop's waste.
+_STRAY_PREFIXES: Final = ("._", ".nfs", ".fuse_hidden", ".Trash-")
 
 
 class StoredObject(NamedTuple):
@@ -57,6 +79,14 @@ class ObjectWriter(ABC):
     @abstractmethod
     def finish(self) -> None:
         """Complete the object: its content is durable when this returns."""
+
+    @abstractmethod
+    def abandon(self) -> None:
+        """Let go of an object that was not completed, whatever state it is in; harmless after :meth:`finish`."""
+
+    def file(self) -> io.RawIOBase:
+        """Return a file that writes to it, for libraries that want one; closing it does not complete the object."""
+        return _WritingFile(self)
 
 
 class Staged(ABC):
@@ -143,15 +173,22 @@ class Storage(ABC):
         """Say whether there is an object of this name."""
 
     @abstractmethod
-    def objects(self, prefix: str = "") -> list[StoredObject]:
-        """Return every object below ``prefix``, sorted by name; none when there is no such prefix."""
+    def objects(self, prefix: str = "", *, with_strays: bool = False) -> Iterator[StoredObject]:
+        """Yield every object below ``prefix``, in the order of :func:`name_order`; none when there is no such prefix.
+
+        ``with_strays`` adds what :func:`is_stray` knows. Listings are read as they are asked for, never held whole.
+        """
 
     @abstractmethod
     def children(self, prefix: str = "") -> list[str]:
         """Return the names directly below ``prefix``, of objects and of further prefixes, sorted and without it.
 
-        A folder that holds nothing counts where the storage knows such a thing.
+        A folder that holds nothing counts where the storage knows such a thing; strays do not.
         """
+
+    @abstractmethod
+    def create(self, name: str) -> ObjectWriter:
+        """Begin an object that is to take the place of one of that name when it is finished, and not before."""
 
     @abstractmethod
     def write(self, name: str, content: bytes) -> None:
@@ -194,6 +231,19 @@ class Storage(ABC):
         return None
 
 
+def name_order(name: str) -> list[str]:
+    """Return what names sort by so that everything below a prefix is together: their parts."""
+    return name.split("/")
+
+
+def is_stray(name: str) -> bool:
+    """Say whether an operating system or a file server, and not depthforge, puts files of this last part of a name.
+
+    Such files come and go by themselves (a folder that a Mac has shown has .DS_Store), so readers leave them out.
+    """
+    return name in _STRAYS or name.startswith(_STRAY_PREFIXES)
+
+
 def require_name(name: str) -> str:
     """Return ``name``; raise InputError when it is absolute, empty or leads out of the storage."""
     if "\0" in name or any(part in ("", ".", "..") for part in name.split("/")):
@@ -229,3 +279,23 @@ class _ObjectFile(io.RawIOBase):
         buffer[: len(content)] = content
         self._position += len(content)
         return len(content)
+
+
+class _WritingFile(io.RawIOBase):
+    """A write-only file over an object that is being written."""
+
+    def __init__(self, writer: ObjectWriter) -> None:
+        self._writer = writer
+        self._position = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def write(self, content: Any) -> int:
+        with memoryview(content) as view:
+            self._writer.write(bytes(view))
+            self._position += view.nbytes
+            return view.nbytes

@@ -25,7 +25,16 @@ from depthforge.durable import (
     unlock,
     write_atomically,
 )
-from depthforge.storage.base import Lock, ObjectReader, ObjectWriter, Staged, Storage, StoredObject, require_name
+from depthforge.storage.base import (
+    Lock,
+    ObjectReader,
+    ObjectWriter,
+    Staged,
+    Storage,
+    StoredObject,
+    is_stray,
+    require_name,
+)
 
 __all__ = ["LocalFolder"]
 
@@ -57,15 +66,22 @@ class LocalFolder(Storage):
     def exists(self, name: str) -> bool:
         return self._path(name).is_file()
 
-    def objects(self, prefix: str = "") -> list[StoredObject]:
+    def objects(self, prefix: str = "", *, with_strays: bool = False) -> Iterator[StoredObject]:
         folder = self._folder(prefix)
-        return sorted(_walk(folder, f"{prefix}/" if prefix else "")) if folder.is_dir() else []
+        return _walk(folder, f"{prefix}/" if prefix else "", with_strays) if folder.is_dir() else iter(())
 
     def children(self, prefix: str = "") -> list[str]:
         try:
-            return sorted(name for name in os.listdir(self._folder(prefix)) if not is_temporary(name))
+            names = os.listdir(self._folder(prefix))
         except FileNotFoundError:
             return []
+        return sorted(name for name in names if not (is_temporary(name) or is_stray(name)))
+
+    def create(self, name: str) -> ObjectWriter:
+        path = self._path(name)
+        self._make_folder(path.parent)
+        with storage_errors(path):
+            return _ReplacingWriter(path)
 
     def write(self, name: str, content: bytes) -> None:
         path = self._path(name)
@@ -206,6 +222,25 @@ class _FileWriter(ObjectWriter):
             self._file.raw.close()
 
 
+class _ReplacingWriter(_FileWriter):
+    """A file under a temporary name, which takes the place of another when it is finished."""
+
+    def __init__(self, path: Path) -> None:
+        self._final = path
+        super().__init__(temporary_beside(path))
+
+    def finish(self) -> None:
+        super().finish()
+        with storage_errors(self._final):
+            os.replace(self._path, self._final)
+            sync_directory(self._final.parent)
+
+    def abandon(self) -> None:
+        super().abandon()
+        with suppress(OSError):
+            self._path.unlink()
+
+
 class _StagedFolder(Staged):
     """A temporary folder beside its destination."""
 
@@ -278,13 +313,14 @@ def _absent_is_not_found() -> Iterator[None]:
         raise FileNotFoundError(*error.args, error.filename) from None
 
 
-def _walk(folder: Path, prefix: str) -> Iterator[StoredObject]:
+def _walk(folder: Path, prefix: str, with_strays: bool) -> Iterator[StoredObject]:
     """Yield every file below ``folder``, but for those of a run in progress; links to folders are not followed."""
     with os.scandir(folder) as entries:
-        for entry in entries:
-            if is_temporary(entry.name):
-                continue
-            if entry.is_dir(follow_symlinks=False):
-                yield from _walk(Path(entry.path), f"{prefix}{entry.name}/")
-            elif entry.is_file():
-                yield StoredObject(prefix + entry.name, entry.stat().st_size)
+        found = sorted(entries, key=lambda entry: entry.name)
+    for entry in found:
+        if is_temporary(entry.name) or (is_stray(entry.name) and not with_strays):
+            continue
+        if entry.is_dir(follow_symlinks=False):
+            yield from _walk(Path(entry.path), f"{prefix}{entry.name}/", with_strays)
+        elif entry.is_file():
+            yield StoredObject(prefix + entry.name, entry.stat().st_size)

@@ -21,7 +21,7 @@ from typing import ClassVar
 import pytest
 
 from depthforge.errors import InputError
-from depthforge.storage import Storage, StoredObject, open_storage
+from depthforge.storage import Storage, StoredObject, name_order, open_storage
 
 __all__ = ["StorageTests"]
 
@@ -65,15 +65,16 @@ class StorageTests:
                 with pytest.raises(FileNotFoundError):
                     look(name)
             assert not storage.exists(name)
-        assert storage.objects("absent") == []
+        assert list(storage.objects("absent")) == []
         assert storage.children("absent") == []
 
     def test_a_listing_is_sorted_and_says_sizes(self, storage: Storage) -> None:
-        assert storage.objects() == []
+        assert list(storage.objects()) == []
         names = ["z", "b/2", "b/10", "b/1/x", "b.txt", "a/späße/深度", "b-c/d"]
         for size, name in enumerate(names):
             storage.write(name, b"x" * size)
-        assert storage.objects() == sorted(StoredObject(name, size) for size, name in enumerate(names))
+        found = [StoredObject(name, size) for size, name in enumerate(names)]
+        assert list(storage.objects()) == sorted(found, key=lambda object: name_order(object.name))
         assert [name for name, _ in storage.objects("b")] == ["b/1/x", "b/10", "b/2"]
         assert storage.children() == ["a", "b", "b-c", "b.txt", "z"]
         assert storage.children("b") == ["1", "10", "2"]
@@ -96,7 +97,7 @@ class StorageTests:
             for use in uses:
                 with pytest.raises(InputError, match="not the name of an object"):
                     use(name)
-        assert storage.objects() == []
+        assert list(storage.objects()) == []
 
     def test_what_is_deleted_is_gone_and_deleting_it_again_is_nothing(self, storage: Storage) -> None:
         for name in ("a/1", "a/2", "a/deep/3", "ab"):
@@ -146,13 +147,53 @@ class StorageTests:
         staged.write("y", b"yy")
         staged.seal()
         assert staged.storage.read(f"{staged.prefix}/deep/er/x") == b"abcdef"
-        listed = staged.storage.objects(staged.prefix)
+        listed = list(staged.storage.objects(staged.prefix))
         assert [(name.removeprefix(f"{staged.prefix}/"), size) for name, size in listed] == [("deep/er/x", 6), ("y", 2)]
         if self.renames:
-            assert storage.objects() == []
+            assert list(storage.objects()) == []
         staged.publish()
         staged.drop()
-        assert storage.objects() == [StoredObject("groups/one.zarr/deep/er/x", 6), StoredObject("groups/one.zarr/y", 2)]
+        assert list(storage.objects()) == [
+            StoredObject("groups/one.zarr/deep/er/x", 6),
+            StoredObject("groups/one.zarr/y", 2),
+        ]
+
+    def test_an_object_appears_when_it_is_finished_and_not_before(self, storage: Storage) -> None:
+        storage.write("a", b"old")
+        writer = storage.create("a")
+        writer.write(b"ne")
+        writer.write(b"w")
+        assert storage.read("a") == b"old"
+        assert list(storage.objects()) == [StoredObject("a", 3)]
+        writer.finish()
+        writer.abandon()
+        assert storage.read("a") == b"new"
+
+    def test_an_abandoned_object_leaves_nothing(self, storage: Storage) -> None:
+        writer = storage.create("deep/er/a")
+        writer.write(b"x" * 100_000)
+        writer.abandon()
+        assert list(storage.objects()) == []
+        storage.write("deep/er/a", b"later")
+        assert storage.read("deep/er/a") == b"later"
+
+    def test_a_library_may_write_and_read_through_files(self, storage: Storage) -> None:
+        writer = storage.create("a")
+        with writer.file() as file:
+            assert file.write(memoryview(b"12345")) == 5
+            assert file.tell() == 5
+        writer.finish()
+        with storage.open("a").file() as file:
+            assert file.read() == b"12345"
+
+    def test_strays_are_listed_when_asked_for(self, storage: Storage) -> None:
+        for name in ("a", ".DS_Store", "b/._c", "b/c", "b/@eaDir/c/thumb"):
+            storage.write(name, b"")
+        assert [name for name, _ in storage.objects()] == ["a", "b/c"]
+        assert storage.children() == ["a", "b"]
+        assert storage.children("b") == ["c"]
+        found = [name for name, _ in storage.objects(with_strays=True)]
+        assert found == [".DS_Store", "a", "b/._c", "b/@eaDir/c/thumb", "b/c"]
 
     def test_a_published_group_takes_the_place_of_an_older_one(self, storage: Storage) -> None:
         storage.write("groups/one/old", b"x")
@@ -182,7 +223,7 @@ class StorageTests:
 
         assert _exit_code(_forked(dies)) == 9
         if self.renames:
-            assert storage.objects() == []
+            assert list(storage.objects()) == []
             assert storage.children("groups") == []
         storage.remove_leftovers("groups", "absent")
         again = storage.stage("groups/one")
@@ -198,7 +239,7 @@ class StorageTests:
         lock.sign("process 7")
         assert storage.try_lock(".lock") is None
         assert storage.lock_owner(".lock") == "process 7"
-        assert storage.objects() == [], "a lock is no object"
+        assert list(storage.objects()) == [], "a lock is no object"
         storage.remove_leftovers("")
         assert storage.try_lock(".lock") is None, "a lock that is held was taken for a leftover"
         lock.release()

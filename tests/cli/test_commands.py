@@ -95,13 +95,13 @@ def test_options_lie_over_the_manifest(depthforge: Call, manifest: Path, tmp_pat
 
 def test_a_flipped_bit_ends_with_6(depthforge: Call, manifest: Path, tmp_path: Path) -> None:
     depthforge("synthesize", manifest, "--inline")
-    target = next((tmp_path / "corpus" / "shards").glob("*/depth_noisy/c/0/0/0"))
+    target = next((tmp_path / "corpus" / "shards").glob("*/depth_noisy/c.0.0.0"))
     damaged = bytearray(target.read_bytes())
     damaged[len(damaged) // 2] ^= 1
     target.write_bytes(damaged)
     done = depthforge("verify", tmp_path / "corpus")
     assert done.code == 6
-    assert "depth_noisy/c/0/0/0" in done.out
+    assert "depth_noisy/c.0.0.0" in done.out
 
 
 @pytest.mark.parametrize(

@@ -100,7 +100,6 @@ def test_xarray_alone_gives_metres_with_holes_as_nan_and_labels_as_they_are(tmp_
     np.testing.assert_allclose(shard["normals"][1], make_frame(1).labels["normals"] / 32767, atol=1e-6)
     assert shard.sizes == {
         "frame": 2,
-        "frame_edge": 3,
         "y": HEIGHT,
         "x": WIDTH,
         "channel": 3,

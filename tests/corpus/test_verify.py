@@ -13,12 +13,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from depthforge.corpus.index import FileDigest
+from depthforge.corpus.reader import CorpusReader
 from depthforge.corpus.shard import ShardArray
 from depthforge.corpus.store import open_for_writing
 from depthforge.corpus.verify import verify_corpus
 from depthforge.errors import DecodeError, MissingDataError
 from depthforge.frame import Frame, FrameRef
-from depthforge.storage import LocalFolder
+from depthforge.storage import LocalFolder, name_order
 from tests.corpus.corpora import FIELDS, build, files_of, make_info, read_source, write_shard
 
 
@@ -47,7 +48,7 @@ class Watcher:
 
 def forge_sums(root: Path) -> None:
     """Make SHA256SUMS agree with what is there, so that only deeper checks can find a change."""
-    names = sorted(files_of(root).keys() - {"SHA256SUMS"})
+    names = sorted(files_of(root).keys() - {"SHA256SUMS"}, key=name_order)
     lines = (f"{FileDigest.of(LocalFolder(root), name).sha256}  {name}\n" for name in names)
     (root / "SHA256SUMS").write_text("".join(lines))
 
@@ -100,11 +101,11 @@ def test_missing_and_extra_files_are_found(own_corpus: Path) -> None:
     (own_corpus / "shards/extra.txt").write_text("")
     found = problems_of(own_corpus)
     assert "shards/train-000000.zarr/rgb/zarr.json: missing" in found
-    assert "shards/extra.txt: not listed" in found
+    assert "shards/extra.txt: not a file of this corpus" in found
 
 
 def test_an_array_that_is_not_what_was_written_is_found_without_any_checksum_of_files(own_corpus: Path) -> None:
-    one, other = (own_corpus / f"shards/train-00000{i}.zarr/semantic/c/0/0/0" for i in (0, 2))
+    one, other = (own_corpus / f"shards/train-00000{i}.zarr/semantic/c.0.0.0" for i in (0, 2))
     shutil.copy(other, one)
     forge_sums(own_corpus)
     assert "shards/train-000000.zarr/semantic: tiny/" in problems_of(own_corpus)
@@ -226,8 +227,8 @@ def test_a_depth_array_without_its_meaning_is_found(own_corpus: Path, attribute:
 
 def test_an_unknown_format_version_is_a_problem(own_corpus: Path) -> None:
     path = own_corpus / "corpus.json"
-    path.write_text(path.read_text().replace('"format_version": 1', '"format_version": 9'))
-    assert "version of the corpus format is unknown" in problems_of(own_corpus)
+    path.write_text(path.read_text().replace('"format_version": 2', '"format_version": 9'))
+    assert "version of the corpus format is not read here" in problems_of(own_corpus)
 
 
 def test_a_directory_without_a_corpus_is_an_error(tmp_path: Path) -> None:
@@ -242,3 +243,81 @@ def test_a_damaged_report_shows_how_to_mend_it(own_corpus: Path) -> None:
     assert "NOT whole" in lines[0]
     assert len([line for line in lines if line.startswith("  problem")]) == 20
     assert "run the conversion again" in lines[-1]
+
+
+# --- files that are not of the corpus ------------------------------------------------------------------------------
+
+
+def text_of(root: Path) -> str:
+    return "\n".join(verify_corpus(root, deep=False).lines())
+
+
+def test_a_report_may_be_added_to_a_finished_corpus(own_corpus: Path) -> None:
+    (own_corpus / "report/figures").mkdir(parents=True)
+    (own_corpus / "report/index.html").write_text("<html>")
+    (own_corpus / "report/figures/holes.png").write_bytes(b"png")
+    report = verify_corpus(own_corpus)
+    assert report.ok
+    assert report.notes == []
+
+
+@pytest.mark.parametrize(
+    "name", [".DS_Store", "index/._train-000000.parquet", "shards/Thumbs.db", "shards/train-000000.zarr/rgb/.nfs0001"]
+)
+def test_what_an_operating_system_leaves_is_noted_and_read_past(own_corpus: Path, name: str) -> None:
+    (own_corpus / name).write_bytes(b"\0")
+    report = verify_corpus(own_corpus)
+    assert report.ok
+    assert report.notes == [f"{name}: put there by an operating system or a file server; readers ignore it"]
+    assert len(CorpusReader(own_corpus)) == 21
+    (own_corpus / "index.parquet").unlink()
+    assert len(CorpusReader(own_corpus, allow_unfinished=True)) == 21
+
+
+def test_files_of_others_are_named_as_such_with_advice_that_destroys_nothing(own_corpus: Path) -> None:
+    (own_corpus / "notes.txt").write_text("mine")
+    report = verify_corpus(own_corpus)
+    assert report.ok
+    assert report.notes == ["notes.txt: not a file of this corpus; it does no harm and is left alone"]
+    (own_corpus / "shards/train-000000.zarr/mine").mkdir()
+    (own_corpus / "shards/train-000000.zarr/mine/zarr.json").write_text("{}")
+    (problem,) = verify_corpus(own_corpus).problems
+    assert problem.where == "shards/train-000000.zarr/mine/zarr.json"
+    text = text_of(own_corpus)
+    assert "to mend: move what is not of this corpus somewhere else; nothing of the corpus is wrong with it" in text
+    assert "remove" not in text
+
+
+def test_advice_names_just_the_shards_that_are_to_be_made_anew(own_corpus: Path) -> None:
+    path = own_corpus / "shards/train-000001.zarr/rgb/c.0.0.0.0"
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    text = text_of(own_corpus)
+    assert "to mend: remove SHA256SUMS and index/train-000001.parquet, and run the conversion again" in text
+    assert "train-000000" not in text
+
+
+@pytest.mark.parametrize("name", ["README.md", "croissant.json", "index.parquet"])
+def test_advice_for_what_is_derived_touches_no_shard(own_corpus: Path, name: str) -> None:
+    (own_corpus / name).unlink()
+    text = text_of(own_corpus)
+    assert f"problem: {name}: missing" in text
+    assert "to mend: remove SHA256SUMS and run the conversion again: it writes the files around the shards anew" in text
+    assert "index/train" not in text
+
+
+def test_an_index_of_other_frames_than_the_parts_is_found_without_any_checksum_of_files(own_corpus: Path) -> None:
+    path = own_corpus / "index.parquet"
+    table = pq.read_table(path)
+    metadata = json.loads(table.schema.metadata[b"depthforge"])
+    dropped = metadata["shards"].pop()
+    few = table.slice(0, len(table) - dropped["num_frames"])
+    pq.write_table(few.replace_schema_metadata({b"depthforge": json.dumps(metadata).encode()}), path)
+    forge_sums(own_corpus)
+    assert "index.parquet: its frames are not those of the index parts" in problems_of(own_corpus, deep=False)
+
+
+def test_a_line_out_of_order_or_twice_in_the_checksums_is_named(own_corpus: Path) -> None:
+    path = own_corpus / "SHA256SUMS"
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join([*lines, lines[-1]]))
+    assert f"SHA256SUMS, line {len(lines) + 1}: not a checksum line" in problems_of(own_corpus, deep=False)

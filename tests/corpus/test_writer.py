@@ -67,7 +67,7 @@ def test_plain_zarr_reads_what_was_added(tmp_path: Path) -> None:
         np.testing.assert_array_equal(group["semantic"][row], frame.labels["semantic"])
         np.testing.assert_array_equal(group["K"][row], CAMERA.K)
         np.testing.assert_array_equal(group["T_world_cam"][row], frame.T_world_cam)
-        start, stop = group["object_pose_offsets"][row : row + 2]
+        start, stop = group["object_pose"].attrs["offsets"][row : row + 2]
         np.testing.assert_array_equal(group["object_pose"][start:stop], frame.labels["object_pose"])
     np.testing.assert_array_equal(group["rgb"][0], make_frame(1).rgb)
     assert not group["rgb"][1].any()  # frame 3 has none
@@ -86,7 +86,7 @@ def test_one_file_holds_an_array_and_a_chunk_a_frame(tmp_path: Path) -> None:
     write_shard(root, one_item(1, 2, 3))
     array = root / "shards/train-000000.zarr/depth_noisy"
     assert [p.relative_to(array).as_posix() for p in sorted(array.rglob("*")) if p.is_file()] == [
-        "c/0/0/0",
+        "c.0.0.0",
         "zarr.json",
     ]
     opened = zarr.open_array(str(array), mode="r")

@@ -66,7 +66,7 @@ def learned(tiny: Tiny, tmp_path: Path) -> Tiny:
 
 def shards(root: Path) -> dict[str, bytes]:
     return {
-        name: content for name, content in contents(root).items() if name.startswith(("shards", "index", "rejects"))
+        name: content for name, content in contents(root).items() if name.startswith(("shards/", "index/", "rejects/"))
     }
 
 

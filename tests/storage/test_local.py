@@ -47,7 +47,7 @@ def test_a_folder_may_have_a_colon_in_its_name(address: str) -> None:
 
 def test_opening_and_looking_makes_nothing(tmp_path: Path) -> None:
     storage = open_storage(tmp_path / "none")
-    assert storage.objects() == storage.children() == []
+    assert list(storage.objects()) == storage.children() == []
     assert not storage.exists("x")
     storage.delete("x")
     storage.delete_prefix("x")
@@ -88,7 +88,7 @@ def test_links_to_files_are_objects_and_links_to_folders_are_not_followed(tmp_pa
     (tmp_path / "root").mkdir()
     (tmp_path / "root/file").symlink_to(tmp_path / "out/x")
     (tmp_path / "root/folder").symlink_to(tmp_path / "out")
-    assert LocalFolder(tmp_path / "root").objects() == [("file", 3)]
+    assert list(LocalFolder(tmp_path / "root").objects()) == [("file", 3)]
 
 
 @pytest.mark.parametrize("call", ["fsync", "replace"])
