@@ -178,6 +178,13 @@ def _translate_batch(translator: Translator, frames: Sequence[Frame], job: Shard
     fingerprint = translator.fingerprint
     words = [frame_words(job.seed, frame.key, fingerprint) for frame in frames]
     captures = translator.translate_batch(frames, words)
+    if len(captures) != len(frames):
+        raise FrameError(
+            "the translator did not return one capture for each frame",
+            where=frames[0].key,
+            expected=len(frames),
+            found=len(captures),
+        )
     for frame, capture in zip(frames, captures, strict=True):
         require_produced(translator, frame, capture)
     return captures

@@ -299,3 +299,16 @@ def test_weights_go_to_workers_from_the_corpus(learned: Tiny, monkeypatch: pytes
     manifest = learned()
     run(manifest)
     assert jobs[0].translator.config.weights == manifest.corpus.out.absolute() / "translator"
+
+
+def test_a_batch_of_another_length_is_rejected_as_what_it_is(learned: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    translate_batch = Dcl.translate_batch
+
+    def one_short(self: Dcl, frames: Sequence[Frame], words: Sequence[tuple[int, int]]) -> list[Capture]:
+        return translate_batch(self, frames, words)[1:]
+
+    monkeypatch.setattr(Dcl, "translate_batch", one_short)
+    manifest = learned(max_reject_fraction=1.0, limit=3)
+    assert run(manifest).rejects_by_error == {"FrameError": 3}
+    (row, *_) = [row for path in manifest.corpus.out.glob("rejects/*") for row in pq.read_table(path).to_pylist()]
+    assert "did not return one capture for each frame; expected 1; found 0" in row["message"]
