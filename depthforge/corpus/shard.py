@@ -49,7 +49,7 @@ class ShardArray:
             self.dimension_names: tuple[str, ...] = tuple(metadata.get("dimension_names") or ())
             self.attributes: dict[str, Any] = metadata.get("attributes", {})
             self._fill = np.array(_fill_value_from_json(metadata["fill_value"]), self.dtype)
-            self._sharding = _parse_sharding(metadata, self.dtype.itemsize)
+            self._sharding = _parse_sharding(metadata, self.dtype)
         except (KeyError, TypeError, ValueError) as error:
             raise CorpusError("the metadata of an array cannot be read", where=self.where, found=error) from error
         self._chunks = "/".join([name, "c", *("0" for _ in self.shape)])
@@ -231,7 +231,7 @@ def _read_metadata(storage: Storage, name: str, node_type: str) -> dict[str, Any
     return metadata
 
 
-def _parse_sharding(metadata: dict[str, Any], itemsize: int) -> _Sharding | None:
+def _parse_sharding(metadata: dict[str, Any], dtype: np.dtype[Any]) -> _Sharding | None:
     """Return how the array is cut when all its chunks lie in one shard, along the first axis; else None."""
     shape, codecs = metadata["shape"], metadata["codecs"]
     outer = metadata["chunk_grid"]["configuration"]["chunk_shape"]
@@ -244,7 +244,7 @@ def _parse_sharding(metadata: dict[str, Any], itemsize: int) -> _Sharding | None
     one_shard = outer[0] >= shape[0] and outer[1:] == shape[1:] == inner[1:]
     if not one_shard or sharding["index_codecs"] != INDEX_CODECS or sharding.get("index_location", "end") != "end":
         return None
-    codec = ChunkCodec.parse(sharding["codecs"], itemsize)
+    codec = ChunkCodec.parse(sharding["codecs"], dtype)
     return _Sharding(inner[0], outer[0] // inner[0], codec) if codec else None
 
 
