@@ -5,9 +5,10 @@ Apart from both, so that whoever reads a corpus needs no part of a manifest.
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 __all__ = ["NORMALS_SCALE", "Codec", "DepthEncoding"]
 
@@ -25,10 +26,30 @@ class DepthEncoding(BaseModel):
     max_depth_m: float | None = Field(default=None, gt=0, description="farther is stored as no measurement")
 
 
+# zstd looks for longer matches from level 3 on; lz4 is as fast at 9 as at 1 and smaller.
+_LEVELS: Final = {"fast": 9, "small": 3}
+
+
 class Codec(BaseModel):
-    """Compression of a chunk: ``zstd``, ``blosc-zstd`` or ``blosc-lz4`` (both bit-shuffled), or ``none``."""
+    """How chunks are compressed; every choice is lossless.
+
+    ``zstd`` alone. ``fast``: bytes shuffled, lz4; half as long to decode. ``small``: bytes shuffled, zstd, and smooth
+    images (clean depth in steps, normals, colour) as differences of neighbours; slower to encode. ``blosc-zstd`` and
+    ``blosc-lz4``: bits shuffled. ``none``: not at all. Differences are a codec of zarr-python with numcodecs, so
+    those images of ``small`` open in zarr, xarray and depthforge; tensorstore and zarrs read every array of the other
+    choices.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: Literal["zstd", "blosc-zstd", "blosc-lz4", "none"] = "zstd"
-    level: int = Field(default=1, ge=0, le=22)
+    name: Literal["zstd", "fast", "small", "blosc-zstd", "blosc-lz4", "none"] = "zstd"
+    level: int = Field(
+        default=1, ge=0, le=22, description="of lz4 or zstd within; left out it is 9 for fast, 3 for small, else 1"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_its_own_level(cls, value: Any) -> Any:
+        if isinstance(value, Mapping) and "level" not in value and value.get("name") in _LEVELS:
+            return {**value, "level": _LEVELS[value["name"]]}
+        return value

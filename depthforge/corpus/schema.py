@@ -77,8 +77,12 @@ class CorpusSchema:
                         raise InputError(f"the dimension {dim!r} has two lengths", where=spec.name)
         if len(names) != len(set(names)):
             raise InputError("two arrays of the corpus have the same name", found=sorted(names))
-        if self.codec.name.startswith("blosc") and self.codec.level > 9:
-            raise InputError("blosc levels end at 9", where="corpus.codec.level", found=self.codec.level)
+        if self.codec.name not in ("zstd", "none") and self.codec.level > 9:
+            raise InputError(
+                f"levels of {self.codec.name} end at 9, as blosc's do",
+                where="corpus.codec.level",
+                found=self.codec.level,
+            )
 
     @cached_property
     def depth_specs(self) -> tuple[LabelSpec, ...]:

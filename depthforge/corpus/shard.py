@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from depthforge.corpus.arrays import CHUNK_KEYS, INDEX_CODECS, chunks_name
-from depthforge.corpus.chunks import CRC_BYTES, ChunkCodec, without_crc32c
+from depthforge.corpus.chunks import CRC_BYTES, ChunkCodec, codec_names, without_crc32c
 from depthforge.corpus.schema import OFFSETS
 from depthforge.errors import CorpusError, IntegrityError, MissingDataError, MissingDependencyError
 from depthforge.storage import ObjectReader, Storage
@@ -34,7 +34,7 @@ class _Sharding(NamedTuple):
 
 
 class ShardArray:
-    """One array of a shard: ``shape``, ``dtype``, ``dimension_names``, ``attributes``, and its rows.
+    """One array of a shard: ``shape``, ``dtype``, ``dimension_names``, ``attributes``, ``codecs`` by name, its rows.
 
     Raises MissingDataError when there is no array under ``name``, CorpusError when its metadata is no zarr v3.
     """
@@ -49,7 +49,8 @@ class ShardArray:
             self.dimension_names: tuple[str, ...] = tuple(metadata.get("dimension_names") or ())
             self.attributes: dict[str, Any] = metadata.get("attributes", {})
             self._fill = np.array(_fill_value_from_json(metadata["fill_value"]), self.dtype)
-            self._sharding = _parse_sharding(metadata, self.dtype.itemsize)
+            self.codecs = codec_names(metadata["codecs"])
+            self._sharding = _parse_sharding(metadata, self.dtype)
             separator = metadata["chunk_key_encoding"].get("configuration", {}).get("separator", "/")
             self._chunks = chunks_name(name, len(self.shape), separator)
         except (KeyError, TypeError, ValueError) as error:
@@ -219,20 +220,33 @@ class _Chunk:
 
 
 def _open_with_zarr(array: ShardArray) -> Any:
-    """Open an array that is not laid out as we write it; MissingDependencyError without zarr."""
+    """Open an array that is not laid out as we write it.
+
+    Raises MissingDependencyError without zarr, CorpusError for a codec that zarr has not either.
+    """
     try:
         import zarr
     except ModuleNotFoundError as error:
         raise MissingDependencyError(
             "an array in this layout is read through zarr, which is not installed",
             where=array.where,
-            expected="one shard, with the codecs bytes, zstd or blosc, and crc32c",
+            expected="one shard, with the codecs that docs/corpus-format.md names",
+            found=", ".join(array.codecs),
             remedy="pip install zarr",
         ) from error
     folder = array.storage.local_path(array.name)
     if folder is None:
         raise CorpusError("an array in this layout can be read from a folder only", where=array.where)
-    return zarr.open_array(str(folder), mode="r")
+    try:
+        return zarr.open_array(str(folder), mode="r")
+    except (ValueError, KeyError, TypeError, RuntimeError) as error:
+        raise CorpusError(
+            "an array has a codec that this installation lacks",
+            where=array.where,
+            expected="codecs of depthforge or of zarr",
+            found=f"{', '.join(array.codecs)}: {error}",
+            remedy="install the package that wrote it, or a newer depthforge",
+        ) from error
 
 
 def _read_metadata(storage: Storage, name: str, node_type: str) -> dict[str, Any]:
@@ -248,7 +262,7 @@ def _read_metadata(storage: Storage, name: str, node_type: str) -> dict[str, Any
     return metadata
 
 
-def _parse_sharding(metadata: dict[str, Any], itemsize: int) -> _Sharding | None:
+def _parse_sharding(metadata: dict[str, Any], dtype: np.dtype[Any]) -> _Sharding | None:
     """Return how the array is cut when all its chunks lie in one shard, along the first axis; else None."""
     shape, codecs = metadata["shape"], metadata["codecs"]
     outer = metadata["chunk_grid"]["configuration"]["chunk_shape"]
@@ -261,7 +275,7 @@ def _parse_sharding(metadata: dict[str, Any], itemsize: int) -> _Sharding | None
     one_shard = outer[0] >= shape[0] and outer[1:] == shape[1:] == inner[1:]
     if not one_shard or sharding["index_codecs"] != INDEX_CODECS or sharding.get("index_location", "end") != "end":
         return None
-    codec = ChunkCodec.parse(sharding["codecs"], itemsize)
+    codec = ChunkCodec.parse(sharding["codecs"], dtype)
     return _Sharding(inner[0], outer[0] // inner[0], codec) if codec else None
 
 

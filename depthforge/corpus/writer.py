@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from depthforge.corpus.arrays import ArrayWriter, write_group
-from depthforge.corpus.chunks import ChunkCodec
+from depthforge.corpus.chains import chunk_codec
 from depthforge.corpus.content_hashes import content_hash, content_hashes
 from depthforge.corpus.depth_statistics import depth_statistics
 from depthforge.corpus.encode import encode_depth
@@ -71,7 +71,9 @@ class ShardWriter:
         self._group: Staged | None = None
         self._writers: dict[str, ArrayWriter] = {}
         self._ragged: dict[str, RaggedWriter] = {}
-        self._codecs = {spec.name: ChunkCodec.of(schema.codec, np.dtype(spec.dtype).itemsize) for spec in schema.stored}
+        self._codecs = {
+            spec.name: chunk_codec(schema.codec, spec, schema.height, schema.width) for spec in schema.stored
+        }
         self._rows: list[dict[str, Any]] = []
         self._rejects: list[Reject] = []
 
