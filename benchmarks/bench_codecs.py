@@ -2,10 +2,10 @@
 
 python -m benchmarks.bench_codecs [--frames 12] [--repeats 5] [--json] [--save]
 
-Data: depthforge's own procedural rooms at 640x480 (clean depth in millimetres, its Kinect simulation, ids, normals) and,
-where the folder that DEPTHFORGE_SHARED names holds them, photographs of ICL-NUIM's living room as colour. One chunk is
-one frame, checksum included, as in a shard; the peers are PNG (OpenCV, level 1; of normals there is none) and lossless
-WebP for colour. Medians over frames and repeats, contestants in turn. Bars: decoding noisy depth with `fast` at least
+Data: depthforge's own procedural rooms at 640x480 (clean depth in millimetres, its Kinect simulation, ids, normals)
+and, where the folder that DEPTHFORGE_SHARED names holds them, photographs as colour. One chunk is one frame, checksum
+included, as in a shard; the peers are PNG (OpenCV, level 1; of normals there is none) and lossless WebP for colour.
+Medians over frames and repeats, contestants in turn. Bars: decoding noisy depth with `fast` at least
 2 times as fast as with `zstd`; clean depth smaller with `small` than with `zstd`.
 """
 

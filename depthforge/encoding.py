@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-__all__ = ["NORMALS_SCALE", "Codec", "DepthEncoding"]
+__all__ = ["NORMALS_SCALE", "Codec", "ColourEncoding", "DepthEncoding"]
 
 # snorm16: a unit-vector component is stored as round(n * 32767); the angular step is 0.0017 degrees.
 NORMALS_SCALE = 1.0 / 32767.0
@@ -24,6 +24,19 @@ class DepthEncoding(BaseModel):
     dtype: Literal["uint16", "float32"] = "uint16"
     scale_m: float = Field(default=0.001, gt=0, description="metres per step of uint16; 0.0001 for table-top sensors")
     max_depth_m: float | None = Field(default=None, gt=0, description="farther is stored as no measurement")
+
+
+class ColourEncoding(BaseModel):
+    """How a corpus holds ``rgb``: compressed as any other field, or as JPEG files.
+
+    A file is that of the source where it ships one; with ``from_pixels`` one of ``quality`` is made where it does not.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Literal["lossless", "jpeg"] = "lossless"
+    from_pixels: bool = False
+    quality: int = Field(default=95, ge=1, le=100)
 
 
 # zstd looks for longer matches from level 3 on; lz4 is as fast at 9 as at 1 and smaller.

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,7 @@ import numpy.typing as npt
 from depthforge.errors import FrameError
 
 __all__ = [
+    "RGB_FILE",
     "BoolImage",
     "Camera",
     "Capture",
@@ -28,6 +29,9 @@ __all__ = [
     "Licence",
     "NoisyDepth",
 ]
+
+RGB_FILE: Final = "rgb_file"
+"""What a reader of frames wants beside labels, or in place of ``rgb``, to have colour as the source ships it."""
 
 DepthImage: TypeAlias = npt.NDArray[np.float32]
 BoolImage: TypeAlias = npt.NDArray[np.bool_]
@@ -80,7 +84,8 @@ class Frame:
     ``depth_m`` (H, W) float32 planar z in metres, 0.0 where invalid; ``valid`` (H, W) bool; ``rgb`` (H, W, 3)
     uint8 or None; ``T_world_cam`` (4, 4) float64 camera-to-world or None; ``labels`` name -> array exactly as its
     LabelSpec stores it (image labels (H, W, ...), ragged labels (N, ...)). A label that the source does not have
-    for this frame is absent from the mapping.
+    for this frame is absent from the mapping. ``rgb_file`` is the JPEG file of ``rgb`` as it lies in the source, where
+    that was wanted (:data:`RGB_FILE`) and there is one of this size; ``rgb`` itself is None then unless it was wanted.
     """
 
     key: str
@@ -90,6 +95,7 @@ class Frame:
     rgb: npt.NDArray[np.uint8] | None = None
     T_world_cam: npt.NDArray[np.float64] | None = None
     labels: Mapping[str, npt.NDArray[np.generic]] = field(default_factory=dict)
+    rgb_file: bytes | None = None
 
     def require_sound(self) -> Frame:
         """Return self; raise FrameError unless shapes and types fit and depth is finite, > 0 just where ``valid``."""

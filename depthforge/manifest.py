@@ -59,6 +59,12 @@ class CorpusSettings(_Block):
     shard_frames: int = Field(default=256, ge=1, le=65536, description="frames that one task makes and commits")
     depth: DepthEncoding = DepthEncoding()
     codec: Codec = Codec()
+    colour: Literal["as_shipped", "lossless", "jpeg"] = Field(
+        default="as_shipped",
+        description="as_shipped carries the JPEG files of a source that has them, byte for byte, and is lossless "
+        "elsewhere; lossless compresses pixels with the codec; jpeg makes files of pixels where the source ships none",
+    )
+    jpeg_quality: int = Field(default=95, ge=1, le=100, description="of the files that `colour: jpeg` makes")
 
     @field_validator("out", mode="before")
     @classmethod

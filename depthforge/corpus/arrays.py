@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from depthforge.corpus.chunks import ChunkCodec, with_crc32c
+from depthforge.corpus.chunks import ChunkChain, with_crc32c
 from depthforge.storage import ObjectWriter, Staged
 
 __all__ = ["CHUNK_KEYS", "INDEX_CODECS", "ArrayWriter", "chunks_name", "write_group"]
@@ -42,7 +42,7 @@ class ArrayWriter:
         dimension_names: tuple[str, ...],
         fill_value: float,
         attributes: Mapping[str, Any],
-        codec: ChunkCodec,
+        codec: ChunkChain,
     ) -> None:
         self._group = group
         self._name = name

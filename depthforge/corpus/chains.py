@@ -9,8 +9,7 @@ and on ICL-NUIM (640x480, KiB a frame, zstd 1 first, ``python -m benchmarks.benc
 - colour: each channel less the channel before it, then each channel along its rows (delta, ``transpose``, delta):
   561 to 311 KiB of photographs, where PNG takes 392. Two running sums make it as slow to decode as PNG.
 - noisy depth gets none: sensors give few distinct values, whose repeats differences destroy (30 % larger, with zstd
-  and with lz4). For the same reason float32 noisy depth gets zstd without a shuffle (126 KiB, with it 246), for which the
-  level 3 is twice of that of blosc.
+  and with lz4). For the same reason float32 noisy depth gets zstd without a shuffle (126 KiB, with it 246).
 - ids get none, nor do floats, of which no difference is exact.
 
 ``fast`` shuffles bytes and no more: a running sum takes longer than lz4 takes to decode, for 1 to 15 % of clean depth.
@@ -25,13 +24,19 @@ from __future__ import annotations
 import numpy as np
 from numcodecs.zstd import Zstd
 
-from depthforge.corpus.chunks import ChunkCodec
+from depthforge.corpus.chunks import ChunkChain, ChunkCodec
 from depthforge.corpus.filters import Delta, Filter, Transpose
-from depthforge.corpus.schema import DEPTH_CLEAN, DEPTH_NOISY
+from depthforge.corpus.jpeg_chunks import JpegChunks
+from depthforge.corpus.schema import DEPTH_CLEAN, DEPTH_NOISY, CorpusSchema
 from depthforge.encoding import Codec
 from depthforge.labels.spec import LabelSpec
 
-__all__ = ["chunk_codec"]
+__all__ = ["chain_of", "chunk_codec"]
+
+
+def chain_of(schema: CorpusSchema, spec: LabelSpec) -> ChunkChain:
+    """Return the chain of the field ``spec`` in a corpus of ``schema``."""
+    return JpegChunks() if schema.is_jpeg(spec.name) else chunk_codec(schema.codec, spec, schema.height, schema.width)
 
 
 def chunk_codec(codec: Codec, spec: LabelSpec, height: int, width: int) -> ChunkCodec:

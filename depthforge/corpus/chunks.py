@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import google_crc32c
 import numcodecs.blosc
@@ -23,7 +23,7 @@ from depthforge.corpus.filters import Filter, parse_filter
 from depthforge.encoding import Codec
 from depthforge.errors import IntegrityError
 
-__all__ = ["CRC_BYTES", "ChunkCodec", "codec_names", "with_crc32c", "without_crc32c"]
+__all__ = ["CRC_BYTES", "ChunkChain", "ChunkCodec", "codec_names", "with_crc32c", "without_crc32c"]
 
 # Else blosc starts a pool of threads for the main thread, holds Python's lock while it works, and shares one state
 # between callers. zarr sets the same when it is imported.
@@ -34,6 +34,19 @@ CRC_BYTES: Final = 4
 _SMALL_BLOCK_BYTES: Final = 1 << 18
 _SHUFFLES: Final = {"noshuffle": Blosc.NOSHUFFLE, "shuffle": Blosc.SHUFFLE, "bitshuffle": Blosc.BITSHUFFLE}
 _SHUFFLE_NAMES: Final = {number: name for name, number in _SHUFFLES.items()}
+
+
+class ChunkChain(Protocol):
+    """What stands between the values of a chunk and its bytes."""
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """Return the chain as zarr v3 metadata."""
+
+    def encode(self, chunk: npt.NDArray[Any], /) -> bytes:
+        """Return the stored bytes."""
+
+    def decode_into(self, content: bytes, out: npt.NDArray[Any], *, where: object) -> None:
+        """Fill ``out`` from stored bytes; IntegrityError when they are not what was written."""
 
 
 def with_crc32c(content: bytes) -> bytes:

@@ -27,10 +27,17 @@ def content_hash(array: npt.NDArray[Any]) -> str:
 
 
 def content_hashes(shard: ShardReader, field: str) -> Iterator[str]:
-    """Yield the content hash of a field for every frame, as the index has it; decodes the whole array."""
+    """Yield the content hash of a field for every frame, as the index has it; decodes the whole array.
+
+    Of colour that is held as JPEG it is the hash of the file, which is not decoded.
+    """
     array = shard.array(field)
     if shard.is_ragged(field):
         yield from _hashes_of_rows(array, shard.offsets(field))
+        return
+    if array.is_jpeg:
+        for row in range(len(array)):
+            yield content_hash(np.frombuffer(array.read_file(row) or b"", np.uint8))
         return
     scratch = np.empty(array.shape[1:], array.dtype)
     for row in range(len(array)):

@@ -18,9 +18,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from depthforge.encoding import Codec, DepthEncoding
+from depthforge.encoding import Codec, ColourEncoding, DepthEncoding
 from depthforge.errors import CorpusError, InputError
 from depthforge.frame import BoolImage, DepthImage
+from depthforge.labels.catalogue import RGB
 from depthforge.labels.spec import LabelSpec
 
 __all__ = [
@@ -52,7 +53,8 @@ class CorpusSchema:
     """The arrays of a corpus: image size, encodings, and the ``fields`` (rgb, labels, K, T_world_cam) beside depth.
 
     ``noisy_depth`` says whether there is noisy depth beside the clean, ``produced`` which other images the translator
-    made; every frame has all of these. Raises InputError when names collide or an image dimension has two lengths.
+    made; every frame has all of these. ``colour`` is how ``rgb`` is held, if it is one of the fields. Raises InputError
+    when names collide or an image dimension has two lengths.
     """
 
     height: int
@@ -63,6 +65,7 @@ class CorpusSchema:
     shard_frames: int = 256
     produced: tuple[LabelSpec, ...] = ()
     noisy_depth: bool = True
+    colour: ColourEncoding = field(default_factory=ColourEncoding)
 
     def __post_init__(self) -> None:
         names = [DEPTH_CLEAN, DEPTH_NOISY]
@@ -110,6 +113,10 @@ class CorpusSchema:
         """Every field of a frame in the order in which it is written: depth, what else was produced, ``fields``."""
         return (*self.depth_specs, *self.produced, *self.fields)
 
+    def is_jpeg(self, field: str) -> bool:
+        """Say whether the array of a field holds JPEG files."""
+        return field == RGB.name and self.colour.format == "jpeg"
+
     def dimension_names(self, spec: LabelSpec) -> tuple[str, ...]:
         """Return the dimension names of the array of ``spec``.
 
@@ -136,6 +143,7 @@ class CorpusSchema:
             "shard_frames": self.shard_frames,
             "depth": self.depth.model_dump(mode="json"),
             "codec": self.codec.model_dump(mode="json"),
+            "colour": self.colour.model_dump(mode="json"),
             "noisy_depth": self.noisy_depth,
             "produced": [_spec_to_json(spec) for spec in self.produced],
             "fields": [_spec_to_json(spec) for spec in self.fields],
@@ -154,6 +162,7 @@ class CorpusSchema:
                 fields=tuple(_spec_from_json(spec) for spec in value["fields"]),
                 produced=tuple(_spec_from_json(spec) for spec in value["produced"]),
                 noisy_depth=bool(value["noisy_depth"]),
+                colour=ColourEncoding.model_validate(value["colour"]),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise CorpusError("the schema of the corpus cannot be read", where="corpus.json", found=error) from error

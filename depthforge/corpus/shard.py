@@ -17,7 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from depthforge.corpus.arrays import CHUNK_KEYS, INDEX_CODECS, chunks_name
-from depthforge.corpus.chunks import CRC_BYTES, ChunkCodec, codec_names, without_crc32c
+from depthforge.corpus.chunks import CRC_BYTES, ChunkChain, ChunkCodec, codec_names, without_crc32c
+from depthforge.corpus.jpeg_chunks import JpegChunks
 from depthforge.corpus.schema import OFFSETS
 from depthforge.errors import CorpusError, IntegrityError, MissingDataError, MissingDependencyError
 from depthforge.storage import ObjectReader, Storage
@@ -30,7 +31,7 @@ _ABSENT = 2**64 - 1
 class _Sharding(NamedTuple):
     chunk_rows: int
     num_chunks: int
-    codec: ChunkCodec
+    codec: ChunkChain
 
 
 class ShardArray:
@@ -84,6 +85,18 @@ class ShardArray:
         result = np.empty((stop - start, *self.shape[1:]), self.dtype)
         self._fill_rows(start, result)
         return result
+
+    @property
+    def is_jpeg(self) -> bool:
+        """True when each chunk is a JPEG file."""
+        return self._sharding is not None and isinstance(self._sharding.codec, JpegChunks)
+
+    def read_file(self, row: int) -> bytes | None:
+        """Return the JPEG file of a row, None when there is none; IntegrityError when it is damaged."""
+        assert self._sharding is not None
+        assert isinstance(self._sharding.codec, JpegChunks)
+        content = self._read_chunk(row)
+        return None if content is None else self._sharding.codec.file(content, where=_Chunk(self, row))
 
     def close(self) -> None:
         """Let go of the object, once no thread reads from it; the next read opens it again."""
@@ -275,7 +288,7 @@ def _parse_sharding(metadata: dict[str, Any], dtype: np.dtype[Any]) -> _Sharding
     one_shard = outer[0] >= shape[0] and outer[1:] == shape[1:] == inner[1:]
     if not one_shard or sharding["index_codecs"] != INDEX_CODECS or sharding.get("index_location", "end") != "end":
         return None
-    codec = ChunkCodec.parse(sharding["codecs"], dtype)
+    codec: ChunkChain | None = JpegChunks.parse(sharding["codecs"]) or ChunkCodec.parse(sharding["codecs"], dtype)
     return _Sharding(inner[0], outer[0] // inner[0], codec) if codec else None
 
 

@@ -29,9 +29,10 @@ from depthforge.corpus.reader import depth_encoding
 from depthforge.corpus.schema import DEPTH_CLEAN, DEPTH_NOISY, CorpusSchema, decode_depth
 from depthforge.corpus.shard import ShardReader
 from depthforge.corpus.verify_files import Problem, check_files, in_order
-from depthforge.corpus.writer import label_of
-from depthforge.errors import DepthforgeError
+from depthforge.corpus.writer import as_held, jpeg_of, label_of
+from depthforge.errors import DepthforgeError, IntegrityError
 from depthforge.frame import Frame, FrameRef
+from depthforge.labels.catalogue import RGB
 from depthforge.labels.recomputing import after_noise, needed_by_noise
 from depthforge.labels.spec import LabelSpec
 from depthforge.plan import WorkItem
@@ -272,7 +273,7 @@ class _Shard:
         problems: list[Problem] = []
         refs = {ref.key: ref for ref in self.item.frames}
         carried = {spec.name: source.labels[spec.name] for spec in self._schema.fields if spec.name in source.labels}
-        wanted = frozenset(carried) | needed_by_noise(carried.values())
+        wanted = as_held(frozenset(carried), self._schema) | needed_by_noise(carried.values())
         reader = ShardReader(self._storage, Layout.shard(self.item.shard))
         for row in self.rows:
             if row["key"] not in refs:
@@ -297,6 +298,10 @@ class _Shard:
         if not _same(clean, reader.read(DEPTH_CLEAN, row["row"])):
             yield DEPTH_CLEAN
         for spec in self._schema.fields:
+            if self._schema.is_jpeg(spec.name):
+                if jpeg_of(frame, self._schema) != reader.array(spec.name).read_file(row["row"]):
+                    yield spec.name
+                continue
             label = label_of(frame, spec)
             if (label is not None) != row[f"has_{spec.name}"]:
                 yield spec.name
@@ -341,6 +346,8 @@ class _Shard:
                 depth_encoding(reader.array(spec.name))
             for spec in self._schema.stored if deep else ():
                 found = list(content_hashes(reader, spec.name))
+                if self._schema.is_jpeg(spec.name):
+                    self._check_files(name, reader)
                 expected = [row[f"hash_{spec.name}"] for row in self.rows]
                 if len(found) != len(expected):
                     self._blame(f"{name}/{spec.name}", f"{len(found)} frames, the index has {len(expected)}")
@@ -350,6 +357,16 @@ class _Shard:
         except (DepthforgeError, OSError, ValueError, KeyError, IndexError, TypeError) as error:
             text = str(error) if isinstance(error, DepthforgeError) else f"{type(error).__name__}: {error}"
             self._blame(name, f"its arrays cannot be checked: {text}")
+
+    def _check_files(self, name: str, reader: ShardReader) -> None:
+        """Decode every JPEG: one may be as it was in the source and broken there."""
+        array = reader.array(RGB.name)
+        for number, row in enumerate(self.rows):
+            try:
+                if row[f"has_{RGB.name}"]:
+                    array.read_row(number)
+            except IntegrityError as error:
+                self._blame(f"{name}/{RGB.name}", f"{row['key']}: {error}")
 
     def _blame(self, where: str, message: str) -> None:
         self.problems.append(Problem(where, message, "shard", self.item.shard))

@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from depthforge.corpus.arrays import ArrayWriter, write_group
-from depthforge.corpus.chains import chunk_codec
+from depthforge.corpus.chains import chain_of
 from depthforge.corpus.content_hashes import content_hash, content_hashes
 from depthforge.corpus.depth_statistics import depth_statistics
 from depthforge.corpus.encode import encode_depth
@@ -34,14 +34,15 @@ from depthforge.corpus.ragged import RaggedWriter
 from depthforge.corpus.schema import DEPTH_CLEAN, DEPTH_NOISY, CorpusSchema
 from depthforge.corpus.shard import ShardReader
 from depthforge.errors import CorpusError, DepthforgeError, FrameError, IntegrityError, MissingLabelError
-from depthforge.frame import Capture, Frame, FrameRef
+from depthforge.frame import RGB_FILE, Capture, Frame, FrameRef
+from depthforge.jpeg import encode_jpeg, read_header, why_not_carried
 from depthforge.labels.catalogue import INTRINSICS, POSE, RGB
 from depthforge.labels.spec import LabelSpec
 from depthforge.labels.vocabularies import VOCABULARIES, class_names
 from depthforge.plan import WorkItem
 from depthforge.storage import Place, Staged, open_storage
 
-__all__ = ["ShardReceipt", "ShardWriter", "label_of"]
+__all__ = ["ShardReceipt", "ShardWriter", "as_held", "jpeg_of", "label_of"]
 
 _ABSOLUTE_PATH: Final = re.compile(r"(?<![\w./])/(?:[^\s'\":,]+/)+")
 
@@ -71,9 +72,7 @@ class ShardWriter:
         self._group: Staged | None = None
         self._writers: dict[str, ArrayWriter] = {}
         self._ragged: dict[str, RaggedWriter] = {}
-        self._codecs = {
-            spec.name: chunk_codec(schema.codec, spec, schema.height, schema.width) for spec in schema.stored
-        }
+        self._codecs = {spec.name: chain_of(schema, spec) for spec in schema.stored}
         self._rows: list[dict[str, Any]] = []
         self._rejects: list[Reject] = []
 
@@ -174,12 +173,12 @@ class ShardWriter:
             **_produced_images(frame, capture, schema),
         }
         for spec in schema.fields:
-            array = label_of(frame, spec)
+            array = _jpeg_of(frame, schema) if schema.is_jpeg(spec.name) else label_of(frame, spec)
             if present is not None and spec.name != INTRINSICS.name:
                 if spec.name in present and array is None:
                     raise MissingLabelError(f"the frame has no {spec.name}", where=frame.key)
                 array = array if spec.name in present else None
-            if array is not None:
+            if array is not None and not schema.is_jpeg(spec.name):
                 spec.require_fits(array, *size, where=frame.key)
                 array = np.ascontiguousarray(array, np.dtype(spec.dtype).newbyteorder("<"))
             arrays[spec.name] = array
@@ -283,6 +282,44 @@ def label_of(frame: Frame, spec: LabelSpec) -> npt.NDArray[Any] | None:
     if spec.name == POSE.name:
         return frame.T_world_cam
     return frame.labels.get(spec.name)
+
+
+def as_held(wanted: frozenset[str], schema: CorpusSchema) -> frozenset[str]:
+    """Return ``wanted`` with the file of ``rgb`` in place of its pixels, or beside them, where files are held."""
+    if RGB.name not in wanted or not schema.is_jpeg(RGB.name):
+        return wanted
+    return wanted | {RGB_FILE} if schema.colour.from_pixels else wanted - {RGB.name} | {RGB_FILE}
+
+
+def jpeg_of(frame: Frame, schema: CorpusSchema) -> bytes | None:
+    """Return the JPEG file of a frame's colour: that of its source, or one of its pixels; None without colour.
+
+    Raises FrameError when the source ships JPEG and this frame's file is none that can be carried, or of another size.
+    """
+    file, encoding = frame.rgb_file, schema.colour
+    if file is None and frame.rgb is not None and encoding.from_pixels:
+        return encode_jpeg(frame.rgb, encoding.quality)
+    if file is None and frame.rgb is not None:
+        raise FrameError(
+            "the colour of this frame is no JPEG file that can be carried as it is, where others of its source are",
+            where=frame.key,
+            expected=f"a JPEG of {schema.width} x {schema.height} pixels, 8 bits, one or three components",
+            remedy="set corpus.colour: lossless (or jpeg, which makes files of pixels)",
+        )
+    if file is None:
+        return None
+    why = why_not_carried(file)
+    if why is not None:
+        raise FrameError("the colour of this frame cannot be carried as it is", where=frame.key, found=why)
+    found, size = read_header(file)[:2], (schema.height, schema.width)
+    if found != size:
+        raise FrameError("an image has the wrong size", where=frame.key, expected=size, found=found)
+    return file
+
+
+def _jpeg_of(frame: Frame, schema: CorpusSchema) -> npt.NDArray[np.uint8] | None:
+    file = jpeg_of(frame, schema)
+    return None if file is None else np.frombuffer(file, np.uint8)
 
 
 def _encoded_depths(frame: Frame, capture: Capture, schema: CorpusSchema) -> dict[str, npt.NDArray[Any]]:

@@ -109,7 +109,9 @@ class Source(ABC):
     def read(self, ref: FrameRef, wanted: frozenset[str]) -> Frame:
         """Return one frame with those of the ``wanted`` labels that exist for it (``rgb``, ``T_world_cam`` and names
         of ``labels``). Depth is always read. A label whose file does not exist is left out of the frame; a file
-        that exists and cannot be decoded raises DecodeError naming it; wrong sizes raise FrameError.
+        that exists and cannot be decoded raises DecodeError naming it; wrong sizes raise FrameError. Where ``wanted``
+        has ``RGB_FILE`` and colour lies in the data set as a JPEG file of the frame's size, ``rgb_file`` is that file;
+        a source that ships none may not know the name. See :func:`depthforge.sources.images.read_colour`.
         """
 
     @property

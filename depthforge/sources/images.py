@@ -11,18 +11,30 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from depthforge.errors import DecodeError
+from depthforge.frame import RGB_FILE
+from depthforge.jpeg import SIGNATURE as JPEG
+from depthforge.jpeg import read_header, why_not_carried
 from depthforge.sources.npy import load_npy
 
-__all__ = ["decode_depth", "decode_ids", "decode_relative_depth", "decode_rgb", "decode_rgb16", "require_size"]
+__all__ = [
+    "Colour",
+    "decode_depth",
+    "decode_ids",
+    "decode_relative_depth",
+    "decode_rgb",
+    "decode_rgb16",
+    "read_colour",
+    "require_size",
+]
 
 _PNG = b"\x89PNG\r\n\x1a\n"
-_JPEG = b"\xff\xd8\xff"
 _NPY = b"\x93NUMPY"
 _JPEG_END = b"\xff\xd9"
 _CHUNK = struct.Struct(">I4s")
@@ -79,6 +91,24 @@ def decode_rgb(data: bytes, *, where: str) -> npt.NDArray[np.uint8]:
     return _decode(data, _AS_RGB, where).astype(np.uint8, copy=False)
 
 
+class Colour(NamedTuple):
+    """Colour of a frame: its pixels (H, W, 3) uint8, or the JPEG file that holds them, or both."""
+
+    rgb: npt.NDArray[np.uint8] | None = None
+    rgb_file: bytes | None = None
+
+
+def read_colour(data: bytes, wanted: frozenset[str], size: tuple[int, int], *, where: str) -> Colour:
+    """Return what is ``wanted`` of the colour file ``data``: ``rgb``, and for RGB_FILE the file itself.
+
+    A file that cannot be carried (no JPEG, CMYK, another size than ``size``: height, width) gives pixels in its place,
+    of whatever size they have. Raises DecodeError.
+    """
+    carried = RGB_FILE in wanted and why_not_carried(data) is None and read_header(data)[:2] == size
+    file = data if carried else None
+    return Colour(decode_rgb(data, where=where) if "rgb" in wanted or file is None else None, file)
+
+
 def decode_rgb16(data: bytes, *, where: str) -> npt.NDArray[np.uint16]:
     """Return an image of three 16-bit channels (H, W, 3) uint16 in RGB order; raises DecodeError for any other."""
     image = _decode(data, _AS_STORED, where)
@@ -105,7 +135,7 @@ def _decode(data: bytes, flags: int, where: str) -> Image:
         raise DecodeError("the file is empty", where=where, remedy=_COPY_AGAIN)
     if data.startswith(_PNG):
         _require_whole_png(data, where)
-    elif data.startswith(_JPEG) and _JPEG_END not in data[-4096:]:
+    elif data.startswith(JPEG) and _JPEG_END not in data[-4096:]:
         raise DecodeError("the JPEG is truncated", where=where, expected="an end-of-image marker", remedy=_COPY_AGAIN)
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)

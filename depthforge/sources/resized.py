@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import cast
 
-from depthforge.frame import Frame, FrameRef
+from depthforge.frame import RGB_FILE, Frame, FrameRef
 from depthforge.identity import Identity
 from depthforge.labels.resize import resize_frame
 from depthforge.labels.spec import LabelSpec
@@ -84,7 +84,7 @@ class Resized(Source):
         yield from self._source.frames(report)
 
     def read(self, ref: FrameRef, wanted: frozenset[str]) -> Frame:
-        frame = self._source.read(ref, wanted)
+        frame = self._source.read(ref, wanted - {RGB_FILE})
         return resize_frame(frame, self.labels, self._resize.width, self._resize.height)
 
     def working_bytes(self) -> int:

@@ -18,14 +18,14 @@ import numpy as np
 import numpy.typing as npt
 
 from depthforge.errors import DecodeError, FrameError, InputError, MissingDataError
-from depthforge.frame import BoolImage, Camera, DepthImage, Finding, Frame, FrameRef, Licence
+from depthforge.frame import RGB_FILE, BoolImage, Camera, DepthImage, Finding, Frame, FrameRef, Licence
 from depthforge.geometry import ray_length_to_z
 from depthforge.labels.catalogue import INSTANCE, POSE, RGB
 from depthforge.labels.spec import LabelSpec
 from depthforge.registry import sources
 from depthforge.sources.base import Report, Source, ignore_findings
 from depthforge.sources.file_tree import Tree, open_tree
-from depthforge.sources.images import decode_depth, decode_ids, decode_relative_depth, decode_rgb, require_size
+from depthforge.sources.images import Colour, decode_depth, decode_ids, decode_relative_depth, read_colour, require_size
 from depthforge.sources.pose_files import parse_matrix, parse_trajectory_log, to_house_pose
 from depthforge.sources.rgbd_config import RgbdFolderConfig
 from depthforge.sources.templates import PathTemplate
@@ -83,6 +83,7 @@ class RgbdFolder(Source):
         tree, camera, config = self._tree(), self._camera(), self.config
         depth_m, valid = self._read_depth(tree, ref.locator, camera)
         named = self._names(ref.locator)
+        colour = self._read_colour(tree, named, camera, wanted)
         labels: dict[str, npt.NDArray[np.generic]] = {}
         for label, template in (("semantic", config.semantic), ("instance", config.instance)):
             if label in wanted and template is not None:
@@ -96,7 +97,8 @@ class RgbdFolder(Source):
             depth_m=depth_m,
             valid=valid,
             camera=camera,
-            rgb=self._read_rgb(tree, named, camera) if "rgb" in wanted else None,
+            rgb=colour.rgb,
+            rgb_file=colour.rgb_file,
             T_world_cam=self._read_pose(tree, named) if "T_world_cam" in wanted else None,
             labels=labels,
         )
@@ -211,17 +213,17 @@ class RgbdFolder(Source):
         usable = np.isfinite(values) & ~np.isin(values, self.config.invalid)
         return np.where(usable, values / np.float32(self.config.depth_scale or 1.0), np.float32(0))
 
-    def _read_rgb(self, tree: Tree, named: dict[str, str], camera: Camera) -> npt.NDArray[np.uint8] | None:
-        if self.config.rgb is None:
-            return None
+    def _read_colour(self, tree: Tree, named: dict[str, str], camera: Camera, wanted: frozenset[str]) -> Colour:
+        if self.config.rgb is None or not wanted & {RGB.name, RGB_FILE}:
+            return Colour()
         path = PathTemplate(self.config.rgb).fill(**named)
         data = tree.read_if_there(path)
         if data is None:
-            return None
-        rgb = decode_rgb(data, where=tree.describe(path))
-        height, width = rgb.shape[:2]
-        if (height, width) == camera.size:
-            return rgb
+            return Colour()
+        colour = read_colour(data, wanted, camera.size, where=tree.describe(path))
+        if colour.rgb is None or colour.rgb.shape[:2] == camera.size:
+            return colour
+        height, width = colour.rgb.shape[:2]
         # Same view, more pixels: averaging keeps colour on its depth. Any other size shows another view.
         if height * camera.width != width * camera.height or height < camera.height:
             raise FrameError(
@@ -231,7 +233,8 @@ class RgbdFolder(Source):
                 found=f"{width} x {height}",
                 remedy="register colour to depth first, or leave `rgb` out",
             )
-        return np.asarray(cv2.resize(rgb, (camera.width, camera.height), interpolation=cv2.INTER_AREA), dtype=np.uint8)
+        smaller = cv2.resize(colour.rgb, (camera.width, camera.height), interpolation=cv2.INTER_AREA)
+        return Colour(np.asarray(smaller, dtype=np.uint8))
 
     def _read_pose(self, tree: Tree, named: dict[str, str]) -> npt.NDArray[np.float64] | None:
         pose = self.config.pose

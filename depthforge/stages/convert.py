@@ -66,7 +66,8 @@ def finished(manifest: Manifest) -> ConversionReport | None:
     manifest = manifest.with_weights()
     source, translator = make_source(manifest.source), make_translator(manifest.translator)
     try:
-        if fingerprint_of(corpus_identity(manifest, source, translator, info.plan)) != info.fingerprint:
+        colour = info.corpus_schema.colour
+        if fingerprint_of(corpus_identity(manifest, source, translator, info.plan, colour)) != info.fingerprint:
             return None
     finally:
         source.close()

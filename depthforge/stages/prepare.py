@@ -9,7 +9,8 @@ import errno
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,11 @@ import numpy as np
 
 from depthforge import registry
 from depthforge.corpus.layout import FORMAT_VERSION, CorpusInfo, PlanInfo, SourceInfo, TranslatorInfo
-from depthforge.corpus.plan_file import PlanSummary, write_plan
+from depthforge.corpus.plan_file import PlanSummary, read_plan, write_plan
 from depthforge.corpus.schema import DEPTH_CLEAN, DEPTH_NOISY, CorpusSchema
+from depthforge.encoding import ColourEncoding
 from depthforge.errors import InputError, MissingLabelError, StorageError, UnknownNameError
-from depthforge.frame import Finding, Frame
+from depthforge.frame import RGB_FILE, Finding, Frame
 from depthforge.identity import changed_fields
 from depthforge.labels.catalogue import INTRINSICS, POSE, RGB
 from depthforge.labels.spec import LabelSpec
@@ -43,6 +45,10 @@ __all__ = [
     "schema_of",
     "wanted_labels",
 ]
+
+
+# Frames at the head of a plan in which colour is looked for.
+_LOOKED_AT = 16
 
 
 @dataclass(frozen=True)
@@ -100,6 +106,8 @@ def prepare(manifest: Manifest, note: Note = say_nothing, *, dry_run: bool = Fal
             ) from error
         if plan.num_frames == 0:
             raise InputError("the source holds no frame", where=source.name, remedy="depthforge check MANIFEST")
+        if manifest.corpus.colour != "lossless" and any(spec.name == RGB.name for spec in schema.fields):
+            schema = replace(schema, colour=_colour(manifest, source, plan_file))
         info = describe(manifest, source, translator, schema, plan)
         yield Prepared(manifest, source, translator, schema, plan, plan_file, info, tuple(findings), to_prepare)
 
@@ -141,7 +149,7 @@ def require_labels(frame: Frame, required: frozenset[str]) -> None:
 def present_labels(frame: Frame) -> frozenset[str]:
     """Return the names of the labels that the frame carries; a pose that is not finite is none."""
     present = set(frame.labels)
-    if frame.rgb is not None:
+    if frame.rgb is not None or frame.rgb_file is not None:
         present.add("rgb")
     if frame.T_world_cam is not None and np.isfinite(frame.T_world_cam).all():
         present.add("T_world_cam")
@@ -171,8 +179,30 @@ def schema_of(manifest: Manifest, source: Source, translator: Translator) -> Cor
     )
 
 
+def _colour(manifest: Manifest, source: Source, plan_file: Path) -> ColourEncoding:
+    """Return how colour is held, by what the first frame that has any gives: its file, or pixels."""
+    settings = manifest.corpus
+    if settings.colour == "jpeg":
+        return ColourEncoding(format="jpeg", from_pixels=True, quality=settings.jpeg_quality)
+    refs = (ref for item in read_plan(plan_file) for ref in item.frames)
+    for ref in islice(refs, _LOOKED_AT):
+        try:
+            frame = source.read(ref, frozenset((RGB_FILE,)))
+        except Exception:
+            continue  # a source is a plug-in; the reject of the frame says what it raised
+        if frame.rgb_file is not None:
+            return ColourEncoding(format="jpeg")
+        if frame.rgb is not None:
+            break
+    return ColourEncoding()
+
+
 def corpus_identity(
-    manifest: Manifest, source: Source, translator: Translator, plan: PlanSummary | PlanInfo
+    manifest: Manifest,
+    source: Source,
+    translator: Translator,
+    plan: PlanSummary | PlanInfo,
+    colour: ColourEncoding,
 ) -> dict[str, Any]:
     """Return, as plain data, what decides the bytes of a corpus: a run goes on only with one of the same identity.
 
@@ -190,6 +220,8 @@ def corpus_identity(
         "limit": manifest.limit,
         "corpus": changed_fields(manifest.corpus, without=frozenset({"out"})),
         "plan": {"num_frames": plan.num_frames, "digest": plan.digest},
+        # What the data set ships; what the manifest asks for is in `corpus`.
+        **({"colour": colour.format} if colour != ColourEncoding() else {}),
     }
 
 
@@ -219,7 +251,7 @@ def describe(
     """Return what ``corpus.json`` says of the corpus that ``manifest`` makes by ``plan``."""
     return CorpusInfo.describe(
         name=manifest.name,
-        identity=corpus_identity(manifest, source, translator, plan),
+        identity=corpus_identity(manifest, source, translator, plan, schema.colour),
         manifest=manifest.portable(),
         source=SourceInfo(name=source.name, adapter_version=source.adapter_version, licence=source.licence),
         translator=TranslatorInfo(name=translator.name, version=translator.version, fingerprint=translator.fingerprint),

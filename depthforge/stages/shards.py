@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from depthforge.corpus.schema import CorpusSchema
-from depthforge.corpus.writer import ShardReceipt, ShardWriter
+from depthforge.corpus.writer import ShardReceipt, ShardWriter, as_held
 from depthforge.errors import FrameError
 from depthforge.frame import Capture, Frame, FrameRef
+from depthforge.labels.catalogue import RGB
 from depthforge.labels.recomputing import after_noise, needed_by_noise
 from depthforge.manifest import PluginBlock
 from depthforge.plan import WorkItem
@@ -63,7 +64,9 @@ def job_of(prepared: Prepared, root: Path) -> ShardJob:
         source=manifest.source,
         translator=manifest.translator,
         schema=prepared.schema,
-        wanted=wanted | needed_by_noise(spec for name, spec in prepared.source.labels.items() if name in wanted),
+        wanted=as_held(wanted, prepared.schema)
+        | (prepared.translator.wanted | prepared.translator.uses) & {RGB.name}
+        | needed_by_noise(spec for name, spec in prepared.source.labels.items() if name in wanted),
         required=required_labels(manifest.labels, prepared.translator),
         needs_depth=prepared.translator.needs_depth,
         heavy=prepared.translator.heavy,

@@ -20,11 +20,10 @@ from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import Field, model_validator
 
 from depthforge.errors import DecodeError, MissingDataError
-from depthforge.frame import Camera, DepthImage, Finding, Frame, FrameRef
+from depthforge.frame import RGB_FILE, Camera, DepthImage, Finding, Frame, FrameRef
 from depthforge.geometry import encode_normals
 from depthforge.labels.catalogue import (
     BOX_2D,
@@ -54,7 +53,7 @@ from depthforge.sources.bop.labels import (
 )
 from depthforge.sources.bop.object_files import At, ObjectFiles
 from depthforge.sources.bop.render import MODELS_KEPT, ModelRenderer
-from depthforge.sources.images import decode_depth, decode_rgb, require_size
+from depthforge.sources.images import Colour, decode_depth, decode_rgb, read_colour, require_size
 
 __all__ = ["ObjectsConfig", "PosedObjects"]
 
@@ -168,12 +167,14 @@ class PosedObjects(Source):
         if objects is not None:
             given: Labels = {OBJECT_ID.name: objects.ids, OBJECT_POSE.name: objects.T_cam_object}
             labels.update({name: array.copy() for name, array in given.items() if name in wanted})
+        colour = self._colour(at, camera, wanted)
         return Frame(
             key=ref.key,
             depth_m=depth_m,
             valid=depth_m > 0,
             camera=camera,
-            rgb=self._rgb(at, camera) if RGB.name in wanted else None,
+            rgb=colour.rgb,
+            rgb_file=colour.rgb_file,
             T_world_cam=None if view.T_world_cam is None or POSE.name not in wanted else view.T_world_cam.copy(),
             labels=labels,
         )
@@ -257,13 +258,14 @@ class PosedObjects(Source):
             usable &= depth_m <= self.config.max_depth_m
         return np.where(usable, depth_m, np.float32(0))
 
-    def _rgb(self, at: At, camera: Camera) -> npt.NDArray[np.uint8] | None:
-        file = self._files.colour(at)
+    def _colour(self, at: At, camera: Camera, wanted: frozenset[str]) -> Colour:
+        file = self._files.colour(at) if wanted & {RGB.name, RGB_FILE} else None
         if file is None:
-            return None
-        rgb = decode_rgb(file.data, where=file.where)
-        require_size(rgb, camera.size, where=file.where)
-        return rgb
+            return Colour()
+        colour = read_colour(file.data, wanted, camera.size, where=file.where)
+        if colour.rgb is not None:
+            require_size(colour.rgb, camera.size, where=file.where)
+        return colour
 
     def _stored(self, at: At, objects: Objects, depth_m: DepthImage, wanted: frozenset[str]) -> Labels:
         """Return the labels that the data set's own masks and counts give."""

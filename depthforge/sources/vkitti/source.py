@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from depthforge.errors import DecodeError, InputError, MissingDataError
-from depthforge.frame import BoolImage, Camera, DepthImage, Finding, Frame, FrameRef, Licence
+from depthforge.frame import RGB_FILE, BoolImage, Camera, DepthImage, Finding, Frame, FrameRef, Licence
 from depthforge.geometry import invert_pose
 from depthforge.labels.catalogue import (
     BASELINE,
@@ -42,7 +42,7 @@ from depthforge.labels.resize import resize_camera, resize_label
 from depthforge.labels.spec import LabelSpec
 from depthforge.registry import sources
 from depthforge.sources.base import Report, Source, SourceConfig, ignore_findings
-from depthforge.sources.images import decode_depth, decode_rgb, decode_rgb16, require_size
+from depthforge.sources.images import Colour, decode_depth, decode_rgb, decode_rgb16, read_colour, require_size
 from depthforge.sources.vkitti.config import SHIPPED, VARIATIONS, VkittiConfig
 from depthforge.sources.vkitti.palette import decode_palette_indices
 from depthforge.sources.vkitti.tables import (
@@ -224,7 +224,7 @@ class Vkitti(Source):
         baseline_m = self._baseline(video, at.frame) if is_left else None
         camera = self._camera(at, view, baseline_m)
         depth_m, valid = self._depth(at)
-        rgb = self._image(at, "rgb", decode_rgb) if RGB.name in wanted else None
+        colour = self._colour(at, wanted)
         labels: dict[str, Any] = {}
         if wanted & {SEMANTIC.name, INSTANCE.name}:
             labels |= self._segments(at, wanted)
@@ -241,7 +241,8 @@ class Vkitti(Source):
             depth_m=depth_m,
             valid=valid,
             camera=camera,
-            rgb=rgb,
+            rgb=colour.rgb,
+            rgb_file=colour.rgb_file,
             T_world_cam=T_world_cam if POSE.name in wanted else None,
             labels={name: value for name, value in labels.items() if value is not None},
         )
@@ -284,6 +285,16 @@ class Vkitti(Source):
         image = decode(data, where=file.where)
         require_size(image, self.size, where=file.where)
         return image
+
+    def _colour(self, at: Locator, wanted: frozenset[str]) -> Colour:
+        file = self._files.image(at, "rgb", self.config.camera) if wanted & {RGB.name, RGB_FILE} else None
+        data = None if file is None else file.read_if_there()
+        if file is None or data is None:
+            return Colour()
+        colour = read_colour(data, wanted, self.size, where=file.where)
+        if colour.rgb is not None:
+            require_size(colour.rgb, self.size, where=file.where)
+        return colour
 
     def _segments(self, at: Locator, wanted: frozenset[str]) -> dict[str, Any]:
         """Return those of semantic and instance that are wanted and there."""
