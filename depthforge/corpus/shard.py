@@ -15,9 +15,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from numcodecs.errors import UnknownCodecError
 
 from depthforge.corpus.arrays import INDEX_CODECS
-from depthforge.corpus.chunks import CRC_BYTES, ChunkCodec, without_crc32c
+from depthforge.corpus.chunks import CRC_BYTES, ChunkCodec, codec_names, without_crc32c
 from depthforge.corpus.schema import offsets_name
 from depthforge.errors import CorpusError, IntegrityError, MissingDataError, MissingDependencyError
 from depthforge.storage import ObjectReader, Storage
@@ -34,7 +35,7 @@ class _Sharding(NamedTuple):
 
 
 class ShardArray:
-    """One array of a shard: ``shape``, ``dtype``, ``dimension_names``, ``attributes``, and its rows.
+    """One array of a shard: ``shape``, ``dtype``, ``dimension_names``, ``attributes``, names of ``codecs``, its rows.
 
     Raises MissingDataError when there is no array under ``name``, CorpusError when its metadata is no zarr v3.
     """
@@ -50,6 +51,7 @@ class ShardArray:
             self.attributes: dict[str, Any] = metadata.get("attributes", {})
             self._fill = np.array(_fill_value_from_json(metadata["fill_value"]), self.dtype)
             self._sharding = _parse_sharding(metadata, self.dtype)
+            self.codecs: tuple[str, ...] = codec_names(metadata["codecs"])
         except (KeyError, TypeError, ValueError) as error:
             raise CorpusError("the metadata of an array cannot be read", where=self.where, found=error) from error
         self._chunks = "/".join([name, "c", *("0" for _ in self.shape)])
@@ -92,7 +94,7 @@ class ShardArray:
         if not 0 <= start <= stop <= len(self):
             raise IndexError(f"rows {start} to {stop} of {len(self)} in {self.where}")
         if self._sharding is None:
-            out[...] = self._through_zarr[start:stop]
+            self._fill_through_zarr(start, stop, out)
             return
         chunk_rows, _, codec = self._sharding
         row = start
@@ -140,13 +142,17 @@ class ShardArray:
                 raise MissingDataError("a file of the shard is missing", where=where) from None
         return opened
 
-    @property
-    def _through_zarr(self) -> Any:
+    def _fill_through_zarr(self, start: int, stop: int, out: npt.NDArray[Any]) -> None:
         # Opened in each process anew: zarr's event loop does not survive a fork.
         opened = self.__dict__.setdefault("_zarr_by_process", {})
         if os.getpid() not in opened:
             opened[os.getpid()] = _open_with_zarr(self)
-        return opened[os.getpid()]
+        try:
+            out[...] = opened[os.getpid()][start:stop]
+        except (UnknownCodecError, ImportError) as error:  # zarr knows the name, but not who decodes it
+            raise _no_codec(self, error) from error
+        except Exception as error:  # each codec has its own: zlib.error, BadGzipFile, ValueError
+            raise IntegrityError("rows cannot be decoded", where=self.where, found=error) from error
 
 
 class ShardReader:
@@ -209,13 +215,27 @@ def _open_with_zarr(array: ShardArray) -> Any:
         raise MissingDependencyError(
             "an array in this layout is read through zarr, which is not installed",
             where=array.where,
-            expected="one shard, with the codecs bytes, zstd or blosc, and crc32c",
+            expected="one shard, with the codecs numcodecs.delta or transpose, bytes, zstd or blosc, and crc32c",
+            found=", ".join(array.codecs),
             remedy="pip install zarr",
         ) from error
     folder = array.storage.local_path(array.name)
     if folder is None:
         raise CorpusError("an array in this layout can be read from a folder only", where=array.where)
-    return zarr.open_array(str(folder), mode="r")
+    try:
+        return zarr.open_array(str(folder), mode="r")
+    except ValueError as error:
+        raise _no_codec(array, error) from error
+
+
+def _no_codec(array: ShardArray, error: Exception) -> MissingDependencyError:
+    return MissingDependencyError(
+        "an array is stored with a codec that is not installed, or not as zarr knows it",
+        where=array.where,
+        expected="codecs of depthforge, or of zarr and numcodecs as they are installed",
+        found=f"{', '.join(array.codecs)}: {error}",
+        remedy="install what brings the codec, or write the corpus again with a corpus.codec of depthforge",
+    )
 
 
 def _read_metadata(storage: Storage, name: str, node_type: str) -> dict[str, Any]:

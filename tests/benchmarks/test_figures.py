@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from benchmarks import (
+    bench_codecs,
     bench_conversion,
     bench_fit,
     bench_fused,
@@ -38,6 +39,29 @@ def test_conversion_quotes_ratios_taken_round_by_round() -> None:
     assert single == (70, "its slowest part, one process", 0.8, None)
     assert in_a_row == (70, "its parts in a row", 0.99, None)
     assert ray == (60, "multiprocessing", 0.9, True)
+
+
+def test_codecs_show_bytes_of_small_and_time_of_fast_with_a_bar_for_depth_in_steps() -> None:
+    def measured(kib: float, decode_ms: float, of_zstd: float) -> dict[str, float]:
+        return {"kib_per_frame": kib, "decode_ms": decode_ms, "decode_of_zstd": of_zstd}
+
+    codecs = {"zstd": measured(100, 0.8, 1), "fast": measured(140, 0.4, 1.9), "small": measured(50, 1.0, 0.8)}
+    found = {"noisy depth": {**codecs, "PNG": measured(75, 5, 0.2)}, "noisy depth, float32": codecs, "colour": codecs}
+    depth, png, fast, *others = bench_codecs.figures(found, 4)
+    assert shown(depth) == (50, "zstd", 2, None)
+    assert shown(png) == (50, "PNG", 1.5, None)
+    assert shown(fast) == (0.4, "zstd", 1.9, False)
+    assert [shown(figure)[3] for figure in others] == [None] * 4
+
+
+def test_every_codec_gives_back_every_kind_of_field_that_is_measured() -> None:
+    kinds = bench_codecs.made_up(1)
+    found = {name: bench_codecs.measure(kind, 1) for name, kind in kinds.items()}
+    assert set(found["clean depth"]) == {*bench_codecs.CODECS, "PNG"}
+    assert set(found["colour"]) == {*bench_codecs.CODECS, "PNG", "WebP, lossless"}
+    assert set(found["noisy depth, float32"]) == set(bench_codecs.CODECS)
+    for name in ("clean depth", "noisy depth", "normals", "colour"):
+        assert found[name]["small"]["kib_per_frame"] < found[name]["zstd"]["kib_per_frame"], name
 
 
 def test_planning_has_bars_for_the_tree_they_were_set_for() -> None:
