@@ -44,13 +44,12 @@ _LEVELS: Final = {"fast": 9, "small": 3}
 
 
 class Codec(BaseModel):
-    """How chunks are compressed; every choice is lossless.
+    """How chunks are compressed, without loss.
 
-    ``zstd`` alone. ``fast``: bytes shuffled, lz4; half as long to decode. ``small``: bytes shuffled, zstd, and smooth
-    images (clean depth in steps, normals, colour) as differences of neighbours; slower to encode. ``blosc-zstd`` and
-    ``blosc-lz4``: bits shuffled. ``none``: not at all. Differences are a codec of zarr-python with numcodecs, so
-    those images of ``small`` open in zarr, xarray and depthforge; tensorstore and zarrs read every array of the other
-    choices.
+    ``zstd``: as they are. ``fast``: bytes shuffled, lz4; less than half the time to decode depth. ``small``: bytes
+    shuffled, zstd, and clean depth, normals and colour as differences of neighbours; three times as long to encode.
+    ``blosc-zstd``, ``blosc-lz4``: bits shuffled. ``none``: not at all. Differences are a codec of zarr-python with
+    numcodecs: tensorstore and zarrs cannot read those three fields of ``small``, and read all else.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

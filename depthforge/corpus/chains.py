@@ -1,25 +1,26 @@
 """Which codec chain a field of a corpus gets.
 
-``small`` stores an image whose neighbours resemble each other as differences; of what was measured on procedural rooms
-and on ICL-NUIM (640x480, KiB a frame, zstd 1 first, ``python -m benchmarks.bench_codecs``):
+``small`` stores an image whose neighbours resemble each other as differences. KiB a frame of 640x480 in procedural
+rooms, of photographs for colour; first with zstd 1, then so:
 
-- clean depth in steps, normals: down the columns of each component (``transpose``, delta), where rooms change least:
-  89 to 41 and 146 to 94 KiB. Along the rows it is 50 and 110. Differences both ways are smaller for one and larger
-  for the other, and cost a second running sum.
-- colour: each channel less the channel before it, then each channel along its rows (delta, ``transpose``, delta):
-  561 to 311 KiB of photographs, where PNG takes 392. Two running sums make it as slow to decode as PNG.
-- noisy depth gets none: sensors give few distinct values, whose repeats differences destroy (30 % larger, with zstd
-  and with lz4). For the same reason float32 noisy depth gets zstd without a shuffle (126 KiB, with it 246).
-- ids get none, nor do floats, of which no difference is exact.
+- Clean depth in steps (89 and 41) and normals (146 and 94): down the columns of each component, where rooms change
+  least (``transpose``, delta). Along the rows it is 50 and 110. Differences both ways help one scene and harm another.
+- Colour (561 and 311; PNG 392): each channel less the one before it, then each channel along its rows (delta,
+  ``transpose``, delta). Two running sums make it as slow to decode as PNG.
+- Noisy depth gets none: sensors give few distinct values, whose repeats differences destroy (30 % larger). For the
+  same reason float32 noisy depth gets zstd without a shuffle (126 KiB, with it 246).
+- Ids get none, which repeat too, nor do floats, of which no difference is exact.
 
-``fast`` shuffles bytes and no more: a running sum takes longer than lz4 takes to decode, for 1 to 15 % of clean depth.
+``fast`` shuffles bytes and no more: a running sum takes longer than lz4, for 1 to 15 % of clean depth.
 
-zarr-python undoes a delta in memory order where an array lies in Fortran order, hence a delta is never put before a
-transposition that can leave it so: the channels of colour move to the front but rows stay rows, and an image of a
-single row or column gets no differences at all.
+zarr-python undoes a delta in the order of memory where an array lies in Fortran order. Hence what comes before a
+``transpose`` must not be a delta if that can leave it so: the channels of colour move to the front and rows stay rows,
+and an image of a single row or column gets no differences.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 from numcodecs.zstd import Zstd
@@ -46,11 +47,11 @@ def chunk_codec(codec: Codec, spec: LabelSpec, height: int, width: int) -> Chunk
         return ChunkCodec.of(codec, dtype.itemsize)
     if spec.name == DEPTH_NOISY and dtype.kind == "f":
         return ChunkCodec(Zstd(level=codec.level), True, dtype.itemsize)
-    filters = _differences(spec, dtype) if dtype.kind in "iu" and min(height, width) > 1 else ()
-    return ChunkCodec.of(codec, dtype.itemsize, filters)
+    has_neighbours = dtype.kind in "iu" and min(height, width) > 1
+    return ChunkCodec.of(codec, dtype.itemsize, _differences(spec, dtype) if has_neighbours else ())
 
 
-def _differences(spec: LabelSpec, dtype: np.dtype[np.generic]) -> tuple[Filter, ...]:
+def _differences(spec: LabelSpec, dtype: np.dtype[Any]) -> tuple[Filter, ...]:
     axes = range(3 + len(spec.trailing))  # frame, y, x, and those of a pixel
     if spec.resize == "area" and spec.trailing:
         channels_first = Transpose((0, *axes[3:], 1, 2))

@@ -64,13 +64,12 @@ def without_crc32c(content: bytes, *, where: object) -> bytes:
     return body
 
 
-def codec_names(chain: Sequence[Mapping[str, Any]]) -> list[str]:
+def codec_names(chain: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
     """Return the names of all codecs of an array's metadata, those inside a sharding codec too."""
-    names = []
+    names: list[str] = []
     for step in chain:
-        inner = step.get("configuration", {}).get("codecs", ())
-        names += [str(step["name"]), *codec_names(inner)]
-    return names
+        names += [step["name"], *codec_names(step.get("configuration", {}).get("codecs", ()))]
+    return tuple(names)
 
 
 @dataclass(frozen=True)

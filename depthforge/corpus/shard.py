@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from numcodecs.errors import UnknownCodecError
 
 from depthforge.corpus.arrays import CHUNK_KEYS, INDEX_CODECS, chunks_name
 from depthforge.corpus.chunks import CRC_BYTES, ChunkChain, ChunkCodec, codec_names, without_crc32c
@@ -35,7 +36,7 @@ class _Sharding(NamedTuple):
 
 
 class ShardArray:
-    """One array of a shard: ``shape``, ``dtype``, ``dimension_names``, ``attributes``, ``codecs`` by name, its rows.
+    """One array of a shard: ``shape``, ``dtype``, ``dimension_names``, ``attributes``, names of ``codecs``, its rows.
 
     Raises MissingDataError when there is no array under ``name``, CorpusError when its metadata is no zarr v3.
     """
@@ -50,7 +51,7 @@ class ShardArray:
             self.dimension_names: tuple[str, ...] = tuple(metadata.get("dimension_names") or ())
             self.attributes: dict[str, Any] = metadata.get("attributes", {})
             self._fill = np.array(_fill_value_from_json(metadata["fill_value"]), self.dtype)
-            self.codecs = codec_names(metadata["codecs"])
+            self.codecs: tuple[str, ...] = codec_names(metadata["codecs"])
             self._sharding = _parse_sharding(metadata, self.dtype)
             separator = metadata["chunk_key_encoding"].get("configuration", {}).get("separator", "/")
             self._chunks = chunks_name(name, len(self.shape), separator)
@@ -107,7 +108,7 @@ class ShardArray:
         if not 0 <= start <= stop <= len(self):
             raise IndexError(f"rows {start} to {stop} of {len(self)} in {self.where}")
         if self._sharding is None:
-            out[...] = self._through_zarr[start:stop]
+            self._fill_through_zarr(start, stop, out)
             return
         chunk_rows, _, codec = self._sharding
         row = start
@@ -155,13 +156,17 @@ class ShardArray:
                 raise MissingDataError("a file of the shard is missing", where=where) from None
         return opened
 
-    @property
-    def _through_zarr(self) -> Any:
+    def _fill_through_zarr(self, start: int, stop: int, out: npt.NDArray[Any]) -> None:
         # Opened in each process anew: zarr's event loop does not survive a fork.
         opened = self.__dict__.setdefault("_zarr_by_process", {})
         if os.getpid() not in opened:
             opened[os.getpid()] = _open_with_zarr(self)
-        return opened[os.getpid()]
+        try:
+            out[...] = opened[os.getpid()][start:stop]
+        except (UnknownCodecError, ImportError) as error:  # zarr knows the name, but not who decodes it
+            raise _no_codec(self, error) from error
+        except Exception as error:  # each codec has its own: zlib.error, BadGzipFile, ValueError
+            raise IntegrityError("rows cannot be decoded", where=self.where, found=error) from error
 
 
 class ShardReader:
@@ -252,14 +257,18 @@ def _open_with_zarr(array: ShardArray) -> Any:
         raise CorpusError("an array in this layout can be read from a folder only", where=array.where)
     try:
         return zarr.open_array(str(folder), mode="r")
-    except (ValueError, KeyError, TypeError, RuntimeError) as error:
-        raise CorpusError(
-            "an array has a codec that this installation lacks",
-            where=array.where,
-            expected="codecs of depthforge or of zarr",
-            found=f"{', '.join(array.codecs)}: {error}",
-            remedy="install the package that wrote it, or a newer depthforge",
-        ) from error
+    except ValueError as error:
+        raise _no_codec(array, error) from error
+
+
+def _no_codec(array: ShardArray, error: Exception) -> MissingDependencyError:
+    return MissingDependencyError(
+        "an array is stored with a codec that is not installed, or not as zarr knows it",
+        where=array.where,
+        expected="codecs of depthforge, or of zarr and numcodecs as they are installed",
+        found=f"{', '.join(array.codecs)}: {error}",
+        remedy="install what brings the codec, or write the corpus again with a corpus.codec of depthforge",
+    )
 
 
 def _read_metadata(storage: Storage, name: str, node_type: str) -> dict[str, Any]:

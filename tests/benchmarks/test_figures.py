@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+import pytest
+
 from benchmarks import (
+    bench_codecs,
     bench_conversion,
     bench_fit,
     bench_fused,
@@ -17,6 +21,7 @@ from benchmarks import (
     bench_translators,
 )
 from benchmarks.results import Figure
+from depthforge.labels.catalogue import RGB
 
 
 def shown(figure: Figure) -> tuple[float, str | None, float | None, bool | None]:
@@ -38,6 +43,31 @@ def test_conversion_quotes_ratios_taken_round_by_round() -> None:
     assert single == (70, "its slowest part, one process", 0.8, None)
     assert in_a_row == (70, "its parts in a row", 0.99, None)
     assert ray == (60, "multiprocessing", 0.9, True)
+
+
+def test_codecs_show_bytes_of_small_and_time_of_fast_with_a_bar_for_depth_in_steps() -> None:
+    def measured(kib: float, decode_ms: float, of_zstd: float) -> dict[str, float]:
+        return {"kib_per_frame": kib, "decode_ms": decode_ms, "decode_of_zstd": of_zstd}
+
+    codecs = {"zstd": measured(100, 0.8, 1), "fast": measured(140, 0.4, 1.9), "small": measured(50, 1.0, 0.8)}
+    found = {"noisy depth": {**codecs, "PNG": measured(75, 5, 0.2)}, "noisy depth, float32": codecs, "colour": codecs}
+    depth, png, fast, *others = bench_codecs.figures(found, 4)
+    assert shown(depth) == (50, "zstd", 2, None)
+    assert shown(png) == (50, "PNG", 1.5, None)
+    assert shown(fast) == (0.4, "zstd", 1.9, False)
+    assert [shown(figure)[3] for figure in others] == [None] * 4
+
+
+def test_codecs_are_measured_on_what_they_give_back() -> None:
+    y, x = np.mgrid[: bench_codecs.HEIGHT, : bench_codecs.WIDTH]
+    slope = (900 + x + 2 * y).astype(np.uint16)
+    depth = bench_codecs.measure(bench_codecs.Kind(bench_codecs.CLEAN, [slope]), 1)
+    assert list(depth) == [*bench_codecs.CODECS, "PNG"]
+    assert depth["small"]["ratio"] > 10 * depth["zstd"]["ratio"]
+    assert {name: each["decode_of_zstd"] for name, each in depth.items()}["zstd"] == 1
+    assert depth["zstd"]["ratio"] * depth["zstd"]["kib_per_frame"] == pytest.approx(600)
+    colour = np.repeat((slope % 251).astype(np.uint8)[..., np.newaxis], 3, axis=2)
+    assert "WebP, lossless" in bench_codecs.coders(bench_codecs.Kind(RGB, [colour]))
 
 
 def test_planning_has_bars_for_the_tree_they_were_set_for() -> None:

@@ -10,6 +10,7 @@ from depthforge.corpus.encode import encode_depth
 from depthforge.corpus.schema import CorpusSchema, decode_depth
 from depthforge.encoding import Codec, DepthEncoding
 from depthforge.errors import CorpusError, FrameError, InputError
+from depthforge.identity import changed_fields
 from depthforge.labels.catalogue import INTRINSICS, OBJECT_POSE, POSE, RGB
 from depthforge.labels.spec import LabelSpec
 from tests.corpus.corpora import FIELDS, SCHEMA
@@ -158,6 +159,18 @@ def test_fields_that_collide_are_refused(fields: tuple[LabelSpec, ...]) -> None:
         CorpusSchema(4, 4, fields)
 
 
-def test_blosc_levels_end_at_nine() -> None:
-    with pytest.raises(InputError, match="blosc"):
-        CorpusSchema(4, 4, (), codec=Codec(name="blosc-zstd", level=10))
+@pytest.mark.parametrize("name", ["blosc-zstd", "blosc-lz4", "fast", "small"])
+def test_blosc_levels_end_at_nine(name: str) -> None:
+    assert CorpusSchema(4, 4, (), codec=Codec(name=name, level=9)).codec.level == 9
+    with pytest.raises(InputError, match=f"{name} end at 9"):
+        CorpusSchema(4, 4, (), codec=Codec(name=name, level=10))
+
+
+def test_a_codec_has_a_level_of_its_own() -> None:
+    levels = {"zstd": 1, "fast": 9, "small": 3, "blosc-zstd": 1, "blosc-lz4": 1, "none": 1}
+    for name, level in levels.items():
+        assert Codec.model_validate({"name": name}).level == Codec(name=name).level == level
+        assert changed_fields(Codec(name=name)) == changed_fields(Codec(name=name, level=level))
+        assert Codec(name=name, level=2).level == 2
+    assert changed_fields(Codec()) == {}
+    assert changed_fields(Codec(name="small")) == {"name": "small", "level": 3}

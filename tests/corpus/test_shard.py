@@ -138,17 +138,6 @@ def test_rows_that_are_not_there_are_an_index_error(shard: Path) -> None:
         opened(shard / "K").read_row(-1)
 
 
-def test_a_codec_that_nobody_here_knows_is_named(tmp_path: Path) -> None:
-    array = zarr.create_array(str(tmp_path / "a"), shape=(2, 4), dtype="uint16", chunks=(1, 4), shards=(2, 4))
-    array[...] = 1
-    path = tmp_path / "a/zarr.json"
-    path.write_text(path.read_text().replace('"zstd"', '"turbo9000"'))
-    with pytest.raises(CorpusError, match="a codec that this installation lacks") as caught:
-        opened(tmp_path / "a").read_row(0)
-    assert "sharding_indexed, bytes, turbo9000" in str(caught.value)
-    assert str(tmp_path / "a") in str(caught.value)
-
-
 @pytest.mark.parametrize("place", ["first chunk", "index", "cut"])
 def test_a_damaged_file_is_never_decoded(shard: Path, tmp_path: Path, place: str) -> None:
     root = new_root(tmp_path)
