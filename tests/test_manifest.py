@@ -35,6 +35,8 @@ def test_defaults_are_resolved_and_saved() -> None:
         "shard_frames": 256,
         "depth": {"dtype": "uint16", "scale_m": 0.001, "max_depth_m": None},
         "codec": {"name": "zstd", "level": 1},
+        "colour": "as_shipped",
+        "jpeg_quality": 95,
     }
     assert portable["source"]["num_scenes"] == 2
     json.dumps(portable, allow_nan=False)

@@ -251,7 +251,7 @@ def test_a_bug_is_called_one_and_shown_with_debug(
 @pytest.mark.ray
 def test_progress_goes_to_stderr_and_json_alone_to_stdout(manifest: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "depthforge", "synthesize", str(manifest), "--workers", "2", "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["num_frames"] == 12
     assert contents(tmp_path / "corpus")
