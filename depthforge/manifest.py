@@ -211,9 +211,10 @@ class TrainingSettings(_Block):
         default=None, ge=1, description="evaluations without a better score that end the training; null: never"
     )
     keep_checkpoints: int = Field(default=2, ge=1, description="latest checkpoints kept, beside the best")
-    precision: Literal["float32", "bfloat16"] = Field(
-        default="float32", description="bfloat16: mixed precision where torch's autocast holds it safe"
+    precision: Literal["float32", "tf32", "bfloat16"] = Field(
+        default="float32", description="bfloat16: mixed precision; tf32: float32 with products of 10 bits on a GPU"
     )
+    compile: bool = Field(default=False, description="torch.compile the networks: slower to start, faster on a GPU")
     workers: int = Field(default=1, ge=1, description="processes, each with a share of the batch; a GPU each if any")
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto: CUDA where there is a GPU")
     watch: WatchSettings = Field(default=WatchSettings(), description="the signs of collapse that stop a training")

@@ -10,12 +10,14 @@ DCL's published code.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
 from depthforge.errors import InputError
 from depthforge.networks.blur import BlurDown, BlurUp
-from depthforge.networks.convolution import ConvNorm, ResidualBlock, reflected_conv
+from depthforge.networks.convolution import ConvNorm, ResidualBlock, in_full_precision, reflected_conv
 from depthforge.networks.generator import SMALLEST_SIDE, Features, features_of
 
 __all__ = ["ColourGenerator"]
@@ -27,6 +29,8 @@ class ColourGenerator(nn.Module):
     The channels may be in any order, the same at training and after. An image of other channels, or with a side under
     5 pixels, is an InputError.
     """
+
+    doors: ClassVar = ("forward", "encode")
 
     def __init__(self, *, width: int = 32) -> None:
         super().__init__()
@@ -45,7 +49,7 @@ class ColourGenerator(nn.Module):
         x = self.encode(colour)[-1]
         for blur, conv in zip(self.blur_up, self.up, strict=True):
             x = conv(blur(x))
-        return (torch.tanh(self.out(x)) + 1) / 2
+        return (torch.tanh(in_full_precision(self.out, x)) + 1) / 2
 
     def encode(self, colour: Tensor) -> Features:
         """Return the features that the contrastive loss compares, of the same places as ``DepthGenerator.encode``."""

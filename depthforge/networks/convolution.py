@@ -9,12 +9,33 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["ConvNorm", "ResidualBlock", "reflected_conv"]
+from depthforge.networks.borders import reflected
+from depthforge.networks.precision import without_autocast
+
+__all__ = ["ConvNorm", "ReflectedConv", "ResidualBlock", "in_full_precision", "reflected_conv"]
 
 
-def reflected_conv(in_channels: int, out_channels: int, size: int, *, bias: bool = False) -> nn.Conv2d:
+class ReflectedConv(nn.Conv2d):
+    """A convolution of odd size and stride 1 that keeps H and W, reflecting the border."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the response."""
+        return functional.conv2d(reflected(x, self.kernel_size[0] // 2), self.weight, self.bias)
+
+
+def reflected_conv(in_channels: int, out_channels: int, size: int, *, bias: bool = False) -> ReflectedConv:
     """Return a convolution of odd ``size`` that keeps H and W, reflecting the border."""
-    return nn.Conv2d(in_channels, out_channels, size, padding=size // 2, padding_mode="reflect", bias=bias)
+    return ReflectedConv(in_channels, out_channels, size, bias=bias)
+
+
+def in_full_precision(conv: nn.Conv2d, x: Tensor) -> Tensor:
+    """Return ``conv(x)`` in the precision of its weights, also within autocast.
+
+    For what a network says in the end: bfloat16 has 8 bits, which would be steps of 20 to 40 mm of a range of 10 m.
+    """
+    with without_autocast(x.device):
+        out: Tensor = conv(x.to(conv.weight.dtype))
+        return out
 
 
 class ConvNorm(nn.Module):

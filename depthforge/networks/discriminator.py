@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from depthforge.networks.blur import BlurDown
+from depthforge.networks.convolution import in_full_precision
 
 __all__ = ["PatchDiscriminator"]
 
@@ -55,5 +56,4 @@ class PatchDiscriminator(nn.Module):
         """Return logits, higher for real; the GAN loss decides what they mean."""
         for stage in self.stages:
             depth = stage(depth)
-        out: Tensor = self.logits(depth)
-        return out
+        return in_full_precision(self.logits, depth)

@@ -1,17 +1,17 @@
-"""The generator for inference: the same depth as the module's, up to rounding, in a fraction of its time on a CPU.
+"""The generator for inference: the same depth as the module's, up to rounding, in a fraction of its time.
 
-What the module spends beside arithmetic is memory traffic and empty vector lanes:
+This is the form for a CPU; ``fuse`` gives a network on a GPU the one of ``whole``. What the module spends beside
+arithmetic is memory traffic and empty vector lanes:
 
 * Batch norm, fixed outside training, is folded into the weights (in float64), and channels lie innermost.
 * A CPU takes one image at a time, and its two finer resolutions in bands of rows that stay in the cache, from the
   first convolution of a resolution to the blur that leaves it. At 640x480 whole layers are 80 MB: memory that the
   operating system clears page by page each time, which can cost many times the padding written into it.
 * The last convolution has one output channel, and would leave 15 of 16 vector lanes empty. It computes blocks of 4x4
-  pixels as 16 channels instead: the same kernel at 16 places of a 10x10 window, moved by 4 pixels.
+  pixels as 16 channels instead (``folding``).
 
-So on a CPU the same image gives the same bytes alone and anywhere in any batch. On a GPU the folded network takes the
-whole batch at once, and promises no such thing. More than four fifths of what remains is convolution. The
-alternative, torch.compile, asks for a C++ compiler on the user's machine.
+So on a CPU the same image gives the same bytes alone and anywhere in any batch. More than four fifths of what remains
+is convolution. The alternative, torch.compile, asks for a C++ compiler on the user's machine.
 """
 
 from __future__ import annotations
@@ -24,22 +24,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from depthforge.errors import InputError
 from depthforge.networks.blur import BlurDown
-from depthforge.networks.convolution import ConvNorm, ResidualBlock
-from depthforge.networks.generator import DepthGenerator, where_measured
+from depthforge.networks.convolution import ResidualBlock
+from depthforge.networks.folding import BLOCK, blocks_out, folded, require_whole_blocks
+from depthforge.networks.generator import DepthGenerator, ImageEncoder, where_measured
+from depthforge.networks.whole import WholeGenerator
 
 __all__ = ["FusedGenerator", "fuse"]
 
 BAND_BYTES = 8 << 20
 """Of the largest array of a band: a few of them fit the last cache."""
 
-BLOCK = 4
-"""Pixels a side of the blocks that the last convolution computes."""
 
-
-def fuse(generator: DepthGenerator, *, dtype: torch.dtype = torch.float32) -> FusedGenerator:
-    """Return ``generator``, in evaluation mode, as an inference-only module with a copy of its weights.
+def fuse(generator: DepthGenerator, *, dtype: torch.dtype = torch.float32) -> FusedGenerator | WholeGenerator:
+    """Return ``generator``, in evaluation mode, as an inference-only module with a copy of its weights, where they lie.
 
     ``dtype`` is that of weights and activations; input and output stay float32. bfloat16 keeps 8 bits of every
     activation, so check its error on the weights at hand (``benchmarks.bench_inference``). ValueError for a generator
@@ -47,7 +45,8 @@ def fuse(generator: DepthGenerator, *, dtype: torch.dtype = torch.float32) -> Fu
     """
     if generator.training:
         raise ValueError("only a generator in evaluation mode has fixed batch norm statistics: call eval() first")
-    return FusedGenerator(generator, dtype)
+    on_cpu = generator.out.weight.device.type == "cpu"
+    return FusedGenerator(generator, dtype) if on_cpu else WholeGenerator(generator, dtype)
 
 
 class Band(NamedTuple):
@@ -60,12 +59,12 @@ class Band(NamedTuple):
 
 
 def _bands(x: Tensor, row_bytes: int) -> Iterator[Band]:
-    """Split the rows of ``x`` at even rows into bands of about BAND_BYTES; on a GPU, into one.
+    """Split the rows of ``x`` at even rows into bands of about BAND_BYTES.
 
     No band is thinner than what its neighbours need of it, 5 rows.
     """
     height = x.shape[2]
-    count = 1 if x.is_cuda else max(1, height // max(8, BAND_BYTES // row_bytes))
+    count = max(1, height // max(8, BAND_BYTES // row_bytes))
     edges = [height * i // count // 2 * 2 for i in range(count)] + [height]
     for start, stop in pairwise(edges):
         yield Band(start, stop, start == 0, stop == height)
@@ -94,24 +93,27 @@ class Conv(nn.Module):
 class Halving(nn.Module):
     """Convolutions with ReLU, then ``BlurDown``: (B, C, H, W), even sides, to half of them."""
 
-    def __init__(self, *convs: nn.Module) -> None:
+    kernel: Tensor
+
+    def __init__(self, blur: nn.Module, *layers: nn.Module) -> None:
         super().__init__()
-        folded = [_folded(conv) for conv in convs]
-        self.convs = nn.ModuleList(folded)
-        self.around = sum(conv.radius for conv in folded)
-        self.blur = BlurDown(len(folded[-1].bias))
+        assert isinstance(blur, BlurDown)
+        convs = [_folded(layer) for layer in layers]
+        self.convs = nn.ModuleList(convs)
+        self.around = sum(conv.radius for conv in convs)
+        self.register_buffer("kernel", blur.kernel.clone())
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the features."""
-        kernel = self.blur.kernel
+        channels = len(self.kernel)
         halves = []
-        for band in _bands(x, x.shape[3] * len(kernel) * x.element_size()):
+        for band in _bands(x, x.shape[3] * channels * x.element_size()):
             # The blur of an even row begins with the row above it.
             rows = x[:, :, max(0, band.start - 1 - self.around) : band.stop + self.around]
             for conv in self.convs:
                 rows = functional.relu_(conv(rows, top=band.top, bottom=band.bottom))
             rows = functional.pad(rows, (1, 0, int(band.top), 0), mode="reflect")
-            halves.append(functional.conv2d(rows, kernel, stride=2, groups=len(kernel)))
+            halves.append(functional.conv2d(rows, self.kernel, stride=2, groups=channels))
         return torch.cat(halves, dim=2)
 
 
@@ -162,13 +164,12 @@ class FusedGenerator(nn.Module):
         self.in_channels = generator.in_channels
         self.shape_channels = generator.shape_channels
         self.residual = generator.residual
-        self.down = nn.Sequential(Halving(generator.stem, generator.down[0]), Halving(generator.down[1]))
+        self.down = _halvings(generator)
         self.blocks = nn.Sequential(*(Residual(block) for block in generator.blocks))
         self.image: nn.Sequential | None = None
         self.fuse: Conv | None = None
         if generator.image is not None and generator.fuse is not None:
-            image = generator.image
-            self.image = nn.Sequential(Halving(image.stem, image.down[0]), Halving(image.down[1]))
+            self.image = _halvings(generator.image)
             self.fuse = _folded(generator.fuse)
         self.up = nn.ModuleList(
             [Doubling(_folded(generator.up[0])), Doubling(_folded(generator.up[1]), _blocked(*generator.heads))]
@@ -181,13 +182,8 @@ class FusedGenerator(nn.Module):
 
         Other channels, or sides that are not multiples of 4 from 8 on, are an InputError.
         """
-        if x.ndim != 4 or x.shape[1] != self.in_channels or x.shape[2] % 4 or x.shape[3] % 4 or min(x.shape[2:]) < 8:
-            raise InputError(
-                "the image does not fit the generator",
-                expected=f"(batch, {self.in_channels}, height, width), sides of 8, 12, 16, ... pixels",
-                found=tuple(x.shape),
-            )
-        return self._translate(x) if x.is_cuda else torch.cat([self._translate(x[i : i + 1]) for i in range(len(x))])
+        require_whole_blocks(x, self.in_channels)
+        return torch.cat([self._translate(x[i : i + 1]) for i in range(len(x))])
 
     def _translate(self, x: Tensor) -> Tensor:
         inner = x.to(self.dtype).contiguous(memory_format=torch.channels_last)
@@ -203,29 +199,19 @@ class FusedGenerator(nn.Module):
         return noisy if y.shape[1] == 1 else where_measured(noisy, y[:, 1:], clean)
 
 
+def _halvings(network: DepthGenerator | ImageEncoder) -> nn.Sequential:
+    """Return the way from an image to a quarter of its resolution."""
+    first, second = network.blur_down
+    return nn.Sequential(Halving(first, network.stem, network.down[0]), Halving(second, network.down[1]))
+
+
 def _folded(conv: nn.Module) -> Conv:
-    """Return a ConvNorm as one convolution; its ReLU is left to the caller."""
-    assert isinstance(conv, ConvNorm)
-    norm = conv.norm
-    assert norm.running_mean is not None
-    assert norm.running_var is not None
-    with torch.no_grad():
-        scale = norm.weight.double() / torch.sqrt(norm.running_var.double() + norm.eps)
-        weight = conv.conv.weight.double() * scale[:, None, None, None]
-        bias = norm.bias.double() - norm.running_mean.double() * scale
+    weight, bias = folded(conv)
     return Conv(weight.float(), bias.float())
 
 
 def _blocked(*convs: nn.Conv2d) -> Conv:
     """Return ``convs``, of one output channel each, as one: for each in turn the pixels of a block, row by row."""
-    size = convs[0].kernel_size[0]
-    window = size + BLOCK - 1
-    weight = convs[0].weight.new_zeros(len(convs), BLOCK, BLOCK, convs[0].in_channels, window, window)
-    biases = []
-    for place, conv in enumerate(convs):
-        assert conv.bias is not None
-        biases.append(conv.bias.detach().repeat(BLOCK**2))
-        for row in range(BLOCK):
-            for column in range(BLOCK):
-                weight[place, row, column, :, row : row + size, column : column + size] = conv.weight.detach()[0]
-    return Conv(weight.flatten(0, 2), torch.cat(biases), radius=size // 2, stride=BLOCK)
+    weights = torch.cat([blocks_out(conv.weight.detach()) for conv in convs])
+    biases = [conv.bias.detach().repeat(BLOCK**2) for conv in convs if conv.bias is not None]
+    return Conv(weights, torch.cat(biases), radius=convs[0].kernel_size[0] // 2, stride=BLOCK)

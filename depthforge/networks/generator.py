@@ -12,13 +12,15 @@ synthesis", RA-L 2022), the residual generator of Johnson et al. (ECCV 2016) wit
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from depthforge.errors import InputError
 from depthforge.networks.blur import BlurDown, BlurUp
-from depthforge.networks.convolution import ConvNorm, ResidualBlock, reflected_conv
+from depthforge.networks.convolution import ConvNorm, ResidualBlock, in_full_precision, reflected_conv
 
 __all__ = ["DepthGenerator", "Features", "apply_padded", "features_of", "pad_to_multiple", "where_measured"]
 
@@ -63,6 +65,8 @@ class DepthGenerator(nn.Module):
 
     An input of other channels, or with a side under 5 pixels, is an InputError.
     """
+
+    doors: ClassVar = ("forward", "encode")
 
     def __init__(
         self,
@@ -125,10 +129,10 @@ class DepthGenerator(nn.Module):
     def _decode(self, x: Tensor, depth: Tensor) -> Tensor:
         for blur, conv in zip(self.blur_up, self.up, strict=True):
             x = conv(blur(x))
-        noisy = torch.tanh(self.out(x))
+        noisy = torch.tanh(in_full_precision(self.out, x))
         if self.residual:
             noisy = depth + self.residual * noisy
-        return noisy if self.valid is None else where_measured(noisy, self.valid(x), depth)
+        return noisy if self.valid is None else where_measured(noisy, in_full_precision(self.valid, x), depth)
 
     @staticmethod
     def _require_fit(x: Tensor, channels: int) -> None:

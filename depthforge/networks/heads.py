@@ -10,6 +10,7 @@ Source: Park et al., "Contrastive learning for unpaired image-to-image translati
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -33,6 +34,9 @@ class PatchHead(nn.Module):
 
 class PatchHeads(nn.Module):
     """One head for each tapped layer: vectors (..., channels[l]) to (..., width)."""
+
+    # Too small to be worth a compilation.
+    doors: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, channels: Sequence[int], width: int = 128) -> None:
         super().__init__()

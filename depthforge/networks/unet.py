@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from depthforge.errors import InputError
 from depthforge.networks.blur import BlurDown, BlurUp
-from depthforge.networks.convolution import ConvNorm, reflected_conv
+from depthforge.networks.convolution import ConvNorm, in_full_precision, reflected_conv
 
 __all__ = ["UNET_MULTIPLE", "UNet"]
 
@@ -61,5 +61,4 @@ class UNet(nn.Module):
             x = stage(blur(x))
         for narrow, blur, stage in zip(self.narrow, self.blur_up, self.back, strict=True):
             x = stage(torch.cat([seen.pop(), blur(narrow(x))], dim=1))
-        logits: Tensor = self.logits(x)
-        return logits
+        return in_full_precision(self.logits, x)

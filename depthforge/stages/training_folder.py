@@ -20,7 +20,7 @@ from depthforge.training.translator_card import CARD_FILE
 __all__ = ["Claim", "identity_of", "is_trained", "start_or_resume"]
 
 IDENTITY_FILE = "training.json"
-TRAINING_VERSION = 1
+TRAINING_VERSION = 2
 """Raised whenever the same settings would train other weights."""
 
 
@@ -34,7 +34,7 @@ def identity_of(plan: TrainingPlan) -> dict[str, Any]:
 
     The number of workers is in it: each draws its own crops, and batch norm sees the share of one.
     """
-    free = frozenset({"out", "keep_checkpoints", "device", "watch", "real"})
+    free = frozenset({"out", "keep_checkpoints", "device", "compile", "watch", "real"})
     options = changed_fields(plan.config, without=plan.config.inference_fields)
     return {
         "version": TRAINING_VERSION,

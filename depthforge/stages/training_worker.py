@@ -75,6 +75,7 @@ def _prepared(
         patience=settings.patience,
         keep_checkpoints=settings.keep_checkpoints,
         precision=settings.precision,
+        compile=settings.compile,
     )
     observer = None
     if rank == 0:

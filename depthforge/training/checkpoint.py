@@ -137,5 +137,6 @@ def _with_tensors(value: Any, tensors: Mapping[str, Tensor]) -> Any:
 
 
 def all_finite(networks: Mapping[str, nn.Module]) -> bool:
-    """True when no weight is NaN or infinite."""
-    return all(bool(torch.isfinite(weight).all()) for network in networks.values() for weight in network.parameters())
+    """True when no weight is NaN or infinite; waits for the device once."""
+    sound = [torch.isfinite(weight).all() for network in networks.values() for weight in network.parameters()]
+    return bool(torch.stack(sound).all())

@@ -22,6 +22,8 @@ import torch
 from torch import Tensor
 
 from depthforge.errors import NotFiniteLossError, TrainingCollapsedError
+from depthforge.networks.compiling import compile_network
+from depthforge.networks.precision import Precision, arithmetic
 from depthforge.seeding import frame_words
 from depthforge.training.agreement import all_agree, failing_together, from_first, num_processes
 from depthforge.training.checkpoint import Checkpoints, all_finite
@@ -41,7 +43,8 @@ class LoopSettings:
     seed: int
     patience: int | None = None
     keep_checkpoints: int = 2
-    precision: str = "float32"
+    precision: Precision = "float32"
+    compile: bool = False
     log_every: int = 10
 
     @property
@@ -116,6 +119,8 @@ class TrainingLoop:
         # Channels innermost: 1.3 times as fast on a CPU, and what tensor cores want (``benchmarks.bench_training``).
         for network in objective.networks.values():
             network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            if settings.compile:
+                compile_network(network)
         self.objective = objective
         self.batches = batches
         self.settings = settings
@@ -168,9 +173,7 @@ class TrainingLoop:
 
     def _step(self, batch: Batch) -> dict[str, Tensor]:
         moved = batch.to(self.device)
-        if self.settings.precision == "float32":
-            return self.objective.step(moved)
-        with torch.autocast(self.device.type, dtype=torch.bfloat16):
+        with arithmetic(self.settings.precision, self.device):
             return self.objective.step(moved)
 
     def _seed_of(self, step: int) -> int:

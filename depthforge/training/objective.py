@@ -42,8 +42,16 @@ class Batch:
         return sum(len(next(iter(side.values()))) for side in (self.clean, self.real))
 
     def to(self, device: torch.device) -> Batch:
-        """Return the batch on ``device``; copies that may run on meanwhile do."""
-        return Batch(*({n: t.to(device, non_blocking=True) for n, t in s.items()} for s in (self.clean, self.real)))
+        """Return the batch on ``device``; to a GPU through pinned memory, the only kind that copies meanwhile."""
+        return Batch(
+            *({name: _sent(images, device) for name, images in side.items()} for side in (self.clean, self.real))
+        )
+
+
+def _sent(images: Tensor, device: torch.device) -> Tensor:
+    if device.type == "cuda" and images.device.type == "cpu":
+        images = images.pin_memory()
+    return images.to(device, non_blocking=True)
 
 
 class Objective(ABC):

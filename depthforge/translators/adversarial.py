@@ -25,6 +25,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import Adam
 
+from depthforge.networks.precision import without_autocast
+
 __all__ = ["GanLoss", "ImagePool", "ObjectiveConfig", "adversarial_loss", "gradient_penalty"]
 
 GanLoss = Literal["lsgan", "vanilla", "wgangp", "nonsaturating"]
@@ -57,8 +59,10 @@ class ObjectiveConfig(BaseModel):
 
     def adam(self, networks: Iterable[nn.Module]) -> Adam:
         """Return an optimiser of all weights of ``networks``."""
-        weights = chain.from_iterable(network.parameters() for network in networks)
-        return Adam(weights, lr=self.learning_rate, betas=self.betas)
+        weights = list(chain.from_iterable(network.parameters() for network in networks))
+        # On a GPU one kernel for all weights; elsewhere torch's choice.
+        fused = True if all(weight.is_cuda for weight in weights) else None
+        return Adam(weights, lr=self.learning_rate, betas=self.betas, fused=fused)
 
 
 def adversarial_loss(logits: Tensor, loss: GanLoss = "lsgan", *, real: bool) -> Tensor:
@@ -89,8 +93,9 @@ def gradient_penalty(critic: nn.Module, real: Tensor, fake: Tensor, random: torc
     real, fake = real[:count].detach().float(), fake[:count].detach().float()
     share = torch.rand((count, 1, 1, 1), generator=random).to(real)
     between = torch.lerp(real, fake, share).requires_grad_()
-    with torch.autocast(between.device.type, enabled=False):
-        verdicts = critic(between).flatten(1).mean(dim=1)
+    with without_autocast(between.device):
+        # Past a compiler (``networks.compiling``), which has no second derivatives.
+        verdicts = type(critic).forward(critic, between).flatten(1).mean(dim=1)
         (slopes,) = torch.autograd.grad(verdicts.sum(), between, create_graph=True)
     # The gradient of this norm is 0 at 0, not NaN.
     penalty: Tensor = ((torch.linalg.vector_norm(slopes.flatten(1), dim=1) - 1) ** 2).mean()

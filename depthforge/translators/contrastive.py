@@ -27,6 +27,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from depthforge.errors import InputError
+from depthforge.networks.precision import without_autocast
 
 __all__ = [
     "Heads",
@@ -134,10 +135,12 @@ def info_nce(query: Tensor, candidates: Tensor, temperature: float) -> Tensor:
     positive first and a logit of -10 / temperature in its old place: less than 1e-55 of the sum at 0.07, so the same
     in double precision.
     """
-    if candidates.ndim == 4:
-        logits = torch.einsum("gpd,gpqd->gpq", query, candidates)
-    else:
-        logits = query @ candidates.mT
+    # Over the temperature, an error of bfloat16's 8 bits would be 0.05 of a logit.
+    with without_autocast(query.device):
+        if candidates.ndim == 4:
+            logits = torch.einsum("gpd,gpqd->gpq", query, candidates)
+        else:
+            logits = query @ candidates.mT
     groups, count, _ = logits.shape
     target = torch.arange(count, device=logits.device).repeat(groups)
     return functional.cross_entropy(logits.flatten(0, 1) / temperature, target, reduction="none")
@@ -161,11 +164,12 @@ def at_positions(features: Sequence[Tensor], positions: Sequence[Tensor]) -> lis
 
 
 def unit_vectors(vectors: Sequence[Tensor]) -> list[Tensor]:
-    """Return vectors (..., D) over their length plus 1e-7.
+    """Return vectors (..., D) over their length plus 1e-7, in float32 at least.
 
     The zero vector stays zero, with gradient zero. In the published code it gets NaN, which the ReLU of the heads
     keeps from the generator but not from the heads: DCL's could not have been trained there.
     """
+    vectors = [v.to(torch.promote_types(v.dtype, torch.float32)) for v in vectors]
     return [v / (torch.linalg.vector_norm(v, dim=-1, keepdim=True) + 1e-7) for v in vectors]
 
 

@@ -39,6 +39,7 @@ class Coupled(LearnedDepth):
         )
 
     config: Config
+    version = 2
 
     @classmethod
     def make_objective(

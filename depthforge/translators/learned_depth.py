@@ -22,6 +22,7 @@ from depthforge.errors import FrameError
 from depthforge.frame import Capture, Frame, NoisyDepth
 from depthforge.networks.fused import fuse
 from depthforge.networks.generator import DepthGenerator, apply_padded
+from depthforge.networks.precision import arithmetic
 from depthforge.training.scoring import HeldOut, Scorer
 from depthforge.training.translator_card import Normalisation
 from depthforge.translators.base import require_kept
@@ -116,12 +117,7 @@ class LearnedDepth(Learned):
             scales_m.append(scale_m)
         networks = self.loaded()
         device = device_of(networks)
-        lower = torch.bfloat16 if config.precision == "bfloat16" else None
-        with (
-            failures_of_the_worker(),
-            torch.inference_mode(),
-            torch.autocast(device.type, dtype=lower, enabled=lower is not None),
-        ):
+        with failures_of_the_worker(), torch.inference_mode(), arithmetic(config.precision, device):
             outputs = np.concatenate(
                 [
                     self.infer(networks, inputs.to(device))[:, 0].float().cpu().numpy()

@@ -8,7 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from depthforge.networks.blur import BlurDown, BlurUp
+from depthforge.networks import blur
+from depthforge.networks.blur import BlurDown, BlurUp, doubled, halved
 
 sides = st.integers(2, 19)
 
@@ -45,10 +46,37 @@ def test_up_weighs_the_nearer_pixel_three_to_one() -> None:
 
 def test_channels_do_not_mix() -> None:
     x = torch.stack([torch.ones(4, 4), torch.zeros(4, 4)])[None]
-    for blur in (BlurDown(2), BlurUp(2)):
-        assert blur(x)[0].mean(dim=(1, 2)).tolist() == [1.0, 0.0]
+    for each in (BlurDown(2), BlurUp(2)):
+        assert each(x)[0].mean(dim=(1, 2)).tolist() == [1.0, 0.0]
 
 
 def test_neither_has_state() -> None:
     assert not BlurDown(3).state_dict()
     assert not BlurUp(3).state_dict()
+
+
+@pytest.mark.parametrize("size", [(2, 3), (5, 6), (8, 7)])
+def test_the_forms_for_a_gpu_are_the_same_filters(size: tuple[int, int]) -> None:
+    x = torch.rand(1, 2, *size, generator=torch.Generator().manual_seed(0), dtype=torch.float64).requires_grad_()
+    for ours, module in ((halved, BlurDown(2).double()), (doubled, BlurUp(2).double())):
+        found, expected = ours(x), module(x)
+        torch.testing.assert_close(found, expected, rtol=1e-14, atol=1e-14)
+        weights = torch.rand(found.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+        gradients = [torch.autograd.grad((y * weights).sum(), x)[0] for y in (found, expected)]
+        torch.testing.assert_close(*gradients, rtol=1e-14, atol=1e-14)
+
+
+@pytest.mark.parametrize("size", [(2, 3), (5, 6), (8, 7)])
+def test_the_forms_for_a_compiler_are_the_same_filters(size: tuple[int, int]) -> None:
+    x = torch.rand(1, 2, *size, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    torch.testing.assert_close(blur._halved_by_slices(x), halved(x), rtol=1e-14, atol=1e-14)
+    torch.testing.assert_close(blur._doubled_by_slices(x), doubled(x), rtol=1e-14, atol=1e-14)
+
+
+def test_the_forms_for_a_gpu_keep_channels_innermost_and_are_differentiable_twice() -> None:
+    x = torch.rand(1, 2, 2, 3, dtype=torch.float64).contiguous(memory_format=torch.channels_last).requires_grad_()
+    for ours in (halved, doubled):
+        y = ours(x)
+        (gradient,) = torch.autograd.grad(y.square().sum(), x)
+        assert all(t.is_contiguous(memory_format=torch.channels_last) for t in (y, gradient))
+        assert torch.autograd.gradgradcheck(lambda x, ours=ours: ours(x).square(), x)
