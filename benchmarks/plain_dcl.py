@@ -144,7 +144,7 @@ class PlainDcl:
         for q, k, (i, j), head in zip(query, key, pairs, self.heads, strict=True):
             a, b = (self.project(f, i, j, head) for f in (q, k.detach()))
             logits = torch.bmm(a, b.detach().transpose(1, 2)) / 0.07
-            target = torch.arange(logits.shape[1]).repeat(len(logits))
+            target = torch.arange(logits.shape[1], device=logits.device).repeat(len(logits))
             total = total + functional.cross_entropy(logits.flatten(0, 1), target)
         return total / len(query)
 
