@@ -85,7 +85,7 @@ def _conversion(device: str, tiny: bool) -> Iterable[Row]:
 def _steps(device: str, tiny: bool) -> Iterable[Row]:
     from benchmarks.gpu_checks import METHODS, PRECISIONS, check_training
 
-    sizes: dict[str, Any] = {"width": 4, "batch": 2, "side": 32} if tiny else {}
+    sizes: dict[str, Any] = {"width": 4, "batch": 2, "side": 32} if tiny else {"batch": 2}
     for method in METHODS:
         for precision in PRECISIONS:
             yield from check_training(method, device, precision=precision, **sizes)

@@ -20,7 +20,11 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Spread the files that start a Ray, which mostly wait, over all others, which compute."""
+    """Skip what wants a GPU where there is none, and spread the files that start a Ray over all others.
+
+    The first mostly wait, the others compute.
+    """
+    _skip_without_gpu([item for item in items if item.get_closest_marker("gpu")])
     files: dict[Path, list[pytest.Item]] = {}
     for item in items:
         files.setdefault(item.path, []).append(item)
@@ -29,6 +33,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     computing = [path for path in files if path not in place]
     place |= {path: index / len(computing) for index, path in enumerate(computing)}
     items[:] = [item for path in sorted(files, key=place.__getitem__) for item in files[path]]
+
+
+def _skip_without_gpu(items: list[pytest.Item]) -> None:
+    if not items:
+        return
+    import torch
+
+    if not torch.cuda.is_available():
+        skip = pytest.mark.skip(reason=f"no GPU that torch {torch.__version__} can use")
+        for item in items:
+            item.add_marker(skip)
 
 
 def _shared(*parts: str) -> Path:

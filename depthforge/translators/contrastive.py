@@ -160,7 +160,8 @@ def differences(features: Sequence[Tensor], pairs: Sequence[Pairs]) -> list[Tens
 
 def at_positions(features: Sequence[Tensor], positions: Sequence[Tensor]) -> list[Tensor]:
     """Return features (B, C_l, H_l, W_l) at flat positions (P_l,), as (B, P_l, C_l) for each layer l."""
-    return [f.flatten(2)[:, :, p].mT for f, p in zip(features, positions, strict=True)]
+    # Picked from rows of channels, so that the gradient lies as the features do.
+    return [f.flatten(2).mT.index_select(1, p) for f, p in zip(features, positions, strict=True)]
 
 
 def unit_vectors(vectors: Sequence[Tensor]) -> list[Tensor]:

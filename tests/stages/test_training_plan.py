@@ -61,6 +61,7 @@ CHANGES_THE_TRAINING: list[dict[str, Any]] = [
     {"workers": 2},
     {"batch_size": 4},
     {"precision": "bfloat16"},
+    {"precision": "tf32"},
     {"patience": 3},
     {"evaluate_every": 3},
     {"evaluation_frames": 3},
@@ -71,6 +72,7 @@ CHANGES_NOTHING: list[dict[str, Any]] = [
     {"out": "elsewhere"},
     {"keep_checkpoints": 5},
     {"device": "cpu"},
+    {"compile": True},
     {"watch": {"enabled": False}},
 ]
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from depthforge.errors import IntegrityError, NotFiniteLossError, TrainingCollapsedError
+from depthforge.training import loop
 from depthforge.training.checkpoint import Checkpoints
 from depthforge.training.loop import Evaluated, LoopReport, LoopSettings, TrainingLoop, learning_rate_factor
 from depthforge.training.objective import Batch, Objective
@@ -70,8 +71,8 @@ def run(
     folder: Path, kind: str = "dcl", source: Any = batches, settings: LoopSettings = SETTINGS, **options: Any
 ) -> tuple[LoopReport, Objective, Watching]:
     watching, objective = Watching(**options), make(kind)
-    loop = TrainingLoop(objective, source, settings, Checkpoints(folder), watching, device=torch.device("cpu"))
-    return loop.run(), objective, watching
+    training = TrainingLoop(objective, source, settings, Checkpoints(folder), watching, device=torch.device("cpu"))
+    return training.run(), objective, watching
 
 
 def weights(objective: Objective) -> dict[str, torch.Tensor]:
@@ -213,6 +214,15 @@ def test_learning_rates_reach_every_optimiser(tmp_path: Path) -> None:
     expected = 2e-4 * learning_rate_factor(2, 2, 1)
     rates = [group["lr"] for optimiser in objective.optimisers.values() for group in optimiser.param_groups]
     assert rates == pytest.approx([expected] * 3)
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_networks_are_compiled_if_wanted(wanted: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[torch.nn.Module] = []
+    monkeypatch.setattr(loop, "compile_network", compiled.append)
+    settings = LoopSettings(1, 1, 0, evaluate_every=1, seed=0, compile=wanted)
+    _, objective, _ = run(tmp_path, settings=settings)
+    assert compiled == (list(objective.networks.values()) if wanted else [])
 
 
 def test_mixed_precision_trains(tmp_path: Path) -> None:

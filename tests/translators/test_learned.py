@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -13,7 +14,9 @@ from torch import Tensor, nn
 
 from depthforge.errors import FrameError, InputError, MissingDataError
 from depthforge.frame import Frame, NoisyDepth
+from depthforge.networks.precision import Precision
 from depthforge.testing.translators import TranslatorTests, clean_frame
+from depthforge.translators import learned
 from depthforge.translators.dcl import Dcl
 from depthforge.translators.learned import choose_device
 from tests.stages.learned import write_weights
@@ -141,7 +144,11 @@ def test_the_fingerprint_is_of_the_weights_and_not_of_the_place(tmp_path: Path) 
     configs = [Dcl.Config(**{k: v for k, v in b.items() if k != "name"}) for b in (*blocks, other)]
     one, two, three = (Dcl(config).fingerprint for config in configs)
     assert one == two != three
-    assert Dcl(configs[0].model_copy(update={"device": "cpu", "batch_size": 5})).fingerprint == one
+    here = {"device": "cpu", "batch_size": 5, "compile": False}
+    assert Dcl(configs[0].model_copy(update=here)).fingerprint == one
+    in_precision = {p: Dcl(configs[0].model_copy(update={"precision": p})).fingerprint for p in get_args(Precision)}
+    assert in_precision["float32"] == one
+    assert len(set(in_precision.values())) == 3
     assert Dcl(configs[0].model_copy(update={"hole_threshold": 0.1})).fingerprint != one
 
 
@@ -153,6 +160,20 @@ def test_how_weights_were_trained_is_in_the_weights_alone(tmp_path: Path) -> Non
     fussier = config.model_copy(update={"min_kept": 0.5})
     assert Dcl(fussier).fingerprint == Dcl(config).fingerprint, "which frames are refused is not the noise's"
     assert Dcl(fussier).identity != Dcl(config).identity
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_networks_are_compiled_on_a_gpu_alone_and_if_wanted(
+    wanted: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled: list[nn.Module] = []
+    monkeypatch.setattr(learned, "compile_network", compiled.append)
+    block = write_weights(tmp_path)
+    translator = Dcl(Dcl.Config(compile=wanted, device="cpu", **{k: v for k, v in block.items() if k != "name"}))
+    networks = list(translator.loaded().values())
+    assert compiled == []
+    translator._quicken(networks)
+    assert compiled == (networks if wanted else [])
 
 
 def test_missing_weights_say_how_to_get_them() -> None:
