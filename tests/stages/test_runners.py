@@ -86,6 +86,7 @@ def test_shards_that_cannot_be_made_are_reported_and_the_run_ends(walls: Manifes
     assert all(isinstance(result, Failure) and isinstance(result.error, UnknownNameError) for result in done)
 
 
+@pytest.mark.slow
 def test_a_run_that_lacks_shards_says_which_and_ends_incomplete(
     walls: Manifest, head: Head, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -140,6 +140,7 @@ def test_what_needs_noisy_depth_says_that_there_is_none(colour: Make) -> None:
         _ = CorpusReader(out).read(0).noisy_depth_m
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_workers_of_ray_find_it_through_its_configuration(colour: Make, head: Head, tmp_path: Path) -> None:
     inline, on_ray = colour(out=tmp_path / "inline"), colour(out=tmp_path / "ray")
