@@ -15,10 +15,10 @@ import numpy.typing as npt
 
 from depthforge.errors import MissingDependencyError
 
-__all__ = ["SIGNATURE", "JpegHeader", "decode_jpeg", "encode_jpeg", "read_header", "why_not_carried"]
+__all__ = ["SIGNATURE", "JpegHeader", "decode_jpeg", "encode_jpeg", "is_whole", "read_header", "why_not_carried"]
 
 SIGNATURE: Final = b"\xff\xd8\xff"
-_END: Final = b"\xff\xd9"
+_END_OF_IMAGE: Final = 0xD9
 # A frame header is any of SOF0 to SOF15 but DHT, JPG and DAC, which share its numbers.
 _FRAME_HEADERS: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _CARRIED_PROCESSES: Final = {0xC0: "baseline", 0xC1: "extended sequential", 0xC2: "progressive"}
@@ -56,6 +56,26 @@ def read_header(data: bytes) -> JpegHeader:
     raise ValueError("cut before its frame header")
 
 
+def is_whole(data: bytes) -> bool:
+    """Say whether a JPEG file goes to its end-of-image marker; that of a thumbnail within it is not taken for it.
+
+    Decoders fill up a file that was cut with grey and say nothing. Within a scan a marker is any 0xFF but one that is
+    followed by 0x00 (a byte of the data), by 0xFF (a fill byte) or by a restart marker.
+    """
+    at = 2 if data.startswith(SIGNATURE) else len(data)
+    while 0 <= (at := data.find(b"\xff", at)) < len(data) - 1:
+        marker = data[at + 1]
+        if marker == _END_OF_IMAGE:
+            return True
+        if marker == 0xFF:
+            at += 1
+        elif marker == 0 or marker in _WITHOUT_LENGTH:
+            at += 2
+        else:  # a segment; after the header of a scan its data follow
+            at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    return False
+
+
 def why_not_carried(data: bytes) -> str | None:
     """Return why a file cannot be carried as it is, None when it can.
 
@@ -73,7 +93,7 @@ def why_not_carried(data: bytes) -> str | None:
         return f"a JPEG of {header.components} components (CMYK?)"
     if not (header.height and header.width):
         return "a JPEG that does not say its size"
-    return None if _END in data[-4096:] else "a JPEG that is truncated"
+    return None if is_whole(data) else "a JPEG that is truncated"
 
 
 def decode_jpeg(data: bytes) -> npt.NDArray[np.uint8]:
@@ -82,7 +102,7 @@ def decode_jpeg(data: bytes) -> npt.NDArray[np.uint8]:
     Raises ValueError when it cannot be decoded, MissingDependencyError without OpenCV, which only this needs of all
     that reading a corpus does.
     """
-    if not data.startswith(SIGNATURE) or _END not in data[-4096:]:
+    if not is_whole(data):
         raise ValueError("not a whole JPEG")
     cv2 = _opencv()
     try:

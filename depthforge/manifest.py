@@ -61,8 +61,7 @@ class CorpusSettings(_Block):
     codec: Codec = Codec()
     colour: Literal["as_shipped", "lossless", "jpeg"] = Field(
         default="as_shipped",
-        description="as_shipped carries the JPEG files of a source that has them, byte for byte, and is lossless "
-        "elsewhere; lossless compresses pixels with the codec; jpeg makes files of pixels where the source ships none",
+        description="as_shipped: the JPEG files of a source that has them, else lossless; jpeg: makes files of pixels",
     )
     jpeg_quality: int = Field(default=95, ge=1, le=100, description="of the files that `colour: jpeg` makes")
 
@@ -207,9 +206,7 @@ class TrainingSettings(_Block):
     held_out: float = Field(default=0.1, gt=0, lt=0.9, description="share of each side, its end, kept for evaluation")
     evaluate_every: int = Field(default=500, ge=1, description="steps between evaluations; each is a checkpoint")
     evaluation_frames: int = Field(default=16, ge=2, description="held-out frames of each side in an evaluation")
-    patience: int | None = Field(
-        default=None, ge=1, description="evaluations without a better score that end the training; null: never"
-    )
+    patience: int | None = Field(default=None, ge=1, description="evaluations without a better score that end it")
     keep_checkpoints: int = Field(default=2, ge=1, description="latest checkpoints kept, beside the best")
     precision: Literal["float32", "tf32", "bfloat16"] = Field(
         default="float32", description="bfloat16: mixed precision; tf32: float32 with products of 10 bits on a GPU"

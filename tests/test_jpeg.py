@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import struct
 
 import cv2
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from depthforge.jpeg import decode_jpeg, encode_jpeg, read_header, why_not_carried
+from depthforge.jpeg import decode_jpeg, encode_jpeg, is_whole, read_header, why_not_carried
 
 
 def picture(height: int = 24, width: int = 32) -> npt.NDArray[np.uint8]:
@@ -57,6 +58,27 @@ def test_the_header_of_every_kind_that_is_carried() -> None:
 )
 def test_what_decoders_do_not_agree_on_is_not_carried(changes: dict[str, int], why: str) -> None:
     assert why_not_carried(with_header(file_of(picture()), **changes)) == why
+
+
+def test_a_real_cmyk_file_is_not_carried() -> None:
+    image = pytest.importorskip("PIL.Image")
+    stream = io.BytesIO()
+    image.new("CMYK", (32, 24), (10, 20, 30, 40)).save(stream, "JPEG")
+    assert why_not_carried(stream.getvalue()) == "a JPEG of 4 components (CMYK?)"
+
+
+@given(st.integers(0, 4000), st.sampled_from([0, 1]), st.booleans())
+@settings(max_examples=150, deadline=None)
+def test_a_file_that_is_cut_anywhere_is_not_whole_even_with_a_thumbnail(cut: int, progressive: int, grey: bool) -> None:
+    """The thumbnail within the file has an end of its own, which is not that of the file."""
+    image = picture()[..., 0] if grey else picture()
+    file = file_of(image, cv2.IMWRITE_JPEG_PROGRESSIVE, progressive, cv2.IMWRITE_JPEG_RST_INTERVAL, 2)
+    thumbnail = file_of(picture(8, 8))
+    data = file[:2] + b"\xff\xe1" + struct.pack(">H", len(thumbnail) + 2) + thumbnail + file[2:]
+    assert is_whole(data)
+    assert is_whole(data + bytes(64)), "cameras pad files"
+    assert not is_whole(data[: min(cut, len(data) - 1)])
+    assert read_header(data)[:2] == (24, 32)
 
 
 def test_what_is_no_whole_file_is_not_carried() -> None:

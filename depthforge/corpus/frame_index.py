@@ -66,7 +66,11 @@ class FrameIndex:
                 found=f"{len(parts(storage))} committed shards",
                 remedy="run the conversion again to finish it, or open what there is with allow_unfinished=True",
             )
-        found = _sealed_shards(self._footer(), storage) if self._is_sealed else _committed_shards(storage, info)
+        found = (
+            _sealed_shards(self._footer(), storage, info.fingerprint)
+            if self._is_sealed
+            else _committed_shards(storage, info)
+        )
         self._before = sum(shard.num_frames for shard in found if split is not None and shard.split < split)
         self.shards = tuple(shard for shard in found if split in (None, shard.split))
         self._starts = np.array([0, *accumulate(shard.num_frames for shard in self.shards)], np.int64)
@@ -149,11 +153,12 @@ def _part(storage: Storage, shard: str, columns: pa.Schema) -> pa.Table:
         return pq.read_table(pa.BufferReader(storage.read(name)), columns=columns.names).cast(columns)
 
 
-def _sealed_shards(file: pq.ParquetFile, storage: Storage) -> list[IndexedShard]:
+def _sealed_shards(file: pq.ParquetFile, storage: Storage, fingerprint: str) -> list[IndexedShard]:
     with _readable(storage, Layout.index_whole), file:
         value = json.loads((file.metadata.metadata or {})[METADATA_KEY])
-        if value["format_version"] != FORMAT_VERSION:
-            raise ValueError(f"format_version {value['format_version']!r}")
+        for name, expected in (("format_version", FORMAT_VERSION), ("fingerprint", fingerprint)):
+            if value[name] != expected:
+                raise ValueError(f"{name} {value[name]!r}, corpus.json says {expected!r}")
         found = [IndexedShard(**shard) for shard in value["shards"]]
         if sum(shard.num_frames for shard in found) != file.metadata.num_rows:
             raise ValueError("its rows are not those of its shards")

@@ -75,6 +75,8 @@ class Source(ABC):
     adapter_version: ClassVar[int] = 1
     typical_depth_m: ClassVar[tuple[float, float]] = (0.05, 100.0)
     """Between which the median depth of a data set must lie; outside, `check` says that its unit is wrong."""
+    ships_colour_files: ClassVar[bool] = False
+    """Whether ``read`` knows ``RGB_FILE``: colour may lie in such a data set as JPEG files."""
     licence: Licence
     config: SourceConfig
     """What it was built from; a subclass declares it with its own type."""
@@ -111,7 +113,7 @@ class Source(ABC):
         of ``labels``). Depth is always read. A label whose file does not exist is left out of the frame; a file
         that exists and cannot be decoded raises DecodeError naming it; wrong sizes raise FrameError. Where ``wanted``
         has ``RGB_FILE`` and colour lies in the data set as a JPEG file of the frame's size, ``rgb_file`` is that file;
-        a source that ships none may not know the name. See :func:`depthforge.sources.images.read_colour`.
+        asked only where ``ships_colour_files``. See :func:`depthforge.sources.images.read_colour`.
         """
 
     @property

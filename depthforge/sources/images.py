@@ -20,7 +20,7 @@ import numpy.typing as npt
 from depthforge.errors import DecodeError
 from depthforge.frame import RGB_FILE
 from depthforge.jpeg import SIGNATURE as JPEG
-from depthforge.jpeg import read_header, why_not_carried
+from depthforge.jpeg import is_whole, read_header, why_not_carried
 from depthforge.sources.npy import load_npy
 
 __all__ = [
@@ -36,7 +36,6 @@ __all__ = [
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _NPY = b"\x93NUMPY"
-_JPEG_END = b"\xff\xd9"
 _CHUNK = struct.Struct(">I4s")
 # A camera's orientation tag would turn the colour image but not the depth image.
 _AS_STORED = cv2.IMREAD_UNCHANGED
@@ -98,15 +97,22 @@ class Colour(NamedTuple):
     rgb_file: bytes | None = None
 
 
-def read_colour(data: bytes, wanted: frozenset[str], size: tuple[int, int], *, where: str) -> Colour:
+def read_colour(
+    data: bytes, wanted: frozenset[str], size: tuple[int, int], *, where: str, any_size: bool = False
+) -> Colour:
     """Return what is ``wanted`` of the colour file ``data``: ``rgb``, and for RGB_FILE the file itself.
 
-    A file that cannot be carried (no JPEG, CMYK, another size than ``size``: height, width) gives pixels in its place,
-    of whatever size they have. Raises DecodeError.
+    A file that cannot be carried (no JPEG, CMYK, another size than ``size``: height, width) gives pixels in its place.
+    Raises DecodeError, for pixels of another size too unless ``any_size`` is given.
     """
     carried = RGB_FILE in wanted and why_not_carried(data) is None and read_header(data)[:2] == size
     file = data if carried else None
-    return Colour(decode_rgb(data, where=where) if "rgb" in wanted or file is None else None, file)
+    if file is not None and "rgb" not in wanted:
+        return Colour(None, file)
+    rgb = decode_rgb(data, where=where)
+    if not any_size:
+        require_size(rgb, size, where=where)
+    return Colour(rgb, file)
 
 
 def decode_rgb16(data: bytes, *, where: str) -> npt.NDArray[np.uint16]:
@@ -135,7 +141,7 @@ def _decode(data: bytes, flags: int, where: str) -> Image:
         raise DecodeError("the file is empty", where=where, remedy=_COPY_AGAIN)
     if data.startswith(_PNG):
         _require_whole_png(data, where)
-    elif data.startswith(JPEG) and _JPEG_END not in data[-4096:]:
+    elif data.startswith(JPEG) and not is_whole(data):
         raise DecodeError("the JPEG is truncated", where=where, expected="an end-of-image marker", remedy=_COPY_AGAIN)
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)

@@ -44,6 +44,7 @@ class RgbdFolder(Source):
     """
 
     Config = RgbdFolderConfig
+    ships_colour_files = True
     config: RgbdFolderConfig
     licence = Licence("stated in the manifest", True)
 
@@ -220,7 +221,7 @@ class RgbdFolder(Source):
         data = tree.read_if_there(path)
         if data is None:
             return Colour()
-        colour = read_colour(data, wanted, camera.size, where=tree.describe(path))
+        colour = read_colour(data, wanted, camera.size, where=tree.describe(path), any_size=True)
         if colour.rgb is None or colour.rgb.shape[:2] == camera.size:
             return colour
         height, width = colour.rgb.shape[:2]

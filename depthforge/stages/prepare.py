@@ -30,6 +30,7 @@ from depthforge.manifest import Labels, Manifest, PluginBlock
 from depthforge.plan import plan_shards
 from depthforge.sources.base import Note, Preparation, Source, SourceConfig, say_nothing
 from depthforge.sources.resized import build_source
+from depthforge.stages.pipelining import Rejected, attempt
 from depthforge.translators.base import Translator
 
 __all__ = [
@@ -184,12 +185,13 @@ def _colour(manifest: Manifest, source: Source, plan_file: Path) -> ColourEncodi
     settings = manifest.corpus
     if settings.colour == "jpeg":
         return ColourEncoding(format="jpeg", from_pixels=True, quality=settings.jpeg_quality)
+    if not source.ships_colour_files:
+        return ColourEncoding()
     refs = (ref for item in read_plan(plan_file) for ref in item.frames)
     for ref in islice(refs, _LOOKED_AT):
-        try:
-            frame = source.read(ref, frozenset((RGB_FILE,)))
-        except Exception:
-            continue  # a source is a plug-in; the reject of the frame says what it raised
+        frame = attempt("read", source.read, ref, frozenset((RGB_FILE,)))
+        if isinstance(frame, Rejected):
+            continue  # its row in the rejects will say what is wrong
         if frame.rgb_file is not None:
             return ColourEncoding(format="jpeg")
         if frame.rgb is not None:

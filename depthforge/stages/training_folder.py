@@ -34,7 +34,7 @@ def identity_of(plan: TrainingPlan) -> dict[str, Any]:
 
     The number of workers is in it: each draws its own crops, and batch norm sees the share of one.
     """
-    free = frozenset({"out", "keep_checkpoints", "device", "compile", "watch", "real"})
+    free = frozenset({"out", "keep_checkpoints", "device", "watch", "real"})
     options = changed_fields(plan.config, without=plan.config.inference_fields)
     return {
         "version": TRAINING_VERSION,

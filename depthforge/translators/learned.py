@@ -48,7 +48,7 @@ class LearnedConfig(TranslatorConfig):
     """How trained weights are used. A method adds the options that it is trained with."""
 
     # Where things lie and run here; they change no byte.
-    local_fields: ClassVar[frozenset[str]] = frozenset({"weights", "device", "batch_size", "compile"})
+    local_fields: ClassVar[frozenset[str]] = frozenset({"weights", "device", "batch_size"})
     # What the networks are built from, where a method has it.
     architecture_fields: ClassVar[tuple[str, ...]] = ("width",)
     # What may change after training.
@@ -59,15 +59,15 @@ class LearnedConfig(TranslatorConfig):
     )
     precision: Precision = Field(
         default="float32",
-        description="arithmetic of the conversion: on a GPU tf32 and bfloat16 are several times as fast, and round "
-        "products to 10 and 8 bits; on a CPU tf32 is float32",
+        description="arithmetic of the conversion: tf32 and bfloat16 round products to 10 and 8 bits, for the units of "
+        "a GPU that are made for them; on a CPU tf32 is float32",
     )
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto: CUDA where there is a GPU")
     batch_size: int | None = Field(default=None, ge=1, description="frames at once; default: 1 on a CPU, 8 on CUDA")
     compile: bool = Field(
-        default=True,
-        description="on CUDA, torch.compile the networks: up to a minute at the first batch, faster from then on; "
-        "where it does not work, a warning. Never on a CPU",
+        default=False,
+        description="on CUDA, torch.compile the networks: slower at the first batch, and other rounding; where it does "
+        "not work, a warning. Never on a CPU",
     )
 
     @property

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from depthforge.corpus import store, writer
+from depthforge.corpus import frame_index, store, writer
 from depthforge.corpus.layout import CorpusInfo, SourceInfo, TranslatorInfo
 from depthforge.corpus.plan_file import write_plan
 from depthforge.corpus.schema import CorpusSchema
@@ -175,6 +175,7 @@ KILLS = (
     "before the rename",
     "after the rename",
     "while writing the index",
+    "while writing the index of the whole",
     "before the checksums",
 )
 
@@ -212,6 +213,8 @@ def run_and_die(folder: Path, point: str) -> None:
         local.sync_directory = after(local.sync_directory, 1, lambda path: path.name == "shards")
     elif point == "while writing the index":
         writer.index_part = after(writer.index_part, 1)
+    elif point == "while writing the index of the whole":
+        frame_index._row_groups = after(frame_index._row_groups, 0)
     elif point == "before the checksums":
         store.croissant = after(store.croissant, 0)
     build(folder)

@@ -83,11 +83,12 @@ def test_opening_reads_no_column(corpus: Path, monkeypatch: pytest.MonkeyPatch) 
     "change",
     [
         lambda footer: footer.update(format_version=9),
+        lambda footer: footer.update(fingerprint="0" * 32),
         lambda footer: footer["shards"].pop(),
         lambda footer: footer["shards"][0].pop("split"),
         lambda footer: footer.pop("shards"),
     ],
-    ids=["version", "a shard less", "no split", "no shards"],
+    ids=["version", "of another corpus", "a shard less", "no split", "no shards"],
 )
 def test_a_footer_that_does_not_fit_is_an_integrity_error(own_corpus: Path, change: object) -> None:
     assert callable(change)

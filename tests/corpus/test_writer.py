@@ -320,7 +320,7 @@ def test_a_killed_run_goes_on_to_the_same_corpus(
     assert killed.returncode == -9, killed.stderr
     root = tmp_path / "corpus"
     committed = {path.stem for path in (root / "index").glob("*.parquet")}
-    assert len(committed) == (6 if point == "before the checksums" else 1)
+    assert len(committed) == (6 if point in ("while writing the index of the whole", "before the checksums") else 1)
     assert not (root / "SHA256SUMS").exists()
     assert not verify_corpus(root).ok
     assert files_of(build(tmp_path)) == undisturbed
@@ -379,6 +379,29 @@ def test_every_failing_system_call_is_a_storage_error(
     assert not [path for path in root.rglob("*") if durable.is_temporary(path.name)]
     write_shard(root, one_item(0, 1))
     assert len(index_of(root)) == 2
+
+
+def test_a_disk_that_is_full_when_the_index_of_the_whole_is_written_leaves_a_corpus_to_be_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    class Full(io.BytesIO):
+        write = fail  # type: ignore[assignment]
+
+    def opened(path: Path, mode: str) -> object:
+        return Full() if "index.parquet" in path.name else open(path, mode)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(local, "open", opened, raising=False)
+        with pytest.raises(StorageError, match="no room left") as caught:
+            build(tmp_path)
+    assert "index.parquet" in str(caught.value)
+    root = tmp_path / "corpus"
+    assert not (root / "index.parquet").exists()
+    assert not (root / "SHA256SUMS").exists()
+    assert files_of(build(tmp_path)) == files_of(build(tmp_path / "undisturbed"))
 
 
 def test_k_is_stored_even_when_nothing_else_is(tmp_path: Path) -> None:

@@ -34,8 +34,7 @@ def images(count: int, generator: DepthGenerator, height: int, width: int) -> Te
     return torch.rand(count, generator.in_channels, height, width, generator=random)
 
 
-@pytest.mark.parametrize("size", [(8, 36), (52, 12), (96, 64)])
-@pytest.mark.parametrize(
+every_form = pytest.mark.parametrize(
     "options",
     [
         {},
@@ -46,6 +45,10 @@ def images(count: int, generator: DepthGenerator, height: int, width: int) -> Te
     ],
     ids=["published", "odd width", "colour", "noise, residual and colour", "validity"],
 )
+
+
+@pytest.mark.parametrize("size", [(8, 36), (52, 12), (96, 64)])
+@every_form
 @torch.no_grad()
 def test_equals_the_module_whatever_the_bands(
     options: dict[str, object], size: tuple[int, int], monkeypatch: pytest.MonkeyPatch

@@ -10,7 +10,7 @@ from depthforge.errors import InputError
 from depthforge.networks.folding import BLOCK, blocks_in, blocks_out
 from depthforge.networks.generator import DepthGenerator
 from depthforge.networks.whole import DoublingConv, WholeGenerator
-from tests.networks.test_fused import images, trained
+from tests.networks.test_fused import every_form, images, trained
 
 
 def test_blocks_are_the_same_convolution() -> None:
@@ -38,17 +38,7 @@ def test_doubling_and_convolution_in_one(size: tuple[int, int]) -> None:
 
 
 @pytest.mark.parametrize("size", [(8, 8), (52, 12)])
-@pytest.mark.parametrize(
-    "options",
-    [
-        {},
-        {"width": 7},
-        {"width": 8, "with_rgb": True},
-        {"width": 8, "noise_channels": 2, "residual": 1.0, "with_rgb": True},
-        {"width": 8, "residual": 0.1, "validity": True},
-    ],
-    ids=["published", "odd width", "colour", "noise, residual and colour", "validity"],
-)
+@every_form
 @torch.no_grad()
 def test_equals_the_module(options: dict[str, object], size: tuple[int, int]) -> None:
     generator = trained(**options)

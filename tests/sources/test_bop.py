@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from depthforge.errors import DecodeError, MissingDataError
+from depthforge.frame import RGB_FILE
 from depthforge.labels.recomputing import after_noise
 from depthforge.sources.bop import Bop
 from depthforge.testing.sources import SourceTests
@@ -148,6 +149,21 @@ def test_colour_may_be_grey_tiff_or_jpeg(root: Path, name: str, suffix: str) -> 
     assert rgb is not None
     np.testing.assert_array_equal(rgb, np.full((HEIGHT, WIDTH, 3), 77, np.uint8))
     assert read(root, 1).rgb is None
+
+
+def test_colour_that_is_jpeg_is_given_as_the_file_where_that_is_wanted(root: Path) -> None:
+    scene = root / "test/000001"
+    shutil.rmtree(scene / "rgb")
+    file = cv2.imencode(".jpg", np.full((HEIGHT, WIDTH, 3), 77, np.uint8))[1].tobytes()
+    write(scene / "rgb/000003.jpg", file)
+    frame = read(root, wanted=frozenset([RGB_FILE]))
+    assert (frame.rgb, frame.rgb_file) == (None, file)
+    both = read(root, wanted=frozenset([RGB_FILE, "rgb"]))
+    assert both.rgb is not None
+    assert both.rgb_file == file
+    write(scene / "rgb/000003.jpg", cv2.imencode(".jpg", np.zeros((HEIGHT, WIDTH + 8, 3), np.uint8))[1].tobytes())
+    with pytest.raises(DecodeError, match="wrong size"):
+        read(root, wanted=frozenset([RGB_FILE]))
 
 
 def test_depth_may_be_tiff(root: Path) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from depthforge.errors import DecodeError, FrameError
+from depthforge.frame import RGB_FILE
 from depthforge.labels.vocabularies import class_names
 from depthforge.sources.base import ImageSize
 from depthforge.sources.vkitti import Vkitti, VkittiConfig
@@ -274,3 +275,17 @@ def test_damaged_tables(tmp_path: Path, name: str, text: str, message: str) -> N
     assert "0001_clone.txt" in str(caught.value)
     _, findings = listed(tmp_path)
     assert any("frames have no pose" in f.message for f in findings) == (name == "extrinsicsgt")
+
+
+def test_colour_that_is_jpeg_is_given_as_the_file_where_that_is_wanted(tmp_path: Path) -> None:
+    write_v2(tmp_path / "two")
+    path = tmp_path / "two/Scene01/clone/frames/rgb/Camera_0/rgb_00000.jpg"
+    frame = read(tmp_path / "two", wanted=frozenset([RGB_FILE]))
+    assert (frame.rgb, frame.rgb_file) == (None, path.read_bytes())
+    both, pixels = (read(tmp_path / "two", wanted=frozenset(["rgb", *more])) for more in ([RGB_FILE], []))
+    assert both.rgb_file == path.read_bytes()
+    np.testing.assert_array_equal(both.rgb, pixels.rgb)
+    write_v1(tmp_path / "one")  # PNG: pixels in its place
+    frame = read(tmp_path / "one", wanted=frozenset([RGB_FILE]))
+    assert frame.rgb_file is None
+    np.testing.assert_array_equal(frame.rgb, RGB_IMAGE)

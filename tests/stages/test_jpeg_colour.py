@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import subprocess
 import sys
@@ -23,8 +24,9 @@ from depthforge.corpus.shard import ShardReader
 from depthforge.corpus.verify import verify_corpus
 from depthforge.errors import IntegrityError, MissingDependencyError
 from depthforge.manifest import Manifest, parse_manifest
+from depthforge.sources.procedural import Procedural
 from depthforge.stages.convert import finished
-from depthforge.stages.prepare import make_source
+from depthforge.stages.prepare import make_source, prepare
 from depthforge.storage import LocalFolder
 from tests.stages.runs import contents, run
 
@@ -39,6 +41,12 @@ def picture(number: int, height: int = HEIGHT, width: int = WIDTH) -> npt.NDArra
 
 def jpeg(image: npt.NDArray[np.uint8], *options: int) -> bytes:
     return bytes(cv2.imencode(".jpg", image, list(options))[1].tobytes())
+
+
+def cmyk() -> bytes:
+    stream = io.BytesIO()
+    pytest.importorskip("PIL.Image").new("CMYK", (WIDTH, HEIGHT), (10, 20, 30, 40)).save(stream, "JPEG")
+    return stream.getvalue()
 
 
 @pytest.fixture
@@ -182,10 +190,11 @@ def test_jpeg_makes_files_of_pixels_where_a_source_ships_none(tmp_path: Path, ma
     [
         (lambda path: path.write_bytes(cv2.imencode(".png", picture(4))[1].tobytes()), "FrameError", "no JPEG file"),
         (lambda path: path.write_bytes(jpeg(picture(4, 96, 128))), "FrameError", "no JPEG file"),
+        (lambda path: path.write_bytes(cmyk()), "FrameError", "no JPEG file"),
         (lambda path: path.write_bytes(path.read_bytes()[:-60]), "DecodeError", "truncated"),
         (lambda path: path.write_bytes(b""), "DecodeError", "empty"),
     ],
-    ids=["a PNG by name of JPEG", "a larger file", "cut", "empty"],
+    ids=["a PNG by name of JPEG", "a larger file", "CMYK", "cut", "empty"],
 )
 def test_a_file_that_cannot_be_carried_is_a_reject_with_a_way_out(
     make: Make, recording: Path, change: Callable[[Path], None], error: str, says: str
@@ -206,6 +215,29 @@ def test_larger_colour_is_averaged_and_therefore_lossless(make: Make, recording:
     manifest = make()
     run(manifest)
     assert not shard_of(manifest).array("rgb").is_jpeg
+
+
+def test_a_source_that_ships_no_files_is_not_looked_into(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = []
+    monkeypatch.setattr(Procedural, "read", lambda self, ref, wanted: read.append(ref))
+    block = {"name": "procedural", "num_scenes": 1, "frames_per_scene": 2}
+    value = {"name": "a", "source": block, "translator": {"name": "identity"}, "corpus": {"out": str(tmp_path / "a")}}
+    with prepare(parse_manifest(value, where="test")) as prepared:
+        assert prepared.schema.colour.format == "lossless"
+    assert not read
+
+
+def test_a_tag_of_orientation_turns_nothing(make: Make, recording: Path) -> None:
+    path = recording / "rgb/0000.jpg"
+    plain, tiff = path.read_bytes(), b"II*\x00\x08\x00\x00\x00\x01\x00\x12\x01\x03\x00\x01\x00\x00\x00\x06\x00\x00\x00"
+    exif = b"Exif\x00\x00" + tiff + bytes(4)
+    turned = plain[:2] + b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif + plain[2:]
+    path.write_bytes(turned)
+    manifest = make()
+    run(manifest)
+    assert shard_of(manifest).array("rgb").read_file(0) == turned
+    expected = cv2.imdecode(np.frombuffer(plain, np.uint8), cv2.IMREAD_COLOR_RGB)
+    np.testing.assert_array_equal(CorpusReader(manifest.corpus.out).read(0).labels["rgb"], expected)
 
 
 def test_resized_colour_is_lossless(make: Make) -> None:

@@ -62,6 +62,7 @@ CHANGES_THE_TRAINING: list[dict[str, Any]] = [
     {"batch_size": 4},
     {"precision": "bfloat16"},
     {"precision": "tf32"},
+    {"compile": True},
     {"patience": 3},
     {"evaluate_every": 3},
     {"evaluation_frames": 3},
@@ -72,7 +73,6 @@ CHANGES_NOTHING: list[dict[str, Any]] = [
     {"out": "elsewhere"},
     {"keep_checkpoints": 5},
     {"device": "cpu"},
-    {"compile": True},
     {"watch": {"enabled": False}},
 ]
 

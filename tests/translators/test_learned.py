@@ -144,12 +144,13 @@ def test_the_fingerprint_is_of_the_weights_and_not_of_the_place(tmp_path: Path) 
     configs = [Dcl.Config(**{k: v for k, v in b.items() if k != "name"}) for b in (*blocks, other)]
     one, two, three = (Dcl(config).fingerprint for config in configs)
     assert one == two != three
-    here = {"device": "cpu", "batch_size": 5, "compile": False}
+    here = {"device": "cpu", "batch_size": 5}
     assert Dcl(configs[0].model_copy(update=here)).fingerprint == one
     in_precision = {p: Dcl(configs[0].model_copy(update={"precision": p})).fingerprint for p in get_args(Precision)}
     assert in_precision["float32"] == one
     assert len(set(in_precision.values())) == 3
     assert Dcl(configs[0].model_copy(update={"hole_threshold": 0.1})).fingerprint != one
+    assert Dcl(configs[0].model_copy(update={"compile": True})).fingerprint != one
 
 
 def test_how_weights_were_trained_is_in_the_weights_alone(tmp_path: Path) -> None:

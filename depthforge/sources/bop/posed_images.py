@@ -112,6 +112,7 @@ class PosedObjects(Source):
     config: ObjectsConfig
     # Objects on tables and in bins: a depth_scale that is off by ten shows.
     typical_depth_m = (0.15, 6.0)
+    ships_colour_files = True
 
     def __init__(self, config: ObjectsConfig) -> None:
         self.config = config
@@ -260,12 +261,7 @@ class PosedObjects(Source):
 
     def _colour(self, at: At, camera: Camera, wanted: frozenset[str]) -> Colour:
         file = self._files.colour(at) if wanted & {RGB.name, RGB_FILE} else None
-        if file is None:
-            return Colour()
-        colour = read_colour(file.data, wanted, camera.size, where=file.where)
-        if colour.rgb is not None:
-            require_size(colour.rgb, camera.size, where=file.where)
-        return colour
+        return Colour() if file is None else read_colour(file.data, wanted, camera.size, where=file.where)
 
     def _stored(self, at: At, objects: Objects, depth_m: DepthImage, wanted: frozenset[str]) -> Labels:
         """Return the labels that the data set's own masks and counts give."""

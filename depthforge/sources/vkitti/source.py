@@ -85,6 +85,7 @@ class Vkitti(Source):
     """
 
     Config = VkittiConfig
+    ships_colour_files = True
     config: VkittiConfig
     licence = Licence(
         "CC BY-NC-SA 3.0", True, "https://europe.naverlabs.com/research/computer-vision/proxy-virtual-worlds-vkitti-2/"
@@ -269,32 +270,27 @@ class Vkitti(Source):
             depth_m[~valid] = 0.0
         return depth_m, valid
 
-    def _image(
-        self,
-        at: Locator,
-        what: str,
-        decode: Callable[..., npt.NDArray[Scalar]],
-        *,
-        camera: int | None = None,
-    ) -> npt.NDArray[Scalar] | None:
-        """Return a decoded image of this size, or None when there is none."""
+    def _file(self, at: Locator, what: str, camera: int | None = None) -> tuple[bytes, str] | None:
+        """Return the content of an image file and where it lies, or None when there is none."""
         file = self._files.image(at, what, self.config.camera if camera is None else camera)
         data = None if file is None else file.read_if_there()
-        if file is None or data is None:
+        return None if file is None or data is None else (data, file.where)
+
+    def _image(
+        self, at: Locator, what: str, decode: Callable[..., npt.NDArray[Scalar]], *, camera: int | None = None
+    ) -> npt.NDArray[Scalar] | None:
+        """Return a decoded image of this size, or None when there is none."""
+        found = self._file(at, what, camera)
+        if found is None:
             return None
-        image = decode(data, where=file.where)
-        require_size(image, self.size, where=file.where)
+        data, where = found
+        image = decode(data, where=where)
+        require_size(image, self.size, where=where)
         return image
 
     def _colour(self, at: Locator, wanted: frozenset[str]) -> Colour:
-        file = self._files.image(at, "rgb", self.config.camera) if wanted & {RGB.name, RGB_FILE} else None
-        data = None if file is None else file.read_if_there()
-        if file is None or data is None:
-            return Colour()
-        colour = read_colour(data, wanted, self.size, where=file.where)
-        if colour.rgb is not None:
-            require_size(colour.rgb, self.size, where=file.where)
-        return colour
+        found = self._file(at, "rgb") if wanted & {RGB.name, RGB_FILE} else None
+        return Colour() if found is None else read_colour(found[0], wanted, self.size, where=found[1])
 
     def _segments(self, at: Locator, wanted: frozenset[str]) -> dict[str, Any]:
         """Return those of semantic and instance that are wanted and there."""
