@@ -12,7 +12,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -68,11 +68,12 @@ def end_family(process: subprocess.Popen[bytes], *, limit_s: float = 3.0) -> Non
         family = []
     process.terminate()
     for child in family:
-        if child.is_running():
+        with suppress(psutil.NoSuchProcess):  # it may end between any look at it and the signal
             child.terminate()
     _, alive = psutil.wait_procs(family, timeout=limit_s)
     for child in alive:
-        child.kill()
+        with suppress(psutil.NoSuchProcess):
+            child.kill()
     process.kill()
     process.wait()
 

@@ -70,6 +70,15 @@ def _is_aside(path: str) -> bool:
     return any(is_temporary(part) for part in Path(path).parts)
 
 
+def family_of(pid: int) -> dict[psutil.Process, str]:
+    """Return what descends from a process, with its name; one that ends while it is looked at is left out."""
+    family = {}
+    for child in psutil.Process(pid).children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            family[child] = child.name()
+    return family
+
+
 def committed(out: Path) -> int:
     return len(list(out.glob("index/*.parquet")))
 
@@ -82,7 +91,7 @@ def test_a_killed_driver_loses_nothing_that_was_committed(
     process = start(manifest, out)
     wait_for_shards(out, after_shards, process)
     time.sleep(more_s)
-    family = {child: child.name() for child in psutil.Process(process.pid).children(recursive=True)}
+    family = family_of(process.pid)
     process.kill()
     process.communicate()
     kept = committed(out)
@@ -104,11 +113,10 @@ def test_a_killed_worker_is_replaced(manifest: Path, whole: dict[str, bytes], he
     process = start(manifest, out, head)
     for after_shards in (1, NUM_SHARDS // 2):
         wait_for_shards(out, after_shards, process)
-        workers = [
-            child for child in psutil.Process().children(recursive=True) if child.name().startswith("ray::train-")
-        ]
+        workers = [child for child, name in family_of(os.getpid()).items() if name.startswith("ray::train-")]
         if workers:
-            os.kill(workers[0].pid, signal.SIGKILL)
+            with suppress(psutil.NoSuchProcess):
+                workers[0].kill()
     _, stderr = process.communicate(timeout=120)
     assert process.returncode == 0, stderr.decode()
     assert contents(out) == whole
@@ -120,8 +128,7 @@ def test_a_dead_ray_node_ends_the_run_and_loses_nothing(
     out = tmp_path / "corpus"
     process = start(manifest, out)
     wait_for_shards(out, 1, process)
-    family = psutil.Process(process.pid).children(recursive=True)
-    raylet = next(child for child in family if child.name() == "raylet")
+    raylet = next(child for child, name in family_of(process.pid).items() if name == "raylet")
     # Stopped workers cannot end the run before anybody notices; one that has just begun has no name of Ray's yet.
     workers = raylet.children(recursive=True)
     for worker in workers:

@@ -18,12 +18,20 @@ from depthforge.translators.base import GpuUse, Translator, TranslatorConfig
 
 
 class HeavyConfig(TranslatorConfig):
-    """``trace``: a folder in which each worker leaves a file named after its process and the GPU that it was given."""
+    """``trace``: a folder in which each worker leaves a file named after its process and the GPU that it was given.
+
+    ``together``: so many workers have to have loaded before any of them makes a frame (at most ``WAIT_S`` long).
+    """
 
     gpu: Literal["never", "if_present", "required"] = "never"
     frame_s: float = 0.0
     damaged: bool = False
+    together: int = 0
     trace: Path | None = None
+
+
+#: How long workers wait for each other, in seconds: far longer than a loaded machine takes to start one.
+WAIT_S = 120.0
 
 
 @translators.register("heavy_for_tests")
@@ -52,5 +60,13 @@ class Heavy(Translator):
         return self.translate_batch([frame], [words])[0]
 
     def translate_batch(self, frames: Sequence[Frame], words: Sequence[tuple[int, int]]) -> list[Capture]:
+        self._wait_for_the_others()
         time.sleep(self.config.frame_s * len(frames))
         return [Capture(NoisyDepth(frame.depth_m, frame.valid)) for frame in frames]
+
+    def _wait_for_the_others(self) -> None:
+        deadline = time.monotonic() + WAIT_S
+        while self.config.trace is not None and time.monotonic() < deadline:
+            if len(list(self.config.trace.iterdir())) >= self.config.together:
+                return
+            time.sleep(0.05)

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -249,8 +249,8 @@ def test_memory_that_no_node_has_is_named(
 def test_gpus_that_join_late_are_used_and_cores_are_left(
     nodes: Nodes, heavy_run: Callable[..., Manifest], trace: Path
 ) -> None:
-    """Cores are slow here, so the run ends soon only with the two GPUs of a node that comes when it is under way."""
-    manifest = heavy_run(gpu="if_present", frame_s=0.5, frames_per_shard=1)
+    """No worker makes a frame before all three have loaded: that of a core, and those of two GPUs that come later."""
+    manifest = heavy_run(gpu="if_present", together=3, frames_per_shard=1)
     with (
         nodes.with_node(num_cpus=1),
         beside(lambda: run(manifest, inline=False, num_workers=None, address=nodes.address)) as running,
@@ -354,10 +354,11 @@ def test_a_training_whose_worker_stops_is_ended(nodes: Nodes, tmp_path: Path) ->
 
     def stop() -> None:
         while not ended.wait(0.05):
-            for process in psutil.process_iter(["cmdline"]):
-                if "RayTrainWorker" in " ".join(process.info["cmdline"] or []) and Checkpoints(checkpoints).steps():
-                    process.suspend()
-                    return
+            for process in psutil.Process().children(recursive=True):
+                with suppress(psutil.NoSuchProcess):
+                    if "RayTrainWorker" in " ".join(process.cmdline()) and Checkpoints(checkpoints).steps():
+                        process.suspend()
+                        return
 
     manifest = training_manifest(tmp_path, {"epochs": 500})
     checkpoints, ended = tmp_path / "translator" / "checkpoints", threading.Event()

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -332,9 +332,10 @@ def _kill_worker(checkpoints: Checkpoints) -> bool:
     while time.monotonic() < deadline:
         if checkpoints.steps():
             for child in psutil.Process().children(recursive=True):
-                if "RayTrainWorker" in " ".join(child.cmdline()):
-                    os.kill(child.pid, signal.SIGKILL)
-                    return True
+                with suppress(psutil.NoSuchProcess):
+                    if "RayTrainWorker" in " ".join(child.cmdline()):
+                        child.kill()
+                        return True
         time.sleep(0.05)
     return False
 
