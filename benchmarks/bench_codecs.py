@@ -29,7 +29,7 @@ from depthforge.seeding import frame_words
 from depthforge.sources.procedural import Procedural, ProceduralConfig
 from depthforge.translators.simulation import Simulation
 
-CODECS: Final = ("zstd", "fast", "small", "blosc-zstd", "blosc-lz4")
+CODECS: Final = ("zstd", "fast", "small")
 HEIGHT, WIDTH = 480, 640
 CLEAN, NOISY = (LabelSpec(name, "uint16", "image", "") for name in ("depth_clean", "depth_noisy"))
 CLEAN_F32, NOISY_F32 = (LabelSpec(name, "float32", "image", "") for name in ("depth_clean", "depth_noisy"))

@@ -46,15 +46,15 @@ _LEVELS: Final = {"fast": 9, "small": 3}
 class Codec(BaseModel):
     """How chunks are compressed, without loss.
 
-    ``zstd``: as they are. ``fast``: bytes shuffled, lz4; less than half the time to decode depth. ``small``: bytes
-    shuffled, zstd, and clean depth, normals and colour as differences of neighbours; three times as long to encode.
-    ``blosc-zstd``, ``blosc-lz4``: bits shuffled. ``none``: not at all. Differences are a codec of zarr-python with
+    ``zstd``: clean depth with its bytes shuffled, all else as it is. ``fast``: bytes shuffled, lz4; less than half the
+    time to decode depth. ``small``: bytes shuffled, zstd, and clean depth, normals and colour as differences of neighbours; three times as long to encode.
+    ``none``: not at all. Differences are a codec of zarr-python with
     numcodecs: tensorstore and zarrs cannot read those three fields of ``small``, and read all else.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: Literal["zstd", "fast", "small", "blosc-zstd", "blosc-lz4", "none"] = "zstd"
+    name: Literal["zstd", "fast", "small", "none"] = "zstd"
     level: int = Field(
         default=1, ge=0, le=22, description="of lz4 or zstd within; left out it is 9 for fast, 3 for small, else 1"
     )

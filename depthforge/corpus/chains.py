@@ -1,5 +1,9 @@
 """Which codec chain a field of a corpus gets.
 
+The default is zstd, with the bytes of clean depth shuffled before it: 13 % smaller in steps of a millimetre and 42 % in
+float32, at the same time to encode and less to decode. Normals and colour take longer to decode so, for a few percent,
+and noisy depth grows at this level.
+
 ``small`` stores an image whose neighbours resemble each other as differences. KiB a frame of 640x480 in procedural
 rooms, of photographs for colour; first with zstd 1, then so:
 
@@ -25,7 +29,7 @@ from typing import Any
 import numpy as np
 from numcodecs.zstd import Zstd
 
-from depthforge.corpus.chunks import ChunkChain, ChunkCodec
+from depthforge.corpus.chunks import ChunkChain, ChunkCodec, shuffled_zstd
 from depthforge.corpus.filters import Delta, Filter, Transpose
 from depthforge.corpus.jpeg_chunks import JpegChunks
 from depthforge.corpus.schema import DEPTH_CLEAN, DEPTH_NOISY, CorpusSchema
@@ -33,6 +37,9 @@ from depthforge.encoding import Codec
 from depthforge.labels.spec import LabelSpec
 
 __all__ = ["chain_of", "chunk_codec"]
+
+# Level 0 of zstd means 3; blosc's level n is zstd's 2 n - 1.
+_ZSTD_DEFAULT = 3
 
 
 def chain_of(schema: CorpusSchema, spec: LabelSpec) -> ChunkChain:
@@ -43,6 +50,8 @@ def chain_of(schema: CorpusSchema, spec: LabelSpec) -> ChunkChain:
 def chunk_codec(codec: Codec, spec: LabelSpec, height: int, width: int) -> ChunkCodec:
     """Return the chain for one frame of the field ``spec`` in a corpus of ``height`` x ``width`` pixels."""
     dtype = np.dtype(spec.dtype).newbyteorder("<")
+    if codec.name == "zstd" and spec.name == DEPTH_CLEAN:
+        return ChunkCodec(shuffled_zstd(min((codec.level or _ZSTD_DEFAULT) // 2 + 1, 9)), True, dtype.itemsize)
     if codec.name != "small" or spec.layout != "image":
         return ChunkCodec.of(codec, dtype.itemsize)
     if spec.name == DEPTH_NOISY and dtype.kind == "f":

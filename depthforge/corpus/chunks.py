@@ -23,15 +23,15 @@ from depthforge.corpus.filters import Filter, parse_filter
 from depthforge.encoding import Codec
 from depthforge.errors import IntegrityError
 
-__all__ = ["CRC_BYTES", "ChunkChain", "ChunkCodec", "codec_names", "with_crc32c", "without_crc32c"]
+__all__ = ["CRC_BYTES", "ChunkChain", "ChunkCodec", "codec_names", "shuffled_zstd", "with_crc32c", "without_crc32c"]
 
 # Else blosc starts a pool of threads for the main thread, holds Python's lock while it works, and shares one state
 # between callers. zarr sets the same when it is imported.
 numcodecs.blosc.use_threads = False
 
 CRC_BYTES: Final = 4
-# Of `small`: 4 to 9 % smaller than what blosc chooses at level 3 (128 KiB), and than the next power of two.
-_SMALL_BLOCK_BYTES: Final = 1 << 18
+# 4 to 9 % smaller than what blosc chooses at level 3 (128 KiB), and than the next power of two.
+_ZSTD_BLOCK_BYTES: Final = 1 << 18
 _SHUFFLES: Final = {"noshuffle": Blosc.NOSHUFFLE, "shuffle": Blosc.SHUFFLE, "bitshuffle": Blosc.BITSHUFFLE}
 _SHUFFLE_NAMES: Final = {number: name for name, number in _SHUFFLES.items()}
 
@@ -182,11 +182,12 @@ def _compressor(codec: Codec) -> Zstd | Blosc | None:
         return None
     if codec.name == "zstd":
         return Zstd(level=codec.level)
-    if codec.name == "fast":
-        return Blosc("lz4", codec.level, Blosc.SHUFFLE)
-    if codec.name == "small":
-        return Blosc("zstd", codec.level, Blosc.SHUFFLE, _SMALL_BLOCK_BYTES)
-    return Blosc(codec.name.removeprefix("blosc-"), codec.level, Blosc.BITSHUFFLE)
+    return Blosc("lz4", codec.level, Blosc.SHUFFLE) if codec.name == "fast" else shuffled_zstd(codec.level)
+
+
+def shuffled_zstd(level: int) -> Blosc:
+    """Return blosc's zstd of ``level`` (0 to 9) with bytes shuffled, which several fields of a corpus get."""
+    return Blosc("zstd", level, Blosc.SHUFFLE, _ZSTD_BLOCK_BYTES)
 
 
 def _parse_compressor(step: Mapping[str, Any]) -> Zstd | Blosc | None:

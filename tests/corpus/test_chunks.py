@@ -27,7 +27,7 @@ from depthforge.labels.catalogue import FLOW, INSTANCE, NORMALS, RGB
 from depthforge.labels.spec import LabelSpec
 from depthforge.storage import LocalFolder
 
-NAMES = ("zstd", "fast", "small", "blosc-zstd", "blosc-lz4", "none")
+NAMES = ("zstd", "fast", "small", "none")
 DTYPES = ("bool", "uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float32", "float64")
 CLEAN, NOISY = (LabelSpec(name, "uint16", "image", "") for name in ("depth_clean", "depth_noisy"))
 CLEAN_F32, NOISY_F32 = (LabelSpec(name, "float32", "image", "") for name in ("depth_clean", "depth_noisy"))
@@ -171,7 +171,7 @@ def test_which_fields_are_stored_as_differences() -> None:
     for spec, filters in expected.items():
         assert chunk_codec(small, spec, 480, 640).filters == filters, spec.name
         assert chunk_codec(small, spec, 1, 640).filters == chunk_codec(small, spec, 480, 1).filters == ()
-        for other in ("zstd", "fast", "blosc-zstd", "blosc-lz4", "none"):
+        for other in ("zstd", "fast", "none"):
             assert chunk_codec(Codec(name=other), spec, 480, 640).filters == (), (other, spec.name)
 
 
@@ -331,7 +331,7 @@ def test_smooth_images_are_smaller_and_xarray_scales_them(tmp_path: Path) -> Non
     y, x = np.mgrid[:96, :128]
     smooth = (800 + 2 * y + 3 * x + 40 * np.sin(x / 9)).astype(np.uint16)
     sizes = {name: len(chunk_codec(Codec(name=name), CLEAN, 96, 128).encode(smooth)) for name in ("zstd", "small")}
-    assert sizes["small"] < 0.5 * sizes["zstd"]
+    assert sizes["small"] < 0.8 * sizes["zstd"]
     array = write(tmp_path, CLEAN, Codec(name="small"), [smooth])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -339,7 +339,20 @@ def test_smooth_images_are_smaller_and_xarray_scales_them(tmp_path: Path) -> Non
     np.testing.assert_array_equal(found[0], smooth)
 
 
-@pytest.mark.parametrize("name", ["zstd", "fast", "small", "blosc-zstd", "blosc-lz4", "none"])
+@pytest.mark.parametrize(("level", "within"), [(0, 2), (1, 1), (2, 2), (3, 2), (9, 5), (22, 9)])
+def test_bytes_of_clean_depth_are_shuffled_by_default(level: int, within: int) -> None:
+    """At the level of zstd that was asked for, or the next that blosc has; it is smaller so, and noisy depth is not."""
+    chain = chunk_codec(Codec(level=level), CLEAN, 240, 320)
+    assert chain.to_json()[1]["configuration"]["clevel"] == within
+    assert chain.to_json()[1]["configuration"]["shuffle"] == "shuffle"
+    y, x = np.mgrid[:240, :320]
+    smooth = (800 + 2 * y + 3 * x + 40 * np.sin(x / 9)).astype(np.uint16)
+    plain = chunk_codec(Codec(level=level), NOISY, 240, 320)
+    assert plain.to_json()[1] == {"name": "zstd", "configuration": {"level": level, "checksum": False}}
+    assert len(chain.encode(smooth)) < 0.7 * len(plain.encode(smooth))
+
+
+@pytest.mark.parametrize("name", ["zstd", "fast", "small", "none"])
 def test_a_chunk_of_another_size_is_an_integrity_error(name: str) -> None:
     """Decoders would leave the rest of the array as it was."""
     codec, out = ChunkCodec.of(Codec(name=name), 2), np.empty((1, 4, 4), np.uint16)  # type: ignore[arg-type]

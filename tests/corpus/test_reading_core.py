@@ -59,7 +59,7 @@ def require_done(result: subprocess.CompletedProcess[str]) -> None:
 def corpora(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A small corpus in each codec and depth encoding."""
     roots = {}
-    for name, level in (("zstd", 1), ("fast", 9), ("small", 3), ("blosc-zstd", 5), ("none", 0)):
+    for name, level in (("zstd", 1), ("fast", 9), ("small", 3), ("none", 0)):
         for dtype in ("uint16", "float32"):
             schema = CorpusSchema(HEIGHT, WIDTH, FIELDS, DepthEncoding(dtype=dtype), Codec(name=name, level=level), 4)
             roots[f"{name}-{dtype}"] = build(tmp_path_factory.mktemp("core"), 5, schema, rejected=())
