@@ -47,8 +47,8 @@ class Codec(BaseModel):
     """How chunks are compressed, without loss.
 
     ``zstd``: clean depth with its bytes shuffled, all else as it is. ``fast``: bytes shuffled, lz4; less than half the
-    time to decode depth. ``small``: bytes shuffled, zstd, and clean depth, normals and colour as differences of neighbours; three times as long to encode.
-    ``none``: not at all. Differences are a codec of zarr-python with
+    time to decode depth. ``small``: bytes shuffled, zstd, and clean depth, normals and colour as differences of
+    neighbours; three times as long to encode. ``none``: not at all. Differences are a codec of zarr-python with
     numcodecs: tensorstore and zarrs cannot read those three fields of ``small``, and read all else.
     """
 
