@@ -5,21 +5,24 @@ python -m benchmarks.bench_jpeg [--frames 96] [--rounds 3] [--json] [--save]
 Data: ICL-NUIM's living room 1 (640x480, depth as PNG, colour as the JPEG that it is shipped as) where the folder that
 DEPTHFORGE_SHARED names holds it, else depthforge's own rooms written so (quality 95). Both corpora hold the same frames
 through the Kinect simulation, one process, in turn; `lossless` is what every corpus was before files
-were carried. Reading is of all colour, one thread, from the page cache, beside OpenCV reading the source's own files.
+were carried. Reading is of all colour, one thread, from the page cache, beside OpenCV reading the source's own files,
+and a WebDataset of them.
 Bars: at most a third of the bytes, and at least 1.3 times the frames per second.
 """
 
 from __future__ import annotations
 
 import argparse
+import tarfile
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+import webdataset
 
 from benchmarks.results import Figure, add_result_options, save_run
 from benchmarks.timing import machine, median, print_json, print_table, shared_folder
@@ -32,6 +35,7 @@ SIZE = (480, 640)
 WAYS = ("as_shipped", "lossless")
 BAR_BYTES, BAR_RATE = 1 / 3, 1.3
 QUALITY = 95
+PIXELS = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
 
 
 def make_recording(root: Path, count: int) -> None:
@@ -92,14 +96,40 @@ def measure(recording: Path, folder: Path, rounds: int, limit: int) -> dict[str,
             "read_frames_s": median([_read(root) for _ in range(rounds)]),
         }
     files = sorted((recording / "image").iterdir())[:limit]
+    tar = _pack(files, folder / "files.tar")
+    for name, path, read in (
+        ("source", recording, lambda: _read_files(files)),
+        ("WebDataset", tar, lambda: _read_tar(tar)),
+    ):
+        sizes = [path.stat().st_size] if path == tar else [each.stat().st_size for each in files]
+        found[name] = {
+            "colour_kib": sum(sizes) / len(files) / 1024,
+            "read_frames_s": median([read() for _ in range(rounds)]),
+        }
+    return found
+
+
+def _pack(files: Sequence[Path], path: Path) -> Path:
+    """Pack the files as WebDataset likes them."""
+    with tarfile.open(path, "w") as tar:
+        for number, file in enumerate(files):
+            tar.add(file, f"{number:06d}.jpg")
+    return path
+
+
+def _read_files(files: Sequence[Path]) -> float:
     start = time.perf_counter()
     for path in files:
-        cv2.imread(str(path), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
-    found["source"] = {
-        "colour_kib": sum(path.stat().st_size for path in files) / len(files) / 1024,
-        "read_frames_s": len(files) / (time.perf_counter() - start),
-    }
-    return found
+        cv2.imread(str(path), PIXELS)
+    return len(files) / (time.perf_counter() - start)
+
+
+def _read_tar(path: Path) -> float:
+    start, count = time.perf_counter(), 0
+    for sample in webdataset.WebDataset(str(path), shardshuffle=False):
+        cv2.imdecode(np.frombuffer(sample["jpg"], np.uint8), PIXELS)
+        count += 1
+    return count / (time.perf_counter() - start)
 
 
 def _read(root: Path) -> float:
@@ -123,6 +153,18 @@ def figures(found: Mapping[str, Mapping[str, float]], data: str) -> list[Figure]
     ):
         figure: dict[str, Any] = {"name": name, "value": ours[key], "unit": unit, "better": better, "data": data}
         shown.append(Figure(**figure, peer="lossless", peer_value=peer[key], bar=bar, bar_of="ratio"))
+    for name in ("source", "WebDataset"):
+        shown.append(
+            Figure(
+                name="reading colour on one thread",
+                value=ours["read_frames_s"],
+                unit="frames/s",
+                better="higher",
+                data=data,
+                peer=f"{name}'s JPEG files",
+                peer_value=found[name]["read_frames_s"],
+            )
+        )
     return shown
 
 
@@ -148,7 +190,7 @@ def main() -> None:
         print_json(found)
         return
     print(f"{machine()}; {data}; one core")
-    ways = (*WAYS, "source")
+    ways = (*WAYS, "source", "WebDataset")
     keys = ("kib", "colour_kib", "frames_s", "read_frames_s")
     rows = [[way, *(f"{found[way][key]:.0f}" if key in found[way] else "" for key in keys)] for way in ways]
     print_table("Colour", rows, ["corpus.colour", "KiB a frame", "of which colour", "frames/s", "reading, frames/s"])

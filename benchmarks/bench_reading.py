@@ -1,24 +1,28 @@
 """Frames per second of noisy depth into torch, one process, beside what else one could read it from.
 
-python -m benchmarks.bench_reading [--frames 512] [--repeats 5] [--json] [--save]
+python -m benchmarks.bench_reading [--frames 512] [--repeats 5] [--codec zstd] [--json] [--save]
 
 Data: depthforge's own procedural rooms through its Kinect simulation, 640x480 uint16 millimetres. Every contestant
 delivers batches of 16 of the same tensors, float32 metres and a validity mask, through DataLoader(num_workers=0); the
 peers share one conversion and torch's collate. Ours decodes a batch on every core of the process, its default; the
 PNG folder is measured both as one writes it and with as many threads. *blocks* is the order of a block shuffle with
-16 neighbours. Files are in the page cache. Bars: random >= 3 times and blocks >= 5 times the PNG folder in the same
-order, and sequential more than WebDataset.
+16 neighbours. LitData (where it is installed) shuffles its chunks of 16 frames and the frames of each, which stands
+beside our blocks. MosaicML streaming is no peer here: it imports torchvision, which has no build for torch on a CPU
+in the package index. Files are in the page cache. Bars: random >= 3 times and blocks >= 5 times the PNG folder in the
+same order, and sequential more than WebDataset.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import io
 import os
 import tarfile
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +83,7 @@ def as_sample(steps: Steps) -> dict[str, torch.Tensor]:
     return {"depth": torch.from_numpy(metres)[None], "valid": torch.from_numpy(steps != 0)[None]}
 
 
-def make_corpus(root: Path, num_frames: int) -> None:
+def make_corpus(root: Path, num_frames: int, codec: str = "zstd") -> None:
     """Convert ``num_frames`` procedural frames, depth only."""
     labels = ("rgb", "T_world_cam", "normals", "semantic", "instance", "object_id", "object_pose")
     manifest = parse_manifest(
@@ -94,7 +98,7 @@ def make_corpus(root: Path, num_frames: int) -> None:
             "labels": dict.fromkeys(labels, "off"),
             "limit": num_frames,
             "max_reject_fraction": 0.0,
-            "corpus": {"out": str(root)},
+            "corpus": {"out": str(root), "codec": {"name": codec}},
         },
         where="bench_reading",
     )
@@ -149,6 +153,34 @@ def webdataset_samples(path: Path) -> Iterable[dict[str, torch.Tensor]]:
     return pipeline
 
 
+def litdata_epochs(folder: Path, frames: Iterable[Steps]) -> dict[str, Callable[[], int]]:
+    """Lay the frames out as LitData does, plain and with zstd, and return how an epoch of each is read."""
+    if importlib.util.find_spec("litdata") is None:
+        return {}
+    from litdata import StreamingDataLoader, StreamingDataset
+    from litdata.streaming.writer import BinaryWriter
+
+    kept = list(frames)
+
+    def epoch(place: Path, *, shuffle: bool) -> int:
+        dataset = StreamingDataset(str(place), shuffle=shuffle, transform=lambda item: as_sample(item["steps"].numpy()))
+        return drain(StreamingDataLoader(dataset, batch_size=BATCH, num_workers=0), "depth")
+
+    found = {}
+    for compression in (None, "zstd"):
+        place = folder / f"litdata-{compression}"
+        place.mkdir()
+        writer = BinaryWriter(str(place), chunk_size=BATCH, compression=compression)
+        for position, steps in enumerate(kept):
+            writer.add_item(position, {"steps": torch.from_numpy(steps)})
+        writer.done()
+        writer.merge(1)
+        name = "LitData" if compression is None else f"LitData, {compression}"
+        found[f"{name} | blocks"] = partial(epoch, place, shuffle=True)
+        found[f"{name} | none"] = partial(epoch, place, shuffle=False)
+    return found
+
+
 def drain(loader: Iterable[dict[str, Any]], name: str) -> int:
     """Consume an epoch and return its frames."""
     return sum(len(batch[name]) for batch in loader)
@@ -173,6 +205,7 @@ def contestants(root: Path, folder: Path) -> dict[str, Callable[[], int]]:
                 found[f"{name}, threads | {shuffle}"] = peer_epoch(read, shuffle, threaded=True)
     tar = write_tar(folder, total)
     found[f"{TAR} | none"] = lambda: drain(DataLoader(webdataset_samples(tar), BATCH), "depth")
+    found |= litdata_epochs(folder, (reader.stored(DEPTH_NOISY, position) for position in range(total)))
     compressed = [Zstd(level=1).encode(reader.stored(DEPTH_NOISY, position)) for position in range(total)]
     scratch = np.empty((reader.schema.height, reader.schema.width), np.uint16)
 
@@ -209,13 +242,13 @@ def contestants(root: Path, folder: Path) -> dict[str, Callable[[], int]]:
     return found
 
 
-def measure(num_frames: int, repeats: int) -> Iterator[tuple[str, str, float]]:
+def measure(num_frames: int, repeats: int, codec: str) -> Iterator[tuple[str, str, float]]:
     """Yield (contestant, order, frames per second), medians of interleaved repeats."""
     # tmpfs when there is one: this measures decoding, not a disk.
     place = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
     with tempfile.TemporaryDirectory(prefix="depthforge-reading-", dir=place) as folder:
         root = Path(folder) / "corpus"
-        make_corpus(root, num_frames)
+        make_corpus(root, num_frames, codec)
         seconds = in_turn(contestants(root, Path(folder)), repeats=repeats)
         for name, runs in seconds.items():
             contestant, order = name.split(" | ")
@@ -250,6 +283,7 @@ def figures(rates: Mapping[tuple[str, str], float], num_frames: int) -> list[Fig
         beside(OURS, "random", "tensorstore"),
         beside(OURS, "random", "npy memory map"),
         beside(OURS, "sequential", TAR, BARS["sequential"]),
+        *(beside(OURS, order, name) for name, order in rates if name.startswith("LitData")),
         beside(SINGLE, "random", PNG),
     ]
 
@@ -259,10 +293,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--frames", type=int, default=512)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--codec", default="zstd", help="of the corpus; the peers keep theirs")
     add_result_options(parser)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    rates = {(name, order): rate for name, order, rate in measure(arguments.frames, arguments.repeats)}
+    rates = {(name, order): rate for name, order, rate in measure(arguments.frames, arguments.repeats, arguments.codec)}
     png, png_blocks = rates[PNG, "random"], rates[PNG, "blocks"]
     ceiling = rates["zstd decode alone (ceiling)", "sequential"]
     bars = {
@@ -277,6 +312,7 @@ def main() -> None:
     decoding = rates[SINGLE, "random"] / ceiling
     found = {
         "frames": arguments.frames,
+        "codec": arguments.codec,
         "frames_per_second": {f"{name}, {order}": rate for (name, order), rate in rates.items()},
         "ratios": bars,
         "decompression_share": decoding,
@@ -286,7 +322,8 @@ def main() -> None:
     if arguments.json:
         print_json(found)
         return
-    print(f"{machine()}; {arguments.frames} procedural frames through the Kinect simulation, 640x480, one process")
+    what = "procedural frames through the Kinect simulation, 640x480"
+    print(f"{machine()}; {arguments.frames} {what}, {arguments.codec}, one process")
     rows = [(name, order, f"{rate:.0f}", f"{rate / png:.2f}") for (name, order), rate in rates.items()]
     print_table("noisy depth into torch", rows, ("from", "order", "frames/s", "x PNG random"))
     print_table("bars", [(name, f"{ratio:.2f}") for name, ratio in bars.items()], ("ours", "ratio"))

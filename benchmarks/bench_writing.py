@@ -4,9 +4,9 @@ python -m benchmarks.bench_writing [--frames 64] [--repeats 5] [--json] [--save]
 
 Data: depthforge's own procedural rooms through its Kinect simulation, 640x480: both depths, semantic and instance
 ids, with and without colour. *depthforge* is all of add and commit: checks, steps, statistics, hashes, compression,
-sync, reading back, digests, index. *arrays only* and the zarr rows write the same encoded arrays in the same sharded
-layout on one thread and read nothing back. *codec alone* compresses and decompresses each chunk once: the floor for any
-writer that verifies.
+sync, reading back, digests, index; the files and bytes of a shard with every label of the rooms are counted. *arrays
+only* and the zarr rows write the same arrays in the same sharded layout on one thread and read nothing back (zarr with
+plain zstd). *codec alone* compresses and decompresses each chunk once: the floor for any writer that verifies.
 """
 
 from __future__ import annotations
@@ -21,13 +21,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import zarr
-from numcodecs.zstd import Zstd
 from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from benchmarks.results import Figure, add_result_options, save_run
 from benchmarks.timing import in_turn, machine, median, print_json, print_table
 from depthforge.corpus.arrays import ArrayWriter
-from depthforge.corpus.chunks import ChunkCodec
+from depthforge.corpus.chains import chain_of
 from depthforge.corpus.encode import encode_depth
 from depthforge.corpus.schema import CorpusSchema
 from depthforge.corpus.writer import ShardWriter, label_of
@@ -80,7 +79,7 @@ def contestants(made: Made, fields: tuple[LabelSpec, ...], folder: Path) -> dict
         group = LocalFolder(folder).stage("arrays")
         for spec in (*schema.depth_specs, *fields):
             values = arrays[spec.name]
-            codec = ChunkCodec.of(schema.codec, values.itemsize)
+            codec = chain_of(schema, spec)
             writer = ArrayWriter(
                 group,
                 spec.name,
@@ -114,17 +113,40 @@ def contestants(made: Made, fields: tuple[LabelSpec, ...], folder: Path) -> dict
         return write
 
     def codec_alone() -> None:
-        codec = Zstd(level=1)
-        for values in arrays.values():
-            scratch = np.empty_like(values[0])
+        for spec in (*schema.depth_specs, *fields):
+            codec, values = chain_of(schema, spec), arrays[spec.name]
+            scratch = np.empty_like(values[:1])
             for frame in values:
-                codec.decode(codec.encode(frame), scratch)
+                codec.decode_into(codec.encode(frame), scratch, where=spec.name)
 
     return {
         "depthforge": ours,
         "depthforge, arrays only": arrays_only,
         **{name: through(pipeline) for name, pipeline in PIPELINES.items()},
         "codec alone, both ways": codec_alone,
+    }
+
+
+def files_of_a_shard(count: int, folder: Path) -> dict[str, float]:
+    """Return what a shard of ``count`` frames with every label of the rooms is made of."""
+    source = Procedural(ProceduralConfig(num_scenes=-(-count // 16), frames_per_scene=16))
+    translator = Simulation(Simulation.Config())
+    wanted = frozenset(source.labels)
+    frames = [source.read(ref, wanted) for ref in list(source.frames())[:count]]
+    schema = CorpusSchema(*frames[0].camera.size, (INTRINSICS, *source.labels.values()))
+    item = WorkItem("train-000000", "train", tuple(FrameRef(frame.key, "") for frame in frames))
+    with ShardWriter(folder / "whole", item, schema, fingerprint="0" * 32) as writer:
+        for frame in frames:
+            writer.add(frame, translator.translate(frame, frame_words(0, frame.key)))
+        writer.commit()
+    made = list((folder / "whole" / "shards").rglob("*"))
+    sizes = [path.stat().st_size for path in made if path.is_file()]
+    return {
+        "fields": len(schema.depth_specs) + len(schema.fields),
+        "ragged_fields": sum(spec.layout == "ragged" for spec in schema.fields),
+        "files": len(sizes),
+        "folders": len(made) - len(sizes),
+        "kib_per_frame": sum(sizes) / count / 1024,
     }
 
 
@@ -159,7 +181,8 @@ def main() -> None:
         for name, fields in (("without colour", labels), ("with colour", (*labels, RGB))):
             seconds = in_turn(contestants(made, fields, Path(folder)), repeats=arguments.repeats)
             milliseconds[name] = {who: median(runs) / arguments.frames * 1000 for who, runs in seconds.items()}
-    found = {"frames": arguments.frames, "ms_per_frame": milliseconds}
+        shard = files_of_a_shard(arguments.frames, Path(folder))
+    found = {"frames": arguments.frames, "ms_per_frame": milliseconds, "shard": shard}
     if arguments.save:
         save_run("bench_writing", found, figures(milliseconds, arguments.frames), note=arguments.note)
     if arguments.json:
@@ -170,6 +193,7 @@ def main() -> None:
         floor = each["codec alone, both ways"]
         rows = [(who, f"{value:.1f}", f"{value / floor:.2f}") for who, value in each.items()]
         print_table(name, rows, ("writer", "ms a frame", "x codec alone"))
+    print_table("a shard with every label", [(name, f"{value:g}") for name, value in shard.items()], ("of", "number"))
 
 
 if __name__ == "__main__":
