@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
-
 import numpy as np
 import numpy.typing as npt
 
 from depthforge.errors import DecodeError
-from depthforge.geometry import invert_pose, opengl_to_opencv
 
-__all__ = ["Axes", "Direction", "parse_matrix", "parse_trajectory_log", "to_house_pose"]
+__all__ = ["parse_matrix", "parse_trajectory_log"]
 
-Direction: TypeAlias = Literal["camera_to_world", "world_to_camera"]
-Axes: TypeAlias = Literal["opencv", "opengl"]
 Matrix = npt.NDArray[np.float64]
 
 _LINES_PER_POSE = 5
@@ -49,11 +44,3 @@ def parse_trajectory_log(text: str, *, where: str) -> dict[int, Matrix]:
             )
         poses[int(head[0])] = parse_matrix(" ".join(lines[start + 1 : start + _LINES_PER_POSE]), (4, 4), where=where)
     return poses
-
-
-def to_house_pose(matrix: Matrix, direction: Direction, axes: Axes) -> Matrix | None:
-    """Return T_world_cam (4, 4), OpenCV axes, from a stored pose; None when it is not finite (ScanNet writes -inf)."""
-    if not np.isfinite(matrix).all():
-        return None
-    T_world_cam = matrix if direction == "camera_to_world" else invert_pose(matrix)
-    return T_world_cam if axes == "opencv" else opengl_to_opencv(T_world_cam)

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from depthforge.sources.base import SourceConfig
-from depthforge.sources.pose_files import Axes, Direction
+from depthforge.sources.conventions import Axes, Direction
 from depthforge.sources.templates import checked_template
 
 __all__ = ["CameraBlock", "LicenceBlock", "PoseBlock", "RgbdFolderConfig"]
@@ -46,7 +46,11 @@ class PoseBlock(_Block):
     file: Template = Field(description="a matrix per frame (frame-{frame}.pose.txt), or the trajectory log of a scene")
     format: Literal["matrix", "trajectory_log"] = "matrix"
     direction: Direction = "camera_to_world"
-    axes: Axes = Field(default="opencv", description="of the camera: opencv looks along +z, opengl along -z")
+    axes: Axes = Field(
+        default="opencv",
+        description="of the camera: opencv looks along +z, opengl along -z, ned and robot along +x; unity and unreal "
+        "are left-handed",
+    )
 
     @model_validator(mode="after")
     def _names_the_frame(self) -> PoseBlock:

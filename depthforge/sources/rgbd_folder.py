@@ -24,9 +24,10 @@ from depthforge.labels.catalogue import INSTANCE, POSE, RGB
 from depthforge.labels.spec import LabelSpec
 from depthforge.registry import sources
 from depthforge.sources.base import Report, Source, ignore_findings
+from depthforge.sources.conventions import to_house_pose
 from depthforge.sources.file_tree import Tree, open_tree
 from depthforge.sources.images import Colour, decode_depth, decode_ids, decode_relative_depth, read_colour, require_size
-from depthforge.sources.pose_files import parse_matrix, parse_trajectory_log, to_house_pose
+from depthforge.sources.pose_files import parse_matrix, parse_trajectory_log
 from depthforge.sources.rgbd_config import RgbdFolderConfig
 from depthforge.sources.templates import PathTemplate
 from depthforge.sources.tree_file import names_in
@@ -242,13 +243,13 @@ class RgbdFolder(Source):
         if pose is None:
             return None
         path = PathTemplate(pose.file).fill(**named)
+        where = tree.describe(path)
         if pose.format == "trajectory_log":
             matrix = self._trajectory(path).get(int(named["frame"])) if named["frame"].isdecimal() else None
         else:
             data = tree.read_if_there(path)
-            where = tree.describe(path)
             matrix = None if data is None else parse_matrix(data.decode(errors="replace"), (4, 4), where=where)
-        return None if matrix is None else to_house_pose(matrix, pose.direction, pose.axes)
+        return None if matrix is None else to_house_pose(matrix, pose.direction, pose.axes, where=where)
 
     def _read_trajectory(self, path: str) -> dict[int, npt.NDArray[np.float64]]:
         tree = self._tree()

@@ -30,8 +30,8 @@ from depthforge.labels.catalogue import INSTANCE, POSE, RGB, SEMANTIC_NYU40
 from depthforge.labels.spec import LabelSpec
 from depthforge.registry import sources
 from depthforge.sources.base import Report, Source, SourceConfig, ignore_findings
+from depthforge.sources.conventions import to_house_pose
 from depthforge.sources.images import require_size
-from depthforge.sources.pose_files import to_house_pose
 from depthforge.sources.scannet.labels import (
     LABEL_TABLE,
     colour_over_depth,
@@ -159,7 +159,7 @@ class ScanNet(Source):
             valid=valid,
             camera=camera,
             rgb=None if rgb is None else colour_over_depth(rgb, _camera_for(rgb.shape, colour_camera, camera), camera),
-            T_world_cam=None if pose is None else to_house_pose(pose, "camera_to_world", "opencv"),
+            T_world_cam=None if pose is None else to_house_pose(pose, "camera_to_world", "opencv", where=ref.key),
             labels=labels,
         )
 
