@@ -19,7 +19,8 @@ from typing import Any
 from benchmarks.bench_translators import MANIFEST, Stderr
 from benchmarks.results import Figure, add_result_options, save_run
 from benchmarks.timing import machine, print_json, print_table
-from depthforge.manifest import Manifest, load_manifest, parse_manifest
+from depthforge.manifest import Manifest, parse_manifest
+from depthforge.manifest_file import load_manifest
 from depthforge.stages.train import train
 from depthforge.training.checkpoint import Checkpoints
 from depthforge.training.translator_card import read_card

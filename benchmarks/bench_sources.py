@@ -34,7 +34,8 @@ from depthforge.corpus.plan_file import read_plan
 from depthforge.corpus.store import open_for_writing
 from depthforge.frame import Capture, Frame, NoisyDepth
 from depthforge.labels.recomputing import after_noise
-from depthforge.manifest import Manifest, load_manifest
+from depthforge.manifest import Manifest
+from depthforge.manifest_file import load_manifest
 from depthforge.plan import WorkItem
 from depthforge.registry import layouts
 from depthforge.seeding import frame_words

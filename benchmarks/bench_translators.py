@@ -28,7 +28,8 @@ from depthforge import registry
 from depthforge.corpus.picture import sheet
 from depthforge.corpus.reader import CorpusFrame
 from depthforge.frame import Frame, NoisyDepth
-from depthforge.manifest import Manifest, load_manifest, parse_manifest
+from depthforge.manifest import Manifest, parse_manifest
+from depthforge.manifest_file import load_manifest
 from depthforge.realism.choice import score
 from depthforge.realism.compare import REFERENCE, compare
 from depthforge.realism.describe import describe

@@ -1,19 +1,17 @@
 """What a user writes: one YAML file, read into typed, frozen data, checked before anything runs.
 
-``${NAME}`` and ``${NAME:-default}`` in a value are filled from the environment when the file is read, and nowhere
-else. Relative paths are relative to the working directory. Every field is checked against the plug-in that it
-configures; an unknown one is an error that lists the known ones.
+``${NAME}`` and ``${NAME:-default}`` in a value are filled from the environment when a file is read, and nowhere
+else (``manifest_file``). Relative paths are relative to the working directory. Every field is checked against the
+plug-in that it configures; an unknown one is an error that lists the known ones.
 """
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
 
-import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -28,8 +26,10 @@ from pydantic import (
 
 from depthforge.addresses import local_folder
 from depthforge.encoding import Codec, DepthEncoding
-from depthforge.errors import InputError, ManifestError, MissingDataError, closest
-from depthforge.registry import Registry, layouts, sources, translators
+from depthforge.errors import InputError, ManifestError
+from depthforge.manifest_problems import WrongFieldsError, problems_of, raise_problems
+from depthforge.registry import Registry, sources, translators
+from depthforge.yaml_files import YamlFile
 
 __all__ = [
     "CorpusSettings",
@@ -39,12 +39,10 @@ __all__ = [
     "Presence",
     "TrainingSettings",
     "WatchSettings",
-    "load_manifest",
     "parse_manifest",
 ]
 
 Presence = Literal["required", "if_present", "off"]
-_VARIABLE = re.compile(r"\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\}")
 _SPLIT_NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
@@ -300,101 +298,28 @@ class Manifest(_Block):
         return parse_manifest({**kept, **values}, where="command line")
 
 
-def load_manifest(path: Path) -> Manifest:
-    """Read and check a manifest; raise ManifestError (or UnknownNameError) naming the field and the file."""
-    try:
-        text = path.read_text()
-    except FileNotFoundError:
-        here = sorted(str(p) for p in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
-        near = closest(path.name, [Path(p).name for p in here])
-        raise MissingDataError(
-            "no such manifest",
-            where=path,
-            expected=f"one of: {', '.join(here)}" if here else "a YAML file; see `manifests/` of the project",
-            remedy=f"did you mean {path.parent / near}?" if near else None,
-        ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ManifestError("the manifest cannot be read", where=path, found=error) from None
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ManifestError("the manifest is not YAML", where=path, found=error) from None
-    if not isinstance(value, dict):
-        raise ManifestError("a manifest is a mapping of fields", where=path, found=type(value).__name__)
-    return parse_manifest(_fill(value, value, field="", where=path), where=path)
-
-
-def parse_manifest(value: Mapping[str, Any], *, where: object) -> Manifest:
-    """Check a mapping as a manifest; ``where`` names its origin in errors."""
+def parse_manifest(value: Mapping[str, Any], *, where: object, file: YamlFile | None = None) -> Manifest:
+    """Check a mapping as a manifest; ``where`` names its origin in errors, ``file`` the lines of its fields."""
     try:
         return Manifest.model_validate(value)
     except ValidationError as error:
-        _explain(error, Manifest, where=where)
+        return _explain(error, Manifest, where=where, file=file)
 
 
-def _fill(value: Any, manifest: Mapping[str, Any], *, field: str, where: Path) -> Any:
-    """Replace ``${NAME}`` in every string of ``value`` from the environment."""
-    if isinstance(value, dict):
-        return {k: _fill(v, manifest, field=f"{field}.{k}" if field else str(k), where=where) for k, v in value.items()}
-    if isinstance(value, list):
-        return [_fill(item, manifest, field=f"{field}[{i}]", where=where) for i, item in enumerate(value)]
-    if not isinstance(value, str):
-        return value
-
-    def fill(match: re.Match[str]) -> str:
-        name, default = match["name"], match["default"]
-        if os.environ.get(name):
-            return os.environ[name]
-        if default is not None:
-            return default
-        raise ManifestError(
-            f"the environment variable {name} is not set",
-            where=f"{where}: {field}",
-            expected=f"{name} names what {field!r} should be ({value})",
-            remedy=f"export {name}=DIR{_how_to_sample(manifest)}",
-        )
-
-    return _VARIABLE.sub(fill, value)
-
-
-def _how_to_sample(manifest: Mapping[str, Any]) -> str:
-    source = manifest.get("source")
-    name = source.get("name") if isinstance(source, dict) else None
-    if name not in layouts.names():
-        return ""
-    return f"; without data, first make some: depthforge sample --layout {name} DIR"
-
-
-def _explain(error: ValidationError, model: type[BaseModel], *, where: object = None, prefix: str = "") -> NoReturn:
-    """Raise the first problem of a pydantic error as a ManifestError in words."""
+def _explain(
+    error: ValidationError,
+    model: type[BaseModel],
+    *,
+    where: object = None,
+    prefix: str = "",
+    file: YamlFile | None = None,
+) -> NoReturn:
+    """Raise the problems of a pydantic error in words."""
     problems = error.errors(include_url=False)
-    first = problems[0]
-    cause = first.get("ctx", {}).get("error")
-    if isinstance(cause, InputError):  # a plug-in's own block explained itself
-        cause.where = f"{where}: {cause.where}" if where else cause.where
+    cause = problems[0].get("ctx", {}).get("error")
+    if len(problems) == 1 and isinstance(cause, InputError) and not isinstance(cause, WrongFieldsError):
+        place = file.place_of(tuple(problems[0]["loc"])) if file is not None else None
+        origin = where if place is None else f"{where}, {place}"
+        cause.where = f"{origin}: {cause.where}" if where else cause.where
         raise cause from None
-    path = ".".join(str(part) for part in ((prefix, *first["loc"]) if prefix else first["loc"]))
-    place = f"{where}: {path}" if where else path
-    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    if first["type"] == "extra_forbidden":
-        known = _fields_beside(model, first["loc"])
-        near = closest(str(first["loc"][-1]), known)
-        raise ManifestError(
-            f"unknown field {first['loc'][-1]!r}{more}",
-            where=place,
-            expected=f"one of: {', '.join(known)}",
-            remedy=f"did you mean {near!r}?" if near else None,
-        ) from None
-    if first["type"] == "missing":
-        raise ManifestError(f"the field {path!r} is missing{more}", where=place) from None
-    raise ManifestError(f"{first['msg']}{more}", where=place, found=repr(first["input"])) from None
-
-
-def _fields_beside(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
-    """Return the field names that were allowed where the unknown ``loc`` stands."""
-    for part in loc[:-1]:
-        annotation = model.model_fields[str(part)].annotation if str(part) in model.model_fields else None
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
-            return []
-        model = annotation
-    return sorted(model.model_fields)
+    raise_problems(problems_of(error, model), where=where, prefix=prefix, file=file)

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from depthforge.corpus.picture import blue_to_red, coloured_depth, titled
 from depthforge.frame import Camera, Frame
 from depthforge.geometry import back_project, normals_from_depth
-from depthforge.manifest import load_manifest
+from depthforge.manifest_file import load_manifest
 from depthforge.scenes.raycast import cast
 from depthforge.scenes.street import build_street
 from depthforge.seeding import frame_generator, frame_words

@@ -12,7 +12,8 @@ import pytest
 import yaml
 
 from depthforge.errors import ManifestError, MissingDataError, UnknownNameError
-from depthforge.manifest import Manifest, load_manifest, parse_manifest
+from depthforge.manifest import Manifest, parse_manifest
+from depthforge.manifest_file import load_manifest
 from depthforge.manifest_schema import manifest_schema
 
 GOOD: dict[str, Any] = {
@@ -140,3 +141,58 @@ def test_a_manifest_is_imported_without_numpy_and_torch() -> None:
     code = "import sys, depthforge.manifest; print({'numpy', 'torch', 'ray'} & set(sys.modules))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "set()"
+
+
+WRITTEN = """\
+name: t
+source: {name: procedural, num_scenes: 1, frames_per_scene: 1}
+translator: identity
+labels:
+  semantic: off
+  instance: no such thing
+corpus:
+  out: out
+  shard_frame: 3
+  codec: {name: zst, level: 99}
+"""
+
+
+def test_off_means_off_and_every_problem_is_told_with_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "m.yaml"
+    path.write_text(WRITTEN)
+    with pytest.raises(ManifestError, match="4 fields are wrong") as caught:
+        load_manifest(path)
+    found = str(caught.value.found).split("\n    ")[1:]
+    assert len(found) == 4
+    assert found[0].startswith("line 9, column 3: corpus.shard_frame: unknown field 'shard_frame'; expected one of:")
+    assert found[0].endswith("did you mean 'shard_frames'?")
+    assert found[1].startswith("line 6, column 3: labels.instance: Input should be 'required', 'if_present' or 'off'")
+    assert "line 10, column 11: corpus.codec.name" in found[2]
+    assert "line 10, column 22: corpus.codec.level" in found[3]
+    mended = WRITTEN.replace("no such thing", "off").replace("shard_frame:", "shard_frames:")
+    path.write_text(mended.split("  codec")[0])
+    assert load_manifest(path).labels == {"semantic": "off", "instance": "off"}
+
+
+def test_a_field_of_a_plug_in_is_named_with_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "m.yaml"
+    path.write_text(WRITTEN.replace("num_scenes", "num_scens").split("labels")[0] + "corpus: {out: out}\n")
+    with pytest.raises(ManifestError, match="unknown field 'num_scens'") as caught:
+        load_manifest(path)
+    assert caught.value.where == f"{path}, line 2, column 28: source.num_scens"
+    assert caught.value.remedy == "did you mean 'num_scenes'?"
+
+
+def test_a_scene_of_digits_keeps_its_zeros(tmp_path: Path) -> None:
+    path = tmp_path / "m.yaml"
+    path.write_text("name: 000010\nsource: procedural\ntranslator: identity\nlimit: 010\ncorpus: {out: out}\n")
+    manifest = load_manifest(path)
+    assert (manifest.name, manifest.limit) == ("000010", 10)
+
+
+def test_a_key_that_is_there_twice_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "m.yaml"
+    path.write_text("name: t\nseed: 1\nsource: procedural\ntranslator: identity\nseed: 2\ncorpus: {out: out}\n")
+    with pytest.raises(ManifestError, match="'seed' is there twice") as caught:
+        load_manifest(path)
+    assert caught.value.where == f"{path}, line 5, column 1"

@@ -8,7 +8,8 @@ import click
 
 from depthforge.cli.options import as_json, debug, echo_json
 from depthforge.cli.progress import frame_progress
-from depthforge.manifest import PluginBlock, load_manifest
+from depthforge.manifest import PluginBlock
+from depthforge.manifest_file import load_manifest
 from depthforge.registry import sources
 from depthforge.sources.check import check_source
 from depthforge.stages.prepare import make_source

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from depthforge.cli.options import LOCAL_PATH, as_json, debug, echo_json
-from depthforge.manifest import load_manifest
+from depthforge.manifest_file import load_manifest
 from depthforge.realism.compare import evaluate_corpus
 from depthforge.realism.views import noisy_views, source_views
 from depthforge.stages.prepare import make_source

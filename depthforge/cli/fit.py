@@ -17,7 +17,7 @@ from depthforge.fitting.recipes import Recipe
 from depthforge.fitting.report import lines, require_preset_path, to_json, write_fit
 from depthforge.fitting.scans import MOST_BURST_FRAMES, read_frames, read_scans
 from depthforge.fitting.steps import file_step_m
-from depthforge.manifest import load_manifest
+from depthforge.manifest_file import load_manifest
 from depthforge.realism.views import DepthView
 from depthforge.sensors.preset import parse_sensor
 from depthforge.stages.prepare import make_source

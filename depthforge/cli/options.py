@@ -14,7 +14,8 @@ import click
 
 from depthforge.addresses import local_folder
 from depthforge.errors import InputError
-from depthforge.manifest import Manifest, load_manifest
+from depthforge.manifest import Manifest
+from depthforge.manifest_file import load_manifest
 from depthforge.stages.cluster import STALL_LIMIT_S
 
 __all__ = ["LOCAL_PATH", "RunOptions", "as_json", "debug", "echo_json", "run_options", "stall_limit"]

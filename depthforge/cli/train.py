@@ -8,7 +8,8 @@ import click
 
 from depthforge.cli.options import LOCAL_PATH, as_json, debug, echo_json, manifest_argument, stall_limit
 from depthforge.cli.progress import frame_progress
-from depthforge.manifest import Manifest, load_manifest
+from depthforge.manifest import Manifest
+from depthforge.manifest_file import load_manifest
 from depthforge.stages.train import TrainingReport, train
 from depthforge.stages.training_folder import is_trained
 from depthforge.stages.training_plan import plan_lines, plan_training

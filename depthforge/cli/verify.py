@@ -9,7 +9,7 @@ import click
 from depthforge.cli.options import LOCAL_PATH, as_json, debug, echo_json
 from depthforge.cli.progress import frame_progress
 from depthforge.corpus.verify import verify_corpus
-from depthforge.manifest import load_manifest
+from depthforge.manifest_file import load_manifest
 from depthforge.stages.prepare import make_source
 
 __all__ = ["command"]

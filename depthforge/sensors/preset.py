@@ -15,12 +15,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny, ValidationError, WithJsonSchema
 
 from depthforge.errors import ManifestError, UnknownNameError
+from depthforge.manifest_problems import problems_of, raise_problems
 from depthforge.registry import sensors
 from depthforge.sensors.base import Sensor
+from depthforge.yaml_files import parse_yaml
 
 __all__ = ["AnySensor", "Preset", "load_preset", "parse_sensor", "preset_names"]
 
@@ -85,13 +86,8 @@ def parse_sensor(value: str | Mapping[str, Any]) -> Sensor:
     try:
         return cls.model_validate(fields)
     except ValidationError as error:
-        first = error.errors()[0]
-        raise ManifestError(
-            f"a parameter of the sensor {name} is wrong: {first['msg']}",
-            where=".".join(["sensor", *(str(part) for part in first["loc"])]),
-            expected=f"fields: {', '.join(cls.model_fields)}",
-            found=first["input"],
-        ) from None
+        wrong = [problem.of(f"a parameter of the sensor {name} is wrong") for problem in problems_of(error, cls)]
+        raise_problems(wrong, prefix="sensor")
 
 
 AnySensor = Annotated[
@@ -110,7 +106,7 @@ def _shipped(name: str) -> Preset:
 
 def _read(path: Path) -> Preset:
     try:
-        value = yaml.safe_load(path.expanduser().read_text())
+        file = parse_yaml(path.expanduser().read_text(), where=path)
     except FileNotFoundError:
         raise ManifestError(
             "no such preset file",
@@ -118,14 +114,11 @@ def _read(path: Path) -> Preset:
             expected=f"a file, or one of {', '.join(preset_names())}",
             remedy="depthforge fit SENSOR --real MANIFEST --out FILE writes one",
         ) from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise ManifestError("the preset file cannot be read", where=path, found=error) from None
     try:
-        return Preset.model_validate(value)
+        return Preset.model_validate(file.value)
     except ValidationError as error:
-        first = error.errors()[0]
-        raise ManifestError(
-            f"not a sensor preset: {first['msg']}",
-            where=f"{path}: {'.'.join(str(part) for part in first['loc'])}",
-            expected="a mapping with sensor, description and parameters",
-        ) from None
+        raise_problems(
+            [problem.of("not a sensor preset") for problem in problems_of(error, Preset)], where=path, file=file
+        )

@@ -16,7 +16,7 @@ import yaml
 
 from depthforge.corpus.verify import verify_corpus
 from depthforge.durable import is_temporary
-from depthforge.manifest import load_manifest
+from depthforge.manifest_file import load_manifest
 from tests.heads import Head
 from tests.stages.runs import contents, run
 

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from depthforge.errors import InputError
-from depthforge.manifest import load_manifest
+from depthforge.manifest_file import load_manifest
 
 URLS = ("s3://bucket/corpus", "gs://bucket/corpus", "s3:x")
 
@@ -59,7 +59,7 @@ def test_a_url_in_a_manifest_is_an_error_of_its_field(manifest: Path, url: str) 
     manifest.write_text(yaml.safe_dump({**value, "corpus": {"out": url}}))
     with pytest.raises(InputError, match="a URL is no folder") as caught:
         load_manifest(manifest)
-    assert "m.yaml: corpus.out" in str(caught.value)
+    assert "m.yaml, line 2, column 3: corpus.out" in str(caught.value)
     training = {"real": {"name": "procedural"}, "out": url}
     manifest.write_text(yaml.safe_dump({**value, "training": training}))
     with pytest.raises(InputError, match="a URL is no folder") as caught:

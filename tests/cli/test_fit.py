@@ -11,7 +11,7 @@ import yaml
 
 from depthforge.cli.main import main
 from depthforge.fitting import fit
-from depthforge.manifest import load_manifest
+from depthforge.manifest_file import load_manifest
 from depthforge.sensors.gaussian_dropout import GaussianDropout
 from depthforge.sensors.preset import load_preset
 from depthforge.translators.simulation import Simulation

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from depthforge.frame import Frame
-from depthforge.manifest import Manifest, load_manifest
+from depthforge.manifest import Manifest
+from depthforge.manifest_file import load_manifest
 from depthforge.realism.compare import HELD_OUT, REFERENCE, Comparison, compare
 from depthforge.realism.describe import describe
 from depthforge.realism.views import DepthView, source_views

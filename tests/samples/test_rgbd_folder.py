@@ -9,7 +9,7 @@ import pytest
 
 from depthforge.errors import InputError
 from depthforge.frame import Camera
-from depthforge.manifest import load_manifest
+from depthforge.manifest_file import load_manifest
 from depthforge.registry import layouts
 from depthforge.samples.rgbd_folder import RgbdFolderLayout
 from depthforge.sources.procedural import Procedural, ProceduralConfig

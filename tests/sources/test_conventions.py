@@ -1,4 +1,4 @@
-"""Poses of every convention, against values worked out by hand; and matrices that are no pose, named as what they are."""
+"""Poses of every convention against values worked out by hand, and matrices that are no pose."""
 
 import numpy as np
 import pytest
