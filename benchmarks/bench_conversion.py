@@ -147,6 +147,8 @@ def main() -> None:
     parser.add_argument("--shard-frames", type=int, default=64)
     add_result_options(parser)
     options = parser.parse_args()
+    if options.frames <= options.workers * options.shard_frames:
+        parser.error("Ray is timed from the shard after the first of each worker: more frames, or smaller shards")
     import os
 
     os.environ.update(WORKER_ENVIRONMENT)

@@ -119,6 +119,5 @@ def _read(path: Path) -> Preset:
     try:
         return Preset.model_validate(file.value)
     except ValidationError as error:
-        raise_problems(
-            [problem.of("not a sensor preset") for problem in problems_of(error, Preset)], where=path, file=file
-        )
+        wrong = [problem.of("not a sensor preset") for problem in problems_of(error, Preset)]
+        raise_problems(wrong, where=path, file=file)

@@ -64,11 +64,11 @@ def test_a_file_is_a_preset_named_after_itself(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("sensor: gaussian_dropout\nparameters: {sigma: 1}\n", "Extra inputs"),
+        ("sensor: gaussian_dropout\nparameters: {sigma: 1}\n", "unknown field 'sigma'"),
         ("sensor: gaussian_dropout\nparameters: {pixel_dropout: 7}\n", "less than or equal to 1"),
         ("parameters: {}\n", "not a sensor preset"),
         ("- a\n- list\n", "not a sensor preset"),
-        ("sensor: [unclosed\n", "cannot be read"),
+        ("sensor: [unclosed\n", "not YAML"),
     ],
 )
 def test_a_wrong_file_is_an_error(text: str, message: str, tmp_path: Path) -> None:
