@@ -37,9 +37,10 @@ from depthforge.manifest import parse_manifest
 from depthforge.plan import WorkItem
 from depthforge.samples.interiornet import InteriorNetLayout
 from depthforge.seeding import frame_words
+from depthforge.stages.acceptance import present_labels
 from depthforge.stages.cluster import WORKER_ENVIRONMENT, Cluster, RayOptions
 from depthforge.stages.crew import Failure
-from depthforge.stages.prepare import Prepared, make_source, make_translator, prepare, present_labels
+from depthforge.stages.prepare import Prepared, make_source, make_translator, prepare
 from depthforge.stages.runners import convert_on
 from depthforge.stages.shards import Converter, ShardJob, job_of, limit_threads, open_writer
 

@@ -39,7 +39,8 @@ from depthforge.manifest_file import load_manifest
 from depthforge.plan import WorkItem
 from depthforge.registry import layouts
 from depthforge.seeding import frame_words
-from depthforge.stages.prepare import Prepared, make_source, prepare, present_labels
+from depthforge.stages.acceptance import present_labels
+from depthforge.stages.prepare import Prepared, make_source, prepare
 from depthforge.stages.shards import Converter, ShardJob, job_of, limit_threads, open_writer
 
 MANIFESTS = Path(__file__).resolve().parent.parent / "manifests"

@@ -32,6 +32,7 @@ __all__ = [
     "TrainingCollapsedError",
     "UnknownNameError",
     "closest",
+    "printable",
 ]
 
 
@@ -39,6 +40,11 @@ def closest(name: str, known: Iterable[str]) -> str | None:
     """Return the known name nearest to ``name`` in spelling, or None when nothing is near."""
     matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     return matches[0] if matches else None
+
+
+def printable(value: object) -> str:
+    """Return ``value`` as text that any terminal takes: bytes of a name that are not UTF-8 become ``\\udcXX``."""
+    return str(value).encode(errors="backslashreplace").decode()
 
 
 class DepthforgeError(Exception):
@@ -59,12 +65,12 @@ class DepthforgeError(Exception):
         found: object = None,
         remedy: str | None = None,
     ) -> None:
-        self.message = message
-        self.where = None if where is None else str(where)
-        self.expected = None if expected is None else str(expected)
-        self.found = None if found is None else str(found)
-        self.remedy = remedy
-        super().__init__(message)
+        self.message = printable(message)
+        self.where = None if where is None else printable(where)
+        self.expected = None if expected is None else printable(expected)
+        self.found = None if found is None else printable(found)
+        self.remedy = None if remedy is None else printable(remedy)
+        super().__init__(self.message)
 
     def __str__(self) -> str:
         lines = [self.message]

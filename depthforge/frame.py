@@ -15,7 +15,7 @@ from typing import Any, Final, Literal, NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from depthforge.errors import FrameError
+from depthforge.errors import FrameError, InputError
 
 __all__ = [
     "RGB_FILE",
@@ -28,6 +28,7 @@ __all__ = [
     "FrameRef",
     "Licence",
     "NoisyDepth",
+    "require_key",
 ]
 
 RGB_FILE: Final = "rgb_file"
@@ -77,6 +78,24 @@ class FrameRef:
         return self.key.rsplit("/", 1)[0]
 
 
+def require_key(key: str, after: str) -> None:
+    """Raise InputError unless ``key`` is three parts of UTF-8 text that come after the key ``after``."""
+    try:
+        key.encode()
+    except UnicodeEncodeError:
+        raise InputError(
+            "a name is not UTF-8",
+            where=ascii(key),
+            expected="names of folders and files in UTF-8",
+            found=f"bytes such as {key.encode(errors='surrogateescape')!r}",
+            remedy="rename it (convmv -f latin1 -t utf8 renames a tree), or unpack the archive again with its encoding",
+        ) from None
+    if key <= after:
+        raise InputError("frame keys must be unique and in order", where=key, found=f"{key!r} after {after!r}")
+    if key.count("/") != 2 or not all(key.split("/")):
+        raise InputError("a frame key has three parts", where=key, expected="dataset/scene/frame")
+
+
 @dataclass(frozen=True, slots=True)
 class Frame:
     """One clean frame with its labels.
@@ -84,8 +103,10 @@ class Frame:
     ``depth_m`` (H, W) float32 planar z in metres, 0.0 where invalid; ``valid`` (H, W) bool; ``rgb`` (H, W, 3)
     uint8 or None; ``T_world_cam`` (4, 4) float64 camera-to-world or None; ``labels`` name -> array exactly as its
     LabelSpec stores it (image labels (H, W, ...), ragged labels (N, ...)). A label that the source does not have
-    for this frame is absent from the mapping. ``rgb_file`` is the JPEG file of ``rgb`` as it lies in the source, where
-    that was wanted (:data:`RGB_FILE`) and there is one of this size; ``rgb`` itself is None then unless it was wanted.
+    for this frame is absent from the mapping. ``rgb_file`` is the JPEG file of ``rgb`` as it lies in the source,
+    where that was wanted (:data:`RGB_FILE`) and there is one of this size; ``rgb`` itself is None then unless it was
+    wanted. ``dropped`` counts, in words, single values that were no values and were left out ("points of the laser that
+    are not finite"), for `check` to add up.
     """
 
     key: str
@@ -96,6 +117,7 @@ class Frame:
     T_world_cam: npt.NDArray[np.float64] | None = None
     labels: Mapping[str, npt.NDArray[np.generic]] = field(default_factory=dict)
     rgb_file: bytes | None = None
+    dropped: Mapping[str, int] = field(default_factory=dict)
 
     def require_sound(self) -> Frame:
         """Return self; raise FrameError unless shapes and types fit and depth is finite, > 0 just where ``valid``."""

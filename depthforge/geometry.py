@@ -14,13 +14,13 @@ import math
 from functools import lru_cache
 from typing import TypeAlias
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
 from depthforge.encoding import NORMALS_SCALE
 from depthforge.errors import InputError
 from depthforge.frame import BoolImage, Camera, DepthImage
+from depthforge.kernels import njit
 
 __all__ = [
     "back_project",
@@ -141,7 +141,7 @@ def normals_from_depth(depth_m: DepthImage, valid: BoolImage, camera: Camera, *,
     return _cross_normals(depth_m, valid, x, y, max_jump)  # type: ignore[no-any-return]
 
 
-@numba.njit(cache=True, nogil=True)
+@njit()
 def _cross_normals(depth, valid, x, y, max_jump):  # type: ignore[no-untyped-def]
     height, width = depth.shape
     normals = np.zeros((height, width, 3), np.float32)
@@ -189,7 +189,7 @@ def reproject(
     return np.where(seen, nearest, np.float32(0)), seen
 
 
-@numba.njit(cache=True, nogil=True)
+@njit()
 def _splat(depth, valid, x, y, steps, pose, intrinsics, height, width):  # type: ignore[no-untyped-def]
     fx, fy, cx, cy = intrinsics
     nearest = np.full((height, width), np.inf, np.float32)

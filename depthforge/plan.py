@@ -11,8 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 
-from depthforge.errors import InputError
-from depthforge.frame import FrameRef
+from depthforge.frame import FrameRef, require_key
 from depthforge.seeding import unit_interval
 
 __all__ = ["WorkItem", "plan_shards", "split_of"]
@@ -56,14 +55,9 @@ def plan_shards(
         return item
 
     for ref in islice(refs, limit):
-        if ref.key <= last:
-            raise InputError(
-                "frame keys must be unique and in order", where=ref.key, found=f"{ref.key!r} after {last!r}"
-            )
+        require_key(ref.key, last)
         last = ref.key
         if ref.scene != scene:
-            if ref.key.count("/") != 2:
-                raise InputError("a frame key has three parts", where=ref.key, expected="dataset/scene/frame")
             scene = ref.scene
             split = split_of(scene, splits, seed)
         waiting[split].append(ref)

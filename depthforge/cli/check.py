@@ -8,10 +8,12 @@ import click
 
 from depthforge.cli.options import as_json, debug, echo_json
 from depthforge.cli.progress import frame_progress
+from depthforge.errors import printable
 from depthforge.manifest import PluginBlock
 from depthforge.manifest_file import load_manifest
 from depthforge.registry import sources
 from depthforge.sources.check import check_source
+from depthforge.stages.check import check_manifest
 from depthforge.stages.prepare import make_source
 
 __all__ = ["command"]
@@ -28,13 +30,14 @@ def command(target: Path, source: str | None, frames: int | None, as_json: bool,
 
     What a source needs made once before it can be read (fused meshes, compacted grasps) is made here too.
 
-    Ends with 3 when frames are missing or unreadable, before any conversion time is spent.
+    Ends with 0 where `synthesize` would, with 4 where it would go on without some frames or parts of the data set, and
+    with 3 where it would fail, before any conversion time is spent.
     """
+    progress = frame_progress("checking")
     if source is None:
-        block = load_manifest(target).source
+        report = check_manifest(load_manifest(target), max_frames=frames, progress=progress, note=progress.note)
     else:
         block = PluginBlock.parse(sources, {"name": source, "root": str(target)})
-    progress = frame_progress("checking")
-    report = check_source(make_source(block), max_frames=frames, progress=progress, note=progress.note)
-    echo_json(report.to_json()) if as_json else click.echo("\n".join(report.lines()))
-    return 0 if report.ok else 3
+        report = check_source(make_source(block), max_frames=frames, progress=progress, note=progress.note)
+    echo_json(report.to_json()) if as_json else click.echo("\n".join(printable(line) for line in report.lines()))
+    return report.exit_code

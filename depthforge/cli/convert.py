@@ -71,8 +71,8 @@ def finding_lines(findings: Sequence[Finding]) -> list[str]:
 
 
 def exit_code(report: ConversionReport) -> int:
-    """0 done, 4 done with rejects."""
-    return 4 if report.num_rejects else 0
+    """0 done, 4 done without some frames or parts of the data set."""
+    return 4 if report.num_rejects or report.left_out else 0
 
 
 def summary_lines(report: ConversionReport) -> list[str]:
@@ -89,12 +89,15 @@ def summary_lines(report: ConversionReport) -> list[str]:
             f"made {report.made_frames} frames in {report.made_shards} shards in {report.seconds:.1f} s "
             f"({report.frames_per_second:.1f} frames/s, start-up included)"
         ]
-    rejects = ", ".join(f"{count} {name}" for name, count in report.rejects_by_error.items())
+    told = [f"           {reason}" for reason in report.reasons[:3]]
+    left_out = [f"  left out {report.left_out} parts of the data set; each is named above"] if report.left_out else []
     return [
         *head,
         f"  corpus   {report.out}",
         f"  holds    {report.num_frames} frames in {report.num_shards} shards, {report.stored_bytes / 2**20:.1f} MiB",
-        f"  rejects  {report.num_rejects}" + (f" ({rejects}); see {report.out}/rejects" if rejects else ""),
+        f"  rejects  {report.num_rejects}" + (f"; depthforge rejects {report.out} says why" if told else ""),
+        *told,
+        *left_out,
     ]
 
 

@@ -1,13 +1,17 @@
 """The entry point: subcommands load when they are called, errors become one clear message and an exit code.
 
-0 done, 2 usage, 3 input invalid, 4 done with rejects, 5 failed or incomplete, 6 integrity, 130 interrupted.
+0 done, 2 usage, 3 input invalid, 4 done with rejects, 5 failed or incomplete, 6 integrity, 130 interrupted (Ctrl-C),
+143 ended from outside (SIGTERM): both leave what is committed, and the same command goes on.
 """
 
 from __future__ import annotations
 
 import importlib
+import signal
 import sys
+import threading
 from collections.abc import Sequence
+from types import FrameType
 from typing import Any
 
 import click
@@ -26,6 +30,7 @@ COMMANDS = {
     "translator": "Look at trained translators, and import published ones.",
     "convert": "Run the conversion stage alone.",
     "verify": "Say whether a corpus is whole, bit for bit.",
+    "rejects": "Say why frames of a corpus were not converted.",
     "inspect": "Show what a corpus holds: units, fields, counts, statistics, pictures.",
     "evaluate": "Say in numbers how close a corpus is to real scans.",
     "sample": "Write procedural scenes in a data set's own layout.",
@@ -65,6 +70,14 @@ def cli() -> None:
     """
 
 
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM: what a batch system sends before it kills."""
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise _Terminated
+
+
 def read_options(name: str, arguments: Sequence[str]) -> dict[str, Any]:
     """Return the values that the subcommand ``name`` would get from ``arguments``, without running it.
 
@@ -82,14 +95,18 @@ def read_options(name: str, arguments: Sequence[str]) -> dict[str, Any]:
 def main(arguments: list[str] | None = None, *, command: click.Command = cli, prog_name: str = "depthforge") -> None:
     """Run ``command`` and exit with its code; ``pipelines/`` runs its own commands through here too."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _terminate)
     try:
         code = command.main(args=arguments, prog_name=prog_name, standalone_mode=False)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except click.Abort:
-        click.echo("interrupted; run the same command again to go on where it stopped", err=True)
-        sys.exit(130)
+    except (click.Abort, KeyboardInterrupt) as error:
+        terminated = isinstance(error, _Terminated) or isinstance(error.__cause__, _Terminated)
+        what = "ended by SIGTERM" if terminated else "interrupted"
+        click.echo(f"{what}; run the same command again to go on where it stopped", err=True)
+        sys.exit(143 if terminated else 130)
     except DepthforgeError as error:
         if "--debug" in arguments:
             raise

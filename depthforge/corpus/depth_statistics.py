@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
 from depthforge.corpus.index import DepthStatistics
 from depthforge.encoding import DepthEncoding
+from depthforge.kernels import njit
 
 __all__ = ["depth_statistics"]
 
@@ -53,7 +53,7 @@ def depth_statistics(
     )
 
 
-@numba.njit(cache=True, nogil=True)
+@njit()
 def _sums_of_steps(
     clean: npt.NDArray[np.uint16], noisy: npt.NDArray[np.uint16]
 ) -> tuple[int, int, int, int, int, int, int, int]:
@@ -75,7 +75,7 @@ def _sums_of_steps(
     return num_clean, num_noisy, num_both, lowest, highest, sum_abs, sum_squared, sum_signed
 
 
-@numba.njit(cache=True, nogil=True)
+@njit()
 def _sums_of_metres(
     clean: npt.NDArray[np.float32], noisy: npt.NDArray[np.float32]
 ) -> tuple[int, int, int, float, float, float, float, float]:

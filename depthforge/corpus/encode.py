@@ -9,17 +9,18 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
 from depthforge.encoding import DepthEncoding
 from depthforge.errors import FrameError
 from depthforge.frame import BoolImage, DepthImage
+from depthforge.kernels import njit
 
 __all__ = ["encode_depth"]
 
 _LARGEST_STEP = 65535
+_STRAYS = 1e-3
 
 
 def encode_depth(
@@ -29,7 +30,8 @@ def encode_depth(
 
     ``depth_m`` float32 planar z in metres, read only where ``valid``. Steps round half to even. No measurement is
     stored where ``valid`` is false, the depth is beyond ``encoding.max_depth_m`` or it rounds to step 0. Raises
-    FrameError, naming ``where``, for a valid depth that is not a positive finite number or that no step reaches.
+    FrameError, naming ``where``, for a valid depth that is not a positive finite number, or where no step reaches one
+    pixel in a thousand of the valid ones or more; fewer are stray values, and no measurement.
     """
     farthest_m = math.inf if encoding.max_depth_m is None else encoding.max_depth_m
     depth, mask = np.ascontiguousarray(depth_m, np.float32), np.ascontiguousarray(valid, np.bool_)
@@ -48,7 +50,7 @@ def encode_depth(
             where=where,
             remedy="mask them out in `valid`; 0, NaN and infinity are never depths",
         )
-    if too_far:
+    if too_far > _STRAYS * np.count_nonzero(mask):
         reached = depth[mask & (depth <= farthest_m)]
         raise FrameError(
             f"{too_far} depths are too far for uint16 steps of {encoding.scale_m:g} m",
@@ -61,7 +63,7 @@ def encode_depth(
     return stored
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _encode_steps(
     depth: npt.NDArray[np.float32],
     valid: npt.NDArray[np.uint8],

@@ -26,6 +26,7 @@ from depthforge.corpus.frame_index import FrameIndex, IndexedShard, is_sealed, w
 from depthforge.corpus.index import CorpusTotals, FileDigest, ShardCommit, intact_commit, parts
 from depthforge.corpus.layout import CORPUS_FILE, CorpusInfo, Layout
 from depthforge.corpus.plan_file import read_plan
+from depthforge.corpus.rejects import Reason, reasons
 from depthforge.corpus.summary import summarise
 from depthforge.durable import storage_errors
 from depthforge.errors import CorpusBusyError, CorpusError, CorpusMismatchError, DepthforgeError, IncompleteError
@@ -136,6 +137,10 @@ class CorpusStore:
         for commit in self._commits().values():
             counts.update(commit.rejects_by_error)
         return counts
+
+    def reasons(self) -> list[Reason]:
+        """Return why frames were rejected, commonest first."""
+        return reasons(self.storage)
 
     def forget_rejects(self) -> int:
         """Take back the commit of every shard that has rejects, so that it is made again; return how many."""

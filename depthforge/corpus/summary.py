@@ -12,6 +12,7 @@ import pyarrow as pa
 from depthforge.corpus.frame_index import FrameIndex
 from depthforge.corpus.index import CorpusTotals, DepthStatistics
 from depthforge.corpus.layout import CorpusInfo, Layout
+from depthforge.corpus.rejects import Reason, reasons
 from depthforge.labels.spec import LabelSpec
 from depthforge.storage import Place, open_storage
 
@@ -64,6 +65,7 @@ class CorpusSummary:
     fields: tuple[FieldSummary, ...]
     statistics: dict[str, float | None]
     rejects_by_error: dict[str, int]
+    reasons: list[Reason]
     raw_bytes: int
 
     @property
@@ -95,8 +97,11 @@ class CorpusSummary:
             *(self._split_line(name) for name in self.splits),
             *(f"  field        {self._field_text(field)}" for field in self.fields),
             *self._statistics_lines(),
-            f"  rejects      {self.totals.num_rejects}"
-            + "".join(f"; {count} {error}" for error, count in self.rejects_by_error.items()),
+            f"  rejects      {self.totals.num_rejects}",
+            *(
+                f"               {reason}" + (f"; try: {reason.remedy}" if reason.remedy else "")
+                for reason in self.reasons
+            ),
         ]
 
     def _split_line(self, name: str) -> str:
@@ -168,6 +173,7 @@ def summarise(root: Place) -> CorpusSummary:
         ),
         statistics={name: _overall(index, name) for name in DepthStatistics._fields},
         rejects_by_error=dict(rejects.most_common()),
+        reasons=reasons(storage)[:5] if rejects else [],
         raw_bytes=schema.bytes_per_frame * totals.num_frames,
     )
 

@@ -22,11 +22,11 @@ sequence is better, and needs poses.
 from __future__ import annotations
 
 import cv2
-import numba
 import numpy as np
 import numpy.typing as npt
 
 from depthforge.frame import BoolImage, DepthImage
+from depthforge.kernels import njit
 from depthforge.realism.windows import MAX_JUMP
 
 __all__ = ["clean_guess", "fill_holes"]
@@ -45,7 +45,7 @@ _BLEND_PX = 1
 # What rounding to float32, or a flat wall without noise, leaves of a plane.
 _LEAST_SPREAD = 1e-5
 
-_compiled = numba.njit(nogil=True, cache=True, error_model="numpy")
+_compiled = njit(error_model="numpy")
 
 
 def clean_guess(depth_m: DepthImage, valid: BoolImage) -> DepthImage:

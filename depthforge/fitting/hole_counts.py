@@ -12,11 +12,11 @@ from __future__ import annotations
 from typing import Final
 
 import cv2
-import numba
 import numpy as np
 import numpy.typing as npt
 
 from depthforge.frame import BoolImage, DepthImage
+from depthforge.kernels import njit
 from depthforge.realism.noise import DEPTH_EDGES_M
 from depthforge.realism.windows import MAX_JUMP
 
@@ -77,7 +77,7 @@ def count_together(holes: BoolImage, away: BoolImage) -> Float64:
     return counts
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")
+@njit(error_model="numpy")
 def _walk_holes(depth, valid, max_jump, edges, counts, lengths):  # type: ignore[no-untyped-def]
     height, width = depth.shape
     last_bin = edges.shape[0] - 2
@@ -100,7 +100,7 @@ def _walk_holes(depth, valid, max_jump, edges, counts, lengths):  # type: ignore
             last = x
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")
+@njit(error_model="numpy")
 def count_beside(depth, valid, beside, near, far, num):  # type: ignore[no-untyped-def]
     # Pixels, holes, flying pixels, pixels of the wrong side.
     counts = np.zeros((num, 4), np.float64)

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from typing import Final
 
 import cv2
-import numba
 import numpy as np
 import numpy.typing as npt
 
 from depthforge.fitting.slopes import bins_of_slope
 from depthforge.frame import BoolImage, Camera, DepthImage
 from depthforge.geometry import normals_from_depth, pixel_rays
+from depthforge.kernels import njit
 from depthforge.realism.windows import MAX_JUMP, fit_windows
 
 __all__ = [
@@ -133,7 +133,7 @@ def _beside_silhouettes(
     return beside, near, far
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")
+@njit(error_model="numpy")
 def _walk_rows(guess, max_jump, bin_of_distance, num_distances, beside, near, far):  # type: ignore[no-untyped-def]
     height, width = guess.shape
     reach = bin_of_distance.shape[0] - 1

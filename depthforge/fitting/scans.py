@@ -22,6 +22,7 @@ from depthforge.frame import Frame
 from depthforge.realism.views import DepthView, evenly_spaced
 from depthforge.realism.windows import fit_windows
 from depthforge.sources.base import Source
+from depthforge.sources.soundness import require_plausible_scans
 
 __all__ = ["FEWEST_FRAMES", "MOST_BURST_FRAMES", "Scans", "read_frames", "read_scans"]
 
@@ -107,6 +108,7 @@ def read_scans(
     """
     source.prepare()
     references = list(source.frames())[:limit]
+    require_plausible_scans(source, references)
     if len(references) < fewest:
         raise InputError(
             "there are too few scans to fit a sensor",

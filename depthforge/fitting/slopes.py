@@ -16,11 +16,11 @@ from __future__ import annotations
 
 from typing import Final
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
 from depthforge.frame import BoolImage, DepthImage
+from depthforge.kernels import njit
 from depthforge.realism.windows import MAX_JUMP
 
 __all__ = ["NUM_SLOPES", "SLOPE_EDGES", "bins_of_slope", "white_by_slope", "white_by_slope_of_inverse"]
@@ -63,7 +63,7 @@ def _sum_blocks(value: Float32, scale: Float32, valid: BoolImage, slope_bin: npt
     return sums
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")
+@njit(error_model="numpy")
 def _add_blocks(value, scale, valid, slope_bin, max_jump, sums):  # type: ignore[no-untyped-def]
     height, width = value.shape
     for y in range(height - 1):

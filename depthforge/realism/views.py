@@ -17,6 +17,7 @@ from depthforge.errors import InputError
 from depthforge.frame import BoolImage, Camera, DepthImage
 from depthforge.labels.catalogue import INTRINSICS
 from depthforge.sources.base import Source
+from depthforge.sources.soundness import require_plausible_scans
 
 __all__ = ["DepthView", "clean_views", "evenly_spaced", "noisy_views", "source_views"]
 
@@ -62,6 +63,7 @@ def source_views(source: Source, count: int) -> Iterator[DepthView]:
     """Yield ``count`` frames of a source as they are, evenly spaced in key order; no corpus is written."""
     source.prepare()
     references = list(source.frames())
+    require_plausible_scans(source, references)
     for place in evenly_spaced(len(references), count):
         frame = source.read(references[place], frozenset())
         yield DepthView(frame.depth_m, frame.valid, frame.camera)

@@ -18,13 +18,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
 from depthforge.errors import InputError
 from depthforge.frame import BoolImage, Camera, DepthImage
 from depthforge.geometry import Float32, Float64, pixel_rays
+from depthforge.kernels import njit
 
 __all__ = ["Hits", "Scene", "Shape", "box", "cast", "cone", "cushion", "cylinder", "ellipsoid", "enter"]
 
@@ -146,7 +146,7 @@ def cast(scene: Scene, T_world_cam: Float64, camera: Camera) -> Hits:
     return Hits(depth_m, shape >= 0, normals, shape)
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _prepare(world_unit, unit_world, pose, intrinsics):  # type: ignore[no-untyped-def]
     """Return each shape's camera-to-unit map (N, 3, 4) and its bounds on the image (N, 4): u, v least, u, v most."""
     fx, fy, cx, cy = intrinsics
@@ -190,7 +190,7 @@ def _prepare(world_unit, unit_world, pose, intrinsics):  # type: ignore[no-untyp
     return unit_cam, bounds
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _tile_depths(m, n, x0, x1, y0, y1):  # type: ignore[no-untyped-def]
     """Return bounds (least, most) on the depth at which a tile's rays are inside a shape's cube; least > most: none."""
     least, most = 0.0, np.inf
@@ -214,7 +214,7 @@ def _tile_depths(m, n, x0, x1, y0, y1):  # type: ignore[no-untyped-def]
     return least * (1.0 - 1e-9), most * (1.0 + 1e-9)
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def enter(m, profiles, n, x, y, nearest):  # type: ignore[no-untyped-def]
     """Return (t, face) where the ray (x, y, 1) enters a shape nearer than ``nearest``; face -1: it does not.
 
@@ -266,7 +266,7 @@ def enter(m, profiles, n, x, y, nearest):  # type: ignore[no-untyped-def]
     return enter, face
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _cast(unit_cam, bounds, profiles, x, y):  # type: ignore[no-untyped-def]
     count = profiles.shape[0]
     height, width = y.shape[0], x.shape[0]
@@ -309,7 +309,7 @@ def _cast(unit_cam, bounds, profiles, x, y):  # type: ignore[no-untyped-def]
     return depth, normals, ids
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _shapes_of_tile(unit_cam, bounds, x, y, left, top, columns, rows, seen, least):  # type: ignore[no-untyped-def]
     """Fill ``seen`` with the shapes that a tile may see, nearest bound first, and return how many they are."""
     right, bottom = left + columns - 1, top + rows - 1
@@ -331,7 +331,7 @@ def _shapes_of_tile(unit_cam, bounds, x, y, left, top, columns, rows, seen, leas
     return num_seen
 
 
-@numba.njit(cache=True, nogil=True)
+@njit()
 def _flat_normals(m):  # type: ignore[no-untyped-def]
     """Return the normal in camera axes of each face of each cube that the camera is in front of, (N, 3, 3)."""
     normals = np.empty(m[:, :, :3].shape)
@@ -343,7 +343,7 @@ def _flat_normals(m):  # type: ignore[no-untyped-def]
     return normals
 
 
-@numba.njit(cache=True, nogil=True)
+@njit()
 def _curved_normal(m, profiles, n, x, y, t):  # type: ignore[no-untyped-def]
     ux = m[n, 0, 3] + t * (m[n, 0, 0] * x + m[n, 0, 1] * y + m[n, 0, 2])
     uy = m[n, 1, 3] + t * (m[n, 1, 0] * x + m[n, 1, 1] * y + m[n, 1, 2])

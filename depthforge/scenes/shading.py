@@ -13,12 +13,12 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import cv2
-import numba
 import numpy as np
 import numpy.typing as npt
 
 from depthforge.frame import Camera
 from depthforge.geometry import Float32, Float64, pixel_rays
+from depthforge.kernels import njit
 from depthforge.scenes.raycast import Hits, Scene, cast
 
 __all__ = ["Lighting", "Material", "Surfaces", "cast_shadow_map", "shade"]
@@ -124,7 +124,7 @@ def _tones() -> npt.NDArray[np.uint8]:
     return np.rint(255.0 * np.sqrt(np.minimum(toned, 1.0))).astype(np.uint8)
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _occlusion(depth, normals, x, y, radius_px_m):  # type: ignore[no-untyped-def]
     """Return how open each second pixel is, 0 to 1: after Mittring, "Finding next gen: CryEngine 2", SIGGRAPH 2007."""
     height, width = depth.shape
@@ -166,7 +166,7 @@ def _occlusion(depth, normals, x, y, radius_px_m):  # type: ignore[no-untyped-de
     return openness
 
 
-@numba.njit(cache=True, nogil=True)
+@njit()
 def _random(i, j, seed):  # type: ignore[no-untyped-def]
     """Return a number in [0, 1) that depends on three integers."""
     h = np.uint32(np.uint32(i) * np.uint32(0x9E3779B1))
@@ -177,7 +177,7 @@ def _random(i, j, seed):  # type: ignore[no-untyped-def]
     return np.uint32(h ^ np.uint32(h >> np.uint32(15))) / 4294967296.0
 
 
-@numba.njit(cache=True, nogil=True)
+@njit()
 def _smooth_noise(a, b, seed):  # type: ignore[no-untyped-def]
     i, j = math.floor(a), math.floor(b)
     s, t = a - i, b - j
@@ -187,7 +187,7 @@ def _smooth_noise(a, b, seed):  # type: ignore[no-untyped-def]
     return low * (1.0 - t) + high * t
 
 
-@numba.njit(cache=True, nogil=True)
+@njit()
 def _mix(pattern, a, b, scale, seed):  # type: ignore[no-untyped-def]
     """Return (share of the second colour, brightness) at (a, b) metres on a surface."""
     if pattern == PLANKS:
@@ -224,7 +224,7 @@ def _mix(pattern, a, b, scale, seed):  # type: ignore[no-untyped-def]
     return 0.0, 1.0
 
 
-@numba.njit(cache=True, nogil=True)
+@njit()
 def _lamp_reaches(shadow, px, py, below):  # type: ignore[no-untyped-def]
     """Return the lit share, 0 to 1, of a point at (px, py) right of and ahead of the lamp and ``below`` it."""
     depth, focal, cx, cy = shadow
@@ -244,7 +244,7 @@ def _lamp_reaches(shadow, px, py, below):  # type: ignore[no-untyped-def]
     return lit
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _shade(depth, normals, shape, openness, pose, rays, surfaces, shadow, lights, powers, tones):  # type: ignore[no-untyped-def]
     x, y = rays
     unit_world, half, pattern, colours, scale, glow, seed, in_world = surfaces

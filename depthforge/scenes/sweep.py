@@ -10,11 +10,11 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
 from depthforge.geometry import Float64
+from depthforge.kernels import njit
 from depthforge.scenes.raycast import Scene, enter
 
 __all__ = ["Sweep", "sweep"]
@@ -65,7 +65,7 @@ def sweep(
     return Sweep(*found)
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _sweep(unit_views, profiles, centres, radii, azimuths, elevations, max_range):  # type: ignore[no-untyped-def]
     num_azimuths, num_beams = azimuths.shape[0], elevations.shape[0]
     ranges = np.zeros((num_azimuths, num_beams))

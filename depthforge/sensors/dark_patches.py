@@ -12,12 +12,12 @@ from __future__ import annotations
 from statistics import NormalDist
 from typing import Annotated
 
-import numba
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
 from depthforge.frame import BoolImage
+from depthforge.kernels import njit
 from depthforge.sensors.fields import correlated_normals
 
 __all__ = ["PatchGrowth", "PatchShare", "PatchSizePx", "dark_patches"]
@@ -77,7 +77,7 @@ def _above_share(field: Float32, depth_m: Float32, share: float, growth: float) 
     return out
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")
+@njit(error_model="numpy")
 def _above(field, depth, threshold, growth, reference, out):  # type: ignore[no-untyped-def]
     for y in range(field.shape[0]):
         for x in range(field.shape[1]):

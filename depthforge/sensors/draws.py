@@ -23,6 +23,8 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from depthforge.kernels import njit
+
 __all__ = ["NUM_STREAMS", "philox_words", "standard_normals", "uniforms"]
 
 NUM_STREAMS = 256
@@ -87,21 +89,21 @@ def _quantile(word):  # type: ignore[no-untyped-def]
     return signed.view(np.float32)
 
 
-@numba.njit(nogil=True, cache=True)
+@njit()
 def _fill_words(c1, c2, c3, k0, k1, words):  # type: ignore[no-untyped-def]
     first, second, third, fourth = words[0], words[1], words[2], words[3]
     for block in range(words.shape[1]):
         first[block], second[block], third[block], fourth[block] = philox(np.uint32(block), c1, c2, c3, k0, k1)
 
 
-@numba.njit(nogil=True, cache=True)
+@njit()
 def fill_quantiles(words, out):  # type: ignore[no-untyped-def]
     """Fill ``out`` (N,) float32 with the normal quantiles of ``words`` (N,) uint32, whose lowest bit is the sign."""
     for i in range(out.shape[0]):
         out[i] = _quantile(words[i])
 
 
-@numba.njit(nogil=True, cache=True)
+@njit()
 def _fill_normals(first_row, c2, c3, k0, k1, out):  # type: ignore[no-untyped-def]
     rows, columns = out.shape
     words = np.empty((4, (columns + 3) // 4), np.uint32)
@@ -111,14 +113,14 @@ def _fill_normals(first_row, c2, c3, k0, k1, out):  # type: ignore[no-untyped-de
         fill_quantiles(flat, out[row])
 
 
-@numba.njit(nogil=True, cache=True)
+@njit()
 def _fill_fractions(words, out):  # type: ignore[no-untyped-def]
     for i in range(out.shape[0]):
         # 24 bits are all that a float32 below 1 holds; an int32 converts in vector registers, a uint32 does not.
         out[i] = np.float32(np.int32(words[i] >> np.uint32(8))) * np.float32(2.0**-24)
 
 
-@numba.njit(nogil=True, cache=True)
+@njit()
 def _fill_uniforms(first_row, c2, c3, k0, k1, out):  # type: ignore[no-untyped-def]
     rows, columns = out.shape
     words = np.empty((4, (columns + 3) // 4), np.uint32)

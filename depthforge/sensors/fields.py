@@ -11,10 +11,10 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
+from depthforge.kernels import njit
 from depthforge.sensors.draws import standard_normals
 
 __all__ = ["correlated_normals"]
@@ -51,7 +51,7 @@ def _spline(extent: int, spacing_px: float) -> tuple[npt.NDArray[np.uint32], Flo
     return first.astype(np.uint32), weight.astype(np.float32)
 
 
-@numba.njit(nogil=True, cache=True)
+@njit()
 def _join(lattice, row, row_weight, column, column_weight, out):  # type: ignore[no-untyped-def]
     line = np.empty(lattice.shape[1], np.float32)
     for y in range(out.shape[0]):

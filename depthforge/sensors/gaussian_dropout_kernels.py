@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
+
+from depthforge.kernels import njit
 
 __all__ = ["dilate", "mark_edges", "measure"]
 
 _ZERO = np.float32(0)
 
-_compiled = numba.njit(nogil=True, cache=True, error_model="numpy")
+_compiled = njit(error_model="numpy")
 
 
 @_compiled

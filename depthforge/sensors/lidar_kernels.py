@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
+
+from depthforge.kernels import njit
 
 __all__ = ["scan"]
 
@@ -22,7 +23,7 @@ _SAME_SURFACE = 0.04
 _NEAREST_PLANE_M = 1.0
 _REFINEMENTS = 2  # of the pixel whose plane is taken
 
-_compiled = numba.njit(nogil=True, cache=True, error_model="numpy")
+_compiled = njit(error_model="numpy")
 
 
 @_compiled

@@ -6,8 +6,9 @@ rounding at a half must fall to the same side.
 
 from __future__ import annotations
 
-import numba
 import numpy as np
+
+from depthforge.kernels import njit
 
 __all__ = ["measure"]
 
@@ -15,7 +16,7 @@ _ZERO, _HALF, _ONE, _TWO = np.float32(0), np.float32(0.5), np.float32(1), np.flo
 _LAST_DISTANCE = np.int32(4)
 _FARTHEST_M = np.float32(1e6)
 
-_compiled = numba.njit(nogil=True, cache=True, error_model="numpy")
+_compiled = njit(error_model="numpy")
 
 
 @_compiled

@@ -12,9 +12,10 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
-import numba
 import numpy as np
 import numpy.typing as npt
+
+from depthforge.kernels import njit
 
 __all__ = ["Taps", "interpolation_taps", "spread"]
 
@@ -60,19 +61,19 @@ def spread(grid: Float32, rows: Taps, columns: Taps) -> Float32:
     return out
 
 
-@numba.njit(nogil=True, cache=True)
+@njit()
 def _add_gathered(values, first, tap, weight, out):  # type: ignore[no-untyped-def]
     for x in range(out.shape[0]):
         out[x] += values[np.uint64(first[x]) + np.uint64(tap)] * weight[x]
 
 
-@numba.njit(nogil=True, cache=True)
+@njit()
 def _add_scaled(values, weight, out):  # type: ignore[no-untyped-def]
     for x in range(out.shape[0]):
         out[x] += values[x] * weight
 
 
-@numba.njit(nogil=True, cache=True)
+@njit()
 def _spread(grid, row_first, row_weight, column_first, column_weight, out):  # type: ignore[no-untyped-def]
     wide = np.zeros((grid.shape[0], out.shape[1]), np.float32)
     for row in range(grid.shape[0]):

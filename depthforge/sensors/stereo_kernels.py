@@ -7,8 +7,9 @@ scalar. ``inverse`` is inverse depth with a border of zeros (``_surface.surface_
 
 from __future__ import annotations
 
-import numba
 import numpy as np
+
+from depthforge.kernels import njit
 
 __all__ = ["edges", "finish", "quality", "texture", "visible"]
 
@@ -19,7 +20,7 @@ _SAME_SURFACE_PX = np.float32(2)
 _FORESHORTENED_PX = np.float32(1.5)
 _MOST_PX = np.float32(1e6)  # disparities beyond it lie outside any image; larger ones would overflow an int32
 
-_compiled = numba.njit(nogil=True, cache=True, error_model="numpy")
+_compiled = njit(error_model="numpy")
 
 
 @_compiled

@@ -7,8 +7,9 @@ only helps where the compiler cannot tell that two arrays do not overlap) and wo
 
 from __future__ import annotations
 
-import numba
 import numpy as np
+
+from depthforge.kernels import njit
 
 __all__ = ["disturb", "fill_from_dots", "interpolate", "jitter", "match_dots", "quantise", "resample", "shadows"]
 
@@ -21,7 +22,7 @@ _ZERO = np.float32(0)
 _MOST_STEPS = np.int32(1 << 23)
 _SMALLEST_DEPTH_M = 1e-10
 
-_compiled = numba.njit(nogil=True, cache=True, error_model="numpy")
+_compiled = njit(error_model="numpy")
 
 
 @_compiled

@@ -12,12 +12,12 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import NamedTuple
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
 from depthforge.frame import BoolImage, Camera, DepthImage
 from depthforge.geometry import ray_cosine
+from depthforge.kernels import njit
 
 __all__ = ["Float32", "Surface", "infrared_albedo", "luminance_of", "surface_of"]
 
@@ -27,7 +27,7 @@ _NEAREST_M = np.float32(1e-6)  # nearer is no depth: its square would overflow
 _NONE = np.float32(3e38)
 _ZERO, _ONE = np.float32(0), np.float32(1)
 
-_compiled = numba.njit(nogil=True, cache=True, error_model="numpy")
+_compiled = njit(error_model="numpy")
 
 
 class Surface(NamedTuple):

@@ -6,8 +6,9 @@ One thread, no fast-math, and loops without branches, so that they run in vector
 
 from __future__ import annotations
 
-import numba
 import numpy as np
+
+from depthforge.kernels import njit
 
 __all__ = ["amplitudes", "gather_light", "measure", "node_rows", "scatter_nodes"]
 
@@ -17,7 +18,7 @@ _LEAST_COSINE = np.float32(0.05)  # grazing pixels would otherwise owe all their
 _LEAST_AMPLITUDE = np.float32(1e-12)
 _FARTHEST_M = np.float32(1e9)
 
-_compiled = numba.njit(nogil=True, cache=True, error_model="numpy")
+_compiled = njit(error_model="numpy")
 
 
 @_compiled

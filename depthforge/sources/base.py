@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -54,8 +54,12 @@ class SourceConfig(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    local_fields: ClassVar[frozenset[str]] = frozenset({"root"})
+    local_fields: ClassVar[frozenset[str]] = frozenset({"root", "trust"})
 
+    trust: tuple[Literal["unit", "background", "camera", "normals", "poses"], ...] = Field(
+        default=(),
+        description="checks of plausibility whose findings you have looked at and know better: they are left out",
+    )
     resize: ImageSize | None = Field(
         default=None,
         description="give every frame this size: depth and ids by the nearest pixel, colour averaged, camera, normals, "

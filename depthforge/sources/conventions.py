@@ -17,7 +17,7 @@ import numpy.typing as npt
 from depthforge.errors import DecodeError
 from depthforge.geometry import invert_pose
 
-__all__ = ["AXES", "Axes", "Direction", "centre_of_corner", "to_house_pose", "why_not_rigid"]
+__all__ = ["AXES", "Axes", "Direction", "as_stored", "centre_of_corner", "to_house_pose", "why_not_rigid"]
 
 Direction: TypeAlias = Literal["camera_to_world", "world_to_camera"]
 Axes: TypeAlias = Literal["opencv", "opengl", "ned", "robot", "unity", "unreal"]
@@ -41,7 +41,7 @@ _MIRROR: Final = MappingProxyType(
         "unreal": np.array([[0.0, 1.0, 0.0], [0.0, 0.0, -1.0], [1.0, 0.0, 0.0]]),
     }
 )
-AXES: Final = tuple(_CAMERA) + tuple(_MIRROR)
+AXES: Final[tuple[Axes, ...]] = ("opencv", "opengl", "ned", "robot", "unity", "unreal")
 
 
 def to_house_pose(matrix: Matrix, direction: Direction, axes: Axes, *, where: str) -> Matrix | None:
@@ -70,6 +70,18 @@ def to_house_pose(matrix: Matrix, direction: Direction, axes: Axes, *, where: st
     T_world_cam = np.array(stored, dtype=np.float64)
     T_world_cam[:3, :3] = stored[:3, :3] @ _CAMERA[axes]
     return T_world_cam
+
+
+def as_stored(T_world_cam: Matrix, direction: Direction, axes: Axes) -> Matrix:
+    """Return the pose (4, 4) that :func:`to_house_pose` reads as ``T_world_cam``: its inverse."""
+    T = np.array(T_world_cam, dtype=np.float64)
+    if axes in _MIRROR:
+        mirror = _MIRROR[axes]
+        T[:3, :3] = mirror.T @ T_world_cam[:3, :3] @ mirror
+        T[:3, 3] = mirror.T @ T_world_cam[:3, 3]
+    else:
+        T[:3, :3] = T_world_cam[:3, :3] @ _CAMERA[axes].T
+    return T if direction == "camera_to_world" else invert_pose(T)
 
 
 def why_not_rigid(matrix: npt.NDArray[np.floating]) -> str | None:

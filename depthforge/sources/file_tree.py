@@ -43,7 +43,10 @@ class Tree(ABC):
 
     @abstractmethod
     def scan(self, folder: str) -> Listing:
-        """Return what is in ``folder``, opening no file; raise FileNotFoundError when there is no such folder."""
+        """Return what is in ``folder``, opening no file; raise FileNotFoundError when there is no such folder.
+
+        Names that begin with a dot are left out: they are an operating system's (``._0001.png``, ``.DS_Store``).
+        """
 
     @abstractmethod
     def read(self, path: str) -> bytes:
@@ -84,6 +87,8 @@ class Directory(Tree):
         try:
             with os.scandir(f"{self._top}/{folder}") as entries:
                 for entry in entries:
+                    if entry.name.startswith("."):
+                        continue
                     (listing.folders if entry.is_dir() else listing.files).append(entry.name)
         except NotADirectoryError as error:
             raise FileNotFoundError(*error.args) from None
@@ -199,7 +204,7 @@ def _tar_members(path: Path) -> dict[str, _Member]:
 
 
 def _clean(name: str) -> str:
-    return name.replace("\\", "/").removeprefix("./").strip("/")
+    return "/".join(part for part in name.replace("\\", "/").split("/") if part not in ("", "."))
 
 
 def _folders(paths: dict[str, _Member]) -> dict[str, Listing]:
@@ -209,7 +214,8 @@ def _folders(paths: dict[str, _Member]) -> dict[str, Listing]:
         parent, _, name = path.rpartition("/")
         if parent not in folders:
             _add_folder(parent, folders)
-        folders[parent].files.append(name)
+        if not name.startswith("."):
+            folders[parent].files.append(name)
     return folders
 
 
@@ -217,5 +223,6 @@ def _add_folder(folder: str, folders: dict[str, Listing]) -> None:
     parent, _, name = folder.rpartition("/")
     if parent not in folders:
         _add_folder(parent, folders)
-    folders[parent].folders.append(name)
+    if not name.startswith("."):
+        folders[parent].folders.append(name)
     folders[folder] = Listing()

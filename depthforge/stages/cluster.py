@@ -8,7 +8,9 @@ why ``Resources`` counts node by node: a sum over the cluster says nothing about
 from __future__ import annotations
 
 import os
+import signal
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -121,6 +123,9 @@ class Cluster:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         # The variable is removed upstream; without it Ray warns on every start.
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        # Ray sets a handler of its own, which would end this process with 15 and without a word.
+        in_main = threading.current_thread() is threading.main_thread()
+        on_terminate = signal.getsignal(signal.SIGTERM)
         common: dict[str, Any] = {
             "runtime_env": {"env_vars": WORKER_ENVIRONMENT},
             "log_to_driver": False,
@@ -136,6 +141,8 @@ class Cluster:
                 ray.init(address=address, **common)
             except OSError as error:
                 raise _not_joined(address, error) from error
+        if in_main:
+            signal.signal(signal.SIGTERM, on_terminate)
         try:
             yield cls(ray, address)
         finally:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from depthforge.corpus.index import CorpusTotals
+from depthforge.corpus.rejects import Reason, reasons
 from depthforge.corpus.store import CorpusStore, finished_corpus, open_for_writing
 from depthforge.corpus.writer import ShardReceipt
 from depthforge.errors import CorpusError, IncompleteError
@@ -22,8 +23,13 @@ from depthforge.stages.estimate import estimate, require_memory
 from depthforge.stages.prepare import Prepared, corpus_identity, make_source, make_translator
 from depthforge.stages.runners import run_inline, run_on_ray
 from depthforge.stages.shards import job_of
+from depthforge.storage import open_storage
 
 __all__ = ["ConversionReport", "convert", "finished"]
+
+#: Where the first shards hold nothing but rejects, the others are not tried.
+_SHARDS_OF_REJECTS = 2
+_REASONS_TOLD = 3
 
 
 @dataclass
@@ -41,7 +47,10 @@ class ConversionReport:
     seconds: float = 0.0
     nothing_to_do: bool = False
     rejects_by_error: dict[str, int] = field(default_factory=dict)
+    reasons: list[Reason] = field(default_factory=list)
     findings: int = 0
+    left_out: int = 0
+    """Parts of the data set that the listing had to leave out."""
 
     @property
     def frames_per_second(self) -> float:
@@ -81,6 +90,7 @@ def finished(manifest: Manifest) -> ConversionReport | None:
         seconds=time.monotonic() - start,
         nothing_to_do=True,
         rejects_by_error=dict(rejects.most_common()),
+        reasons=reasons(open_storage(manifest.corpus.out)) if rejects else [],
     )
 
 
@@ -120,6 +130,7 @@ def convert(
     if address is None:
         require_memory(cost)
     report = ConversionReport(str(out), prepared.info.fingerprint, findings=len(prepared.findings))
+    report.left_out = sum(finding.severity == "error" for finding in prepared.findings)
     ray_options = RayOptions(
         num_workers=num_workers if address else local_workers,
         address=address,
@@ -143,6 +154,7 @@ def convert(
         report.num_frames, report.num_rejects = totals.num_frames, totals.num_rejects
         report.num_shards, report.stored_bytes = totals.num_shards, totals.stored_bytes
         report.rejects_by_error = dict(store.rejects_by_error())
+        report.reasons = store.reasons() if totals.num_rejects else []
     report.seconds = time.monotonic() - start
     return report
 
@@ -159,7 +171,7 @@ def _run(
     """Run what is pending; count into ``report``; return the shards that could not be made."""
     failures: list[Failure] = []
     before = store.totals()
-    rejects = before.num_rejects
+    rejects, allowed = before.num_rejects, prepared.manifest.max_reject_fraction
 
     def done(result: ShardReceipt | Failure) -> None:
         nonlocal rejects
@@ -170,6 +182,9 @@ def _run(
         report.made_shards += 1
         report.made_frames += result.num_frames
         rejects += result.num_rejects
+        made_nothing = not (report.made_frames or before.num_frames)
+        if made_nothing and report.made_shards >= _SHARDS_OF_REJECTS and rejects > allowed * prepared.plan.num_frames:
+            raise _too_many_rejects(prepared, store, rejects)
         progress.advance(frames=result.num_frames, rejects=result.num_rejects)
 
     progress.start(num_frames=prepared.plan.num_frames, done_frames=before.num_frames + before.num_rejects)
@@ -200,11 +215,17 @@ def _require_complete(prepared: Prepared, store: CorpusStore, failures: list[Fai
         )
     totals, allowed = store.totals(), prepared.manifest.max_reject_fraction
     if totals.num_rejects > allowed * prepared.plan.num_frames:
-        by_error = ", ".join(f"{count} {name}" for name, count in store.rejects_by_error().most_common())
-        raise IncompleteError(
-            f"{totals.num_rejects} of {prepared.plan.num_frames} frames were rejected",
-            where=f"{store.root}/rejects",
-            expected=f"at most {allowed:.1%} (max_reject_fraction)",
-            found=by_error,
-            remedy="mend the data and run again with --retry-rejects, or raise max_reject_fraction in the manifest",
-        )
+        raise _too_many_rejects(prepared, store, totals.num_rejects)
+
+
+def _too_many_rejects(prepared: Prepared, store: CorpusStore, num_rejects: int) -> IncompleteError:
+    told = store.reasons()
+    lines = [f"{each}\n      try: {each.remedy}" if each.remedy else str(each) for each in told[:_REASONS_TOLD]]
+    more = [f"and {len(told) - _REASONS_TOLD} other reasons"] if len(told) > _REASONS_TOLD else []
+    return IncompleteError(
+        f"{num_rejects} of {prepared.plan.num_frames} frames were rejected",
+        where=f"{store.root}/rejects (depthforge rejects {store.root} lists them)",
+        expected=f"at most {prepared.manifest.max_reject_fraction:.1%} (max_reject_fraction)",
+        found="".join(f"\n    {line}" for line in lines + more),
+        remedy="mend the data and run again with --retry-rejects, or raise max_reject_fraction in the manifest",
+    )

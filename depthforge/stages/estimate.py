@@ -10,9 +10,10 @@ from pathlib import Path
 
 from depthforge.corpus.plan_file import read_plan
 from depthforge.errors import InputError
+from depthforge.stages.acceptance import wanted_labels
 from depthforge.stages.crew import SHARDS_PER_GPU
 from depthforge.stages.pipelining import frames_in_flight
-from depthforge.stages.prepare import Prepared, wanted_labels
+from depthforge.stages.prepare import Prepared
 
 __all__ = ["Estimate", "available_memory_bytes", "estimate", "require_memory"]
 

@@ -14,22 +14,22 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from depthforge import registry
 from depthforge.corpus.layout import FORMAT_VERSION, CorpusInfo, PlanInfo, SourceInfo, TranslatorInfo
 from depthforge.corpus.plan_file import PlanSummary, read_plan, write_plan
 from depthforge.corpus.schema import DEPTH_CLEAN, DEPTH_NOISY, CorpusSchema
 from depthforge.encoding import ColourEncoding
-from depthforge.errors import InputError, MissingLabelError, StorageError, UnknownNameError
-from depthforge.frame import RGB_FILE, Finding, Frame
+from depthforge.errors import FrameError, InputError, StorageError
+from depthforge.frame import RGB_FILE, Finding
 from depthforge.identity import changed_fields
 from depthforge.labels.catalogue import INTRINSICS, POSE, RGB
 from depthforge.labels.spec import LabelSpec
-from depthforge.manifest import Labels, Manifest, PluginBlock
+from depthforge.manifest import Manifest, PluginBlock
 from depthforge.plan import plan_shards
 from depthforge.sources.base import Note, Preparation, Source, SourceConfig, say_nothing
 from depthforge.sources.resized import build_source
+from depthforge.sources.soundness import Examined, RunSampler, examine, require_plausible
+from depthforge.stages.acceptance import acceptance, require_known_labels, wanted_labels
 from depthforge.stages.pipelining import Rejected, attempt
 from depthforge.translators.base import Translator
 
@@ -40,11 +40,7 @@ __all__ = [
     "make_source",
     "make_translator",
     "prepare",
-    "present_labels",
-    "require_labels",
-    "required_labels",
     "schema_of",
-    "wanted_labels",
 ]
 
 
@@ -57,6 +53,7 @@ class Prepared:
     """A run that is ready to start. ``plan_file`` lives as long as the context of :func:`prepare`.
 
     In a dry run ``to_prepare`` is what the source has to make first; the plan is of its ``candidates`` then.
+    ``refused`` is why some of the frames that were looked at will be rejected.
     """
 
     manifest: Manifest
@@ -68,6 +65,7 @@ class Prepared:
     info: CorpusInfo
     findings: tuple[Finding, ...]
     to_prepare: Preparation | None = None
+    refused: tuple[FrameError, ...] = ()
 
 
 @contextmanager
@@ -77,7 +75,8 @@ def prepare(manifest: Manifest, note: Note = say_nothing, *, dry_run: bool = Fal
     What the source has to make once (``Source.prepare``) is made here, and told to ``note``; in a dry run it is not.
 
     Raises UnknownNameError for a label that the source does not have, MissingDataError when there is nothing to
-    read, InputError when the listing is unsound, StorageError when the temporary folder has no room for the plan.
+    read, InputError when the listing is unsound or values are implausible (``sources.soundness``), StorageError when
+    the temporary folder has no room for the plan.
     """
     manifest = manifest.with_weights()
     source = make_source(manifest.source)
@@ -88,10 +87,11 @@ def prepare(manifest: Manifest, note: Note = say_nothing, *, dry_run: bool = Fal
     to_prepare = source.to_prepare() if dry_run else None
     listing = source.frames if to_prepare is None else source.candidates
     findings: list[Finding] = []
+    sampler = RunSampler()
     with tempfile.TemporaryDirectory(prefix="depthforge-plan-") as folder:
         plan_file = Path(folder) / "frames.parquet"
         items = plan_shards(
-            listing(findings.append),
+            sampler.watch(listing(findings.append)),
             splits=manifest.splits,
             seed=manifest.seed,
             shard_frames=manifest.corpus.shard_frames,
@@ -107,10 +107,29 @@ def prepare(manifest: Manifest, note: Note = say_nothing, *, dry_run: bool = Fal
             ) from error
         if plan.num_frames == 0:
             raise InputError("the source holds no frame", where=source.name, remedy="depthforge check MANIFEST")
-        if manifest.corpus.colour != "lossless" and any(spec.name == RGB.name for spec in schema.fields):
-            schema = replace(schema, colour=_colour(manifest, source, plan_file))
+        refused: list[FrameError] = []
+        try:
+            if to_prepare is None:
+                examined = _examine(manifest, source, translator, sampler)
+                findings += examined.findings
+                refused = examined.refused
+            if manifest.corpus.colour != "lossless" and any(spec.name == RGB.name for spec in schema.fields):
+                schema = replace(schema, colour=_colour(manifest, source, plan_file))
+        finally:
+            source.close()
         info = describe(manifest, source, translator, schema, plan)
-        yield Prepared(manifest, source, translator, schema, plan, plan_file, info, tuple(findings), to_prepare)
+        yield Prepared(
+            manifest, source, translator, schema, plan, plan_file, info, tuple(findings), to_prepare, tuple(refused)
+        )
+
+
+def _examine(manifest: Manifest, source: Source, translator: Translator, sampler: RunSampler) -> Examined:
+    wanted = wanted_labels(manifest.labels, source, translator)
+    if source.ships_colour_files and RGB.name in wanted:
+        wanted = wanted - {RGB.name} | {RGB_FILE}  # the file is enough to look at, and quicker
+    examined = examine(source, sampler.runs, wanted, acceptance(manifest, source, translator))
+    require_plausible(source, examined.findings)
+    return examined
 
 
 def make_source(block: PluginBlock) -> Source:
@@ -125,43 +144,9 @@ def make_translator(block: PluginBlock) -> Translator:
     return translator
 
 
-def wanted_labels(labels: Labels, source: Source, translator: Translator) -> frozenset[str]:
-    """Return the labels to read: what the manifest does not turn off and what the translator itself needs."""
-    carried = frozenset(name for name in source.labels if labels.get(name) != "off")
-    return carried | translator.wanted | (translator.uses & set(source.labels))
-
-
-def required_labels(labels: Labels, translator: Translator) -> frozenset[str]:
-    """Return the labels without which a frame is rejected."""
-    return frozenset(name for name, presence in labels.items() if presence == "required") | translator.wanted
-
-
-def require_labels(frame: Frame, required: frozenset[str]) -> None:
-    """Raise MissingLabelError when ``frame`` lacks a required label."""
-    absent = sorted(required - present_labels(frame))
-    if absent:
-        raise MissingLabelError(
-            f"the frame has no {' and no '.join(absent)}",
-            where=frame.key,
-            remedy=f"complete the data set, or set labels.{absent[0]}: if_present (or off) in the manifest",
-        )
-
-
-def present_labels(frame: Frame) -> frozenset[str]:
-    """Return the names of the labels that the frame carries; a pose that is not finite is none."""
-    present = set(frame.labels)
-    if frame.rgb is not None or frame.rgb_file is not None:
-        present.add("rgb")
-    if frame.T_world_cam is not None and np.isfinite(frame.T_world_cam).all():
-        present.add("T_world_cam")
-    return frozenset(present)
-
-
 def schema_of(manifest: Manifest, source: Source, translator: Translator) -> CorpusSchema:
     """Return the arrays of the corpus that ``manifest`` makes; UnknownNameError for a label that there is not."""
-    for name in manifest.labels:
-        if name not in source.labels:
-            raise UnknownNameError("label", name, source.labels, where=f"labels.{name} (source {source.name})")
+    require_known_labels(manifest, source)
     _require_names_apart(translator, source)
     height, width = source.size
     carried: Mapping[str, LabelSpec] = {

@@ -21,16 +21,10 @@ from depthforge.manifest import PluginBlock
 from depthforge.plan import WorkItem
 from depthforge.seeding import frame_words
 from depthforge.sources.base import Source
+from depthforge.sources.soundness import require_sound
+from depthforge.stages.acceptance import present_labels, require_depth, require_labels, required_labels, wanted_labels
 from depthforge.stages.pipelining import Rejected, attempt, convert_in_batches
-from depthforge.stages.prepare import (
-    Prepared,
-    make_source,
-    make_translator,
-    present_labels,
-    require_labels,
-    required_labels,
-    wanted_labels,
-)
+from depthforge.stages.prepare import Prepared, make_source, make_translator
 from depthforge.translators.base import GpuUse, Translator, require_produced
 
 __all__ = ["Converter", "ShardJob", "job_of", "limit_threads", "open_writer"]
@@ -160,13 +154,9 @@ def limit_threads(count: int = 1) -> None:
 
 
 def _read(source: Source, ref: FrameRef, job: ShardJob) -> Frame:
-    frame = source.read(ref, job.wanted).require_sound()
-    if job.needs_depth and not frame.valid.any():
-        raise FrameError(
-            "the frame has no valid depth",
-            where=ref.key,
-            remedy="no noisy depth can be made of an empty frame; depthforge check lists such frames",
-        )
+    frame = require_sound(source.read(ref, job.wanted))
+    if job.needs_depth:
+        require_depth(frame)
     require_labels(frame, job.required)
     return frame
 

@@ -14,6 +14,7 @@ from depthforge.identity import fingerprint_of
 from depthforge.progress import Progress
 from depthforge.realism.views import evenly_spaced
 from depthforge.sources.base import Source
+from depthforge.sources.soundness import require_plausible_scans
 from depthforge.stages.prepare import make_source
 from depthforge.stages.training_folder import identity_of
 from depthforge.stages.training_plan import TrainingPlan
@@ -91,6 +92,7 @@ def _decoded(
     source.prepare(progress.note)
     references = list(source.frames())
     chosen = [references[place] for place in evenly_spaced(len(references), most)]
+    require_plausible_scans(source, references)
     if not chosen:
         raise MissingDataError(
             f"the {name} side holds no frame", where=source.name, remedy="depthforge check MANIFEST says what is there"

@@ -179,7 +179,7 @@ def test_rejects_end_with_4_and_are_counted(depthforge: Call, tmp_path: Path) ->
     )
     done = depthforge("synthesize", manifest, "--inline")
     assert done.code == 4
-    assert "rejects  1 (1 FrameError)" in done.out
+    assert "1 FrameError in read: the frame has no valid depth" in done.out
     checked = json.loads(depthforge("check", manifest, "--json").out)
     assert (checked["num_frames"], checked["num_read"], checked["num_empty"]) == (3, 3, 1)
 

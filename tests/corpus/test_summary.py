@@ -34,7 +34,7 @@ def test_a_summary_counts_what_is_there(corpus: Path) -> None:
         "planar z in m",
         "CC BY-NC 4.0",
         "train: 11 of 12",
-        "1 DecodeError",
+        "1 DecodeError in",
         "bias +5.00 mm",
     ):
         assert part in text

@@ -39,6 +39,7 @@ class Wall(Source):
     licence = Licence("none", False)
 
     def __init__(self, change: object = sound, findings: tuple[Finding, ...] = ()) -> None:
+        self.config = SourceConfig()
         self.change, self.findings = change, findings
         self.num_reads = 0
 
@@ -102,7 +103,8 @@ def test_a_sample_is_evenly_spaced(max_frames: int, expected: list[int]) -> None
         return sound(key)
 
     assert check_source(Wall(note), max_frames=max_frames).num_read == len(expected)
-    assert seen == expected
+    looked_at = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
+    assert seen == looked_at + expected
 
 
 def test_findings_that_say_the_same_are_counted() -> None:
@@ -139,10 +141,11 @@ def test_empty_frames() -> None:
         return replace(sound(key), depth_m=empty, valid=empty > 0) if key.endswith("1") else sound(key)
 
     report = check_source(Wall(some))
-    assert report.ok
-    assert report.num_empty == 1
+    assert (report.ok, report.num_empty, report.exit_code) == (False, 1, 3)
+    assert check_source(Wall(some), max_reject_fraction=0.2).exit_code == 4
+    assert check_source(Wall(some), needs_depth=False).exit_code == 0
     everywhere = messages(Wall(lambda key: replace(sound(key), depth_m=empty, valid=empty > 0)))
-    assert everywhere == {"warning: no pixel has depth": 10, "error: no frame that was read has any depth": 1}
+    assert everywhere == {"error: no pixel has depth": 10}
 
 
 @pytest.mark.parametrize("factor", [1000.0, 0.001])
@@ -162,7 +165,7 @@ def test_normals_in_other_axes_are_found() -> None:
     def turned(key: str) -> Frame:
         return replace(sound(key), labels={"normals": -sound(key).labels["normals"]})
 
-    assert messages(Wall(turned)) == {"error: normals point away from the camera: they are in other axes": 10}
+    assert messages(Wall(turned)) == {"error: normals point away from the camera: they are in other axes": 1}
 
 
 def test_a_label_of_the_wrong_type_is_found() -> None:
@@ -177,4 +180,4 @@ def test_keys_out_of_order_are_found() -> None:
         def frames(self, report: Report = ignore_findings) -> Iterator[FrameRef]:
             yield from reversed(list(super().frames(report)))
 
-    assert messages(Unsorted()) == {"error: frame keys are not unique and in order": 9}
+    assert messages(Unsorted()) == {"error: frame keys must be unique and in order": 9}

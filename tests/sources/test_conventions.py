@@ -7,7 +7,15 @@ from hypothesis import strategies as st
 
 from depthforge.errors import DecodeError
 from depthforge.geometry import invert_pose, rotation_from_quaternion
-from depthforge.sources.conventions import AXES, Axes, Direction, centre_of_corner, to_house_pose, why_not_rigid
+from depthforge.sources.conventions import (
+    AXES,
+    Axes,
+    Direction,
+    as_stored,
+    centre_of_corner,
+    to_house_pose,
+    why_not_rigid,
+)
 
 RIGHT, DOWN, FORWARD = np.eye(3)
 
@@ -71,6 +79,8 @@ def test_every_convention_gives_a_rigid_motion_and_an_inverse_is_undone(seed: in
     found = pose(axes, T)
     assert why_not_rigid(found) is None
     np.testing.assert_allclose(pose(axes, invert_pose(T), "world_to_camera"), found, atol=1e-12)
+    for direction in ("camera_to_world", "world_to_camera"):
+        np.testing.assert_allclose(as_stored(pose(axes, T, direction), direction, axes), T, atol=1e-12)
 
 
 def test_a_lost_pose_is_none() -> None:

@@ -164,7 +164,6 @@ def test_depth_images_that_are_not_kittis(tmp_path: Path, image: np.ndarray, mes
         (SCAN.tobytes()[:-4], "not whole"),
         (b"", "is empty"),
         ((SCAN * 1000).tobytes(), "wrong unit"),
-        (np.where(np.arange(24).reshape(6, 4) == 5, np.nan, SCAN).astype(np.float32).tobytes(), "not finite"),
     ],
 )
 def test_scans_that_are_damaged(tmp_path: Path, data: bytes, message: str) -> None:
@@ -174,6 +173,21 @@ def test_scans_that_are_damaged(tmp_path: Path, data: bytes, message: str) -> No
         read(tmp_path, "raw")
     assert str(path) in str(caught.value)
     assert read(tmp_path, "raw", 1).valid.any()
+
+
+def test_a_point_that_is_none_costs_that_point(tmp_path: Path) -> None:
+    """NaN where a beam has no return, as other lasers write it, and one return beyond the reach of this one."""
+    path = write_raw(tmp_path) / "velodyne_points/data/0000000000.bin"
+    whole = read(tmp_path, "raw")
+    strays = np.array([[np.nan, np.nan, np.nan, 0.0], [400.0, 30.0, 1.0, 0.1], [5.0, np.inf, 0.0, 0.0]], np.float32)
+    path.write_bytes(path.read_bytes() + strays.tobytes())
+    found = read(tmp_path, "raw")
+    np.testing.assert_array_equal(found.depth_m, whole.depth_m)
+    assert found.dropped == {
+        "points of the laser that are not finite": 2,
+        "points of the laser beyond 250 m": 1,
+    }
+    assert whole.dropped == {}
 
 
 def test_an_image_smaller_than_the_crop(tmp_path: Path) -> None:

@@ -143,6 +143,17 @@ def test_damaged_calibrations(tmp_path: Path, name: str, text: str, message: str
     assert message in findings[0].message
 
 
+def test_classes_are_read_in_any_case_and_unknown_ones_cost_no_frame() -> None:
+    known = parse_labels(LABELS, where="label_2/0.txt")
+    lower = parse_labels(LABELS.replace("Car ", "car "), where="label_2/0.txt")
+    np.testing.assert_array_equal(lower.classes, known.classes)
+    assert lower.dropped == known.dropped == {}
+    other = parse_labels(LABELS.replace("Car ", "Boat "), where="label_2/0.txt")
+    assert other.classes[0] == 0
+    np.testing.assert_array_equal(other.pose, known.pose)
+    assert list(other.dropped) == ["classes of boxes: 'Boat' is none of the object benchmark, and stored as 0"]
+
+
 def test_damaged_packets_poses_and_labels() -> None:
     with pytest.raises(DecodeError, match="GPS/IMU") as caught:
         parse_oxts("49.0 8.4 x", where="oxts/0.txt")
@@ -150,7 +161,7 @@ def test_damaged_packets_poses_and_labels() -> None:
     for text in ("1 0 0 0 0 1 0 0 0 0 1\n", "1 0 0 0 0 1 0 0 0 0 a 0\n", "2 0 0 0 0 1 0 0 0 0 1 0\n"):
         with pytest.raises(DecodeError, match="not a file of poses"):
             parse_poses(text, where="poses/00.txt")
-    for line in ("Car 0 0", LABELS.replace("Car", "Boat"), LABELS.replace("1.85", "x")):
+    for line in ("Car 0 0", LABELS.replace("1.85", "x")):
         with pytest.raises(DecodeError, match="not a label") as caught:
             parse_labels(line, where="label_2/0.txt")
         assert caught.value.where == "label_2/0.txt:1"

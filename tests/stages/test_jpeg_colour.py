@@ -23,6 +23,7 @@ from depthforge.corpus.reader import CorpusReader
 from depthforge.corpus.shard import ShardReader
 from depthforge.corpus.verify import verify_corpus
 from depthforge.errors import IntegrityError, MissingDependencyError
+from depthforge.frame import RGB_FILE, Frame, FrameRef
 from depthforge.manifest import Manifest, parse_manifest
 from depthforge.sources.procedural import Procedural
 from depthforge.stages.convert import finished
@@ -218,13 +219,20 @@ def test_larger_colour_is_averaged_and_therefore_lossless(make: Make, recording:
 
 
 def test_a_source_that_ships_no_files_is_not_looked_into(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    read = []
-    monkeypatch.setattr(Procedural, "read", lambda self, ref, wanted: read.append(ref))
+    asked: set[str] = set()
+    read = Procedural.read
+
+    def spied(self: Procedural, ref: FrameRef, wanted: frozenset[str]) -> Frame:
+        asked.update(wanted)
+        return read(self, ref, wanted)
+
+    monkeypatch.setattr(Procedural, "read", spied)
     block = {"name": "procedural", "num_scenes": 1, "frames_per_scene": 2}
     value = {"name": "a", "source": block, "translator": {"name": "identity"}, "corpus": {"out": str(tmp_path / "a")}}
     with prepare(parse_manifest(value, where="test")) as prepared:
         assert prepared.schema.colour.format == "lossless"
-    assert not read
+    assert asked
+    assert RGB_FILE not in asked
 
 
 def test_a_tag_of_orientation_turns_nothing(make: Make, recording: Path) -> None:

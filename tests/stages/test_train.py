@@ -236,7 +236,7 @@ def test_a_trained_translator_of_other_options_is_refused_at_conversion(done: Pa
             {"real": {**SCANS, "sensor": BLIND}},
             {},
             InputError,
-            "no frame of the real side",
+            "the unit of depth looks wrong",
         ),
         ({}, {"translator": {"name": "simulation"}}, InputError, "needs no training"),
         ({}, {"training": None}, InputError, "does not say how to train"),

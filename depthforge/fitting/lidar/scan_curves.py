@@ -20,7 +20,6 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 import cv2
-import numba
 import numpy as np
 import numpy.typing as npt
 
@@ -29,6 +28,7 @@ from depthforge.fitting.estimators import CurveKind
 from depthforge.fitting.lidar.rows import Rows, Triples, cut_off_sigma, second_differences_m
 from depthforge.fitting.scan_curves import Curves, share_of
 from depthforge.frame import BoolImage, Frame
+from depthforge.kernels import njit
 
 __all__ = ["KINDS", "FrameRows", "curves_of", "scene_of", "target_of"]
 
@@ -136,7 +136,7 @@ def scene_of(frame: Frame, points: Float64, widest_deg: float) -> Frame:
     return replace(frame, depth_m=np.divide(1, inverse, out=np.zeros_like(inverse), where=known), valid=known)
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")
+@njit(error_model="numpy")
 def _rasterise(at, value, triangles, out):  # type: ignore[no-untyped-def]
     height, width = out.shape
     for t in range(triangles.shape[0]):

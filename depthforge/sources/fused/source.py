@@ -67,7 +67,7 @@ _SHAPES_NO_MESH = frozenset({"of", "max_residual_m", "min_covered", "max_memory_
 class FusedConfig(SourceConfig):
     """The ``source`` block of a manifest that takes the fused truth of another source."""
 
-    local_fields: ClassVar[frozenset[str]] = frozenset({"prepared"})
+    local_fields: ClassVar[frozenset[str]] = frozenset({"prepared", "trust"})
 
     of: Annotated[PluginBlock, WithJsonSchema(_SOURCE_SCHEMA)] = Field(
         description="the source of the real posed frames, as it would stand in `source`"

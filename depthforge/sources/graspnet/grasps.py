@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from depthforge.geometry import Float32, Float64
+from depthforge.kernels import njit
 
 __all__ = [
     "GRASP_HEIGHT_M",
@@ -153,7 +154,7 @@ def suppress_neighbours(rows: Float32, *, distance_m: float, angle_deg: float, m
     return np.asarray(kept, np.intp)
 
 
-@numba.njit(cache=True, nogil=True)
+@njit()
 def _suppress(points, rotations, distance, least_trace, most):  # type: ignore[no-untyped-def]
     count = points.shape[0]
     num_buckets = 16

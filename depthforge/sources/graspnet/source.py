@@ -76,7 +76,7 @@ Scalar = TypeVar("Scalar", bound=np.generic)
 class GraspNetConfig(SourceConfig):
     """The ``source`` block of a manifest that reads GraspNet-1Billion."""
 
-    local_fields: ClassVar[frozenset[str]] = frozenset({"root", "prepared"})
+    local_fields: ClassVar[frozenset[str]] = frozenset({"root", "prepared", "trust"})
 
     root: Path = Field(description="folder that holds scenes/, and models/, grasp_label/ and collision_label/ if used")
     camera: CameraName = Field(default="realsense", description="whose images: a D435, or an Azure Kinect")

@@ -7,6 +7,7 @@ google-research `lighthouse/data_loader.py` and ethz-mrl/supereight2; axes are O
 
 from __future__ import annotations
 
+from itertools import dropwhile
 from typing import Protocol
 
 import numpy as np
@@ -83,7 +84,11 @@ def _rows(text: str, kind: str) -> list[str]:
     lines = text.splitlines()
     if kind == "render":
         lines = lines[_RENDER_HEADER_LINES:]
-    return [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    rows = [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    if kind == "ccam":
+        # The data set's own files begin with the version of their format and the number of cameras, a line each.
+        rows = list(dropwhile(lambda row: len(row.split()) == 1, rows))
+    return rows
 
 
 def _numbers(row: str) -> Pose:

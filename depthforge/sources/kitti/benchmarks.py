@@ -15,7 +15,9 @@ from depthforge.sources.base import Report
 from depthforge.sources.kitti.calibration import Calibration, of_object, of_odometry
 from depthforge.sources.kitti.files import parse_poses
 from depthforge.sources.kitti.published_tree import (
+    IMAGES,
     UNPACK_AGAIN,
+    ImageFile,
     KittiLayout,
     LayoutName,
     Listed,
@@ -49,7 +51,7 @@ class Objects(KittiLayout):
             report(
                 Finding("error", f"{self.split}/calib", f"{missing} of {len(scans)} frames have no calibration", remedy)
             )
-        images = stems(self.tree(), f"{self.split}/image_{self.camera}", ".png")
+        images = stems(self.tree(), f"{self.split}/image_{self.camera}", *IMAGES)
         expected = images | calibrations
         if scans and (gone := len(expected - scans)):
             message = f"{gone} of {len(expected)} laser scans are missing"
@@ -67,11 +69,11 @@ class Objects(KittiLayout):
             calibration = of_object(calib.text(), where=calib.where)
         except FileNotFoundError:
             raise DecodeError("the calibration has gone since it was listed", where=calib.where) from None
-        right = None if self.partner is None else self.file(f"{self.split}/image_{self.partner}/{locator}.png")
+        right = None if self.partner is None else ImageFile(self.tree(), f"{self.split}/image_{self.partner}/{locator}")
         return Parts(
             calibration,
             calib.where,
-            self.file(f"{self.split}/image_{self.camera}/{locator}.png"),
+            ImageFile(self.tree(), f"{self.split}/image_{self.camera}/{locator}"),
             right,
             scan=self.file(f"{self.split}/velodyne/{locator}.bin"),
             labels=self.file(f"{self.split}/label_2/{locator}.txt"),
@@ -96,7 +98,7 @@ class Odometry(KittiLayout):
         self.tree().scan("")
         for sequence in (name for name in self.folders("sequences") if name.isdecimal()):
             folder = f"sequences/{sequence}"
-            images = stems(self.tree(), f"{folder}/image_{self.camera}", ".png")
+            images = stems(self.tree(), f"{folder}/image_{self.camera}", *IMAGES)
             scans = stems(self.tree(), f"{folder}/velodyne", ".bin")
             if not images and not scans:
                 report(Finding("error", folder, f"neither laser scans nor images of camera {self.camera}"))
@@ -138,11 +140,11 @@ class Odometry(KittiLayout):
         sequence, name = locator.split("/")
         folder = f"sequences/{sequence}"
         poses = self._poses(sequence) if with_pose else None
-        right = None if self.partner is None else self.file(f"{folder}/image_{self.partner}/{name}.png")
+        right = None if self.partner is None else ImageFile(self.tree(), f"{folder}/image_{self.partner}/{name}")
         return Parts(
             self._calibration(sequence),
             self.file(f"{folder}/calib.txt").where,
-            self.file(f"{folder}/image_{self.camera}/{name}.png"),
+            ImageFile(self.tree(), f"{folder}/image_{self.camera}/{name}"),
             right,
             scan=self.file(f"{folder}/velodyne/{name}.bin"),
             T_world_cam0=poses[int(name)] if poses is not None and int(name) < len(poses) else None,

@@ -26,21 +26,29 @@ class Calibration:
     """What a recording needs: the projections of its cameras by number, and the laser and the IMU in camera 0."""
 
     projections: dict[int, Float64]
-    """P_rect (3, 4) of each camera that there is."""
+    """P_rect (3, 4) of each camera that there is: zeros, which stand for one that there is not, are left out."""
     T_cam0_velo: Float64 | None = None
     T_cam0_imu: Float64 | None = None
     sizes: dict[int, tuple[int, int]] | None = None
     """(height, width) of each camera's images, where the files say."""
 
     def projection(self, camera: int, *, where: str) -> Float64:
-        try:
-            return self.projections[camera]
-        except KeyError:
+        P = self.projections.get(camera)
+        if P is None:
             raise DecodeError(
                 f"the calibration has no camera {camera}",
                 where=where,
-                expected=f"one of {sorted(self.projections)}",
-            ) from None
+                expected=f"a projection that is not zeros, as of {', '.join(map(str, sorted(self.projections)))}",
+                remedy="name a camera that there is: `camera: 2` in the source block",
+            )
+        if not (np.isfinite(P).all() and P[0, 0] > 0 and P[1, 1] > 0 and np.array_equal(P[2, :3], [0, 0, 1])):
+            raise DecodeError(
+                f"P{camera} is not the projection of a rectified camera",
+                where=where,
+                expected="K [I | t]",
+                found=P.tolist(),
+            )
+        return P
 
     def intrinsics(self, camera: int, *, where: str) -> tuple[float, float, float, float]:
         """Return fx, fy, cx, cy in pixels of the whole image."""
@@ -79,8 +87,8 @@ def parse_keys(text: str, needed: tuple[str, ...], *, where: str) -> dict[str, F
             expected=f"lines of {', '.join(f'{key}: numbers' for key in needed)}",
             found=", ".join(list(values)[:12]) or "no such line",
         )
-    for key, numbers in values.items():
-        if not np.isfinite(numbers).all():
+    for key in needed:
+        if not np.isfinite(values[key]).all():
             raise DecodeError(f"{key} of the calibration is not finite", where=where, found="nan or inf")
     return values
 
@@ -97,7 +105,7 @@ def of_raw(cam_to_cam: str, velo_to_cam: str | None, imu_to_velo: str | None, *,
     cameras = [camera for camera in range(4) if f"P_rect_0{camera}" in values]
     sizes = {camera: values[f"S_rect_0{camera}"] for camera in cameras if f"S_rect_0{camera}" in values}
     return Calibration(
-        {camera: _projection(values, f"P_rect_0{camera}", where) for camera in cameras},
+        _projections(values, "P_rect_0", where),
         T_cam0_velo,
         T_cam0_imu,
         {camera: (int(height), int(width)) for camera, (width, height) in sizes.items()},
@@ -110,7 +118,7 @@ def of_object(text: str, *, where: str) -> Calibration:
     R_rect = _rotation(_shaped(values, "R0_rect", (3, 3), where), where)
     T_cam_velo = np.eye(4)
     T_cam_velo[:3] = _shaped(values, "Tr_velo_to_cam", (3, 4), where)
-    return Calibration(_projections(values, where), R_rect @ T_cam_velo)
+    return Calibration(_projections(values, "P", where), R_rect @ T_cam_velo)
 
 
 def of_odometry(text: str, *, where: str) -> Calibration:
@@ -123,7 +131,7 @@ def of_odometry(text: str, *, where: str) -> Calibration:
     if "Tr" in values:
         T_cam0_velo = np.eye(4)
         T_cam0_velo[:3] = _shaped(values, "Tr", (3, 4), where)
-    return Calibration(_projections(values, where), T_cam0_velo)
+    return Calibration(_projections(values, "P", where), T_cam0_velo)
 
 
 def parse_pinhole(text: str, *, where: str) -> Calibration:
@@ -136,17 +144,14 @@ def parse_pinhole(text: str, *, where: str) -> Calibration:
     return Calibration({2: P, 3: P})
 
 
-def _projections(values: dict[str, Float64], where: str) -> dict[int, Float64]:
-    return {camera: _projection(values, f"P{camera}", where) for camera in range(4) if f"P{camera}" in values}
-
-
-def _projection(values: dict[str, Float64], key: str, where: str) -> Float64:
-    P = _shaped(values, key, (3, 4), where)
-    if not (P[0, 0] > 0 and P[1, 1] > 0 and np.array_equal(P[2, :3], [0, 0, 1])):
-        raise DecodeError(
-            f"{key} is not the projection of a rectified camera", where=where, expected="K [I | t]", found=P.tolist()
-        )
-    return P
+def _projections(values: dict[str, Float64], prefix: str, where: str) -> dict[int, Float64]:
+    """Return the projections that are not zeros: converters to KITTI's format write those for cameras they lack."""
+    found = {
+        camera: _shaped(values, f"{prefix}{camera}", (3, 4), where)
+        for camera in range(4)
+        if f"{prefix}{camera}" in values
+    }
+    return {camera: P for camera, P in found.items() if P.any()}
 
 
 def _shaped(values: dict[str, Float64], key: str, shape: tuple[int, int], where: str) -> Float64:

@@ -18,8 +18,10 @@ from depthforge.sources.file_tree import Tree, open_tree
 from depthforge.sources.kitti.calibration import Calibration, of_raw, parse_pinhole
 from depthforge.sources.kitti.files import imu_pose, parse_oxts
 from depthforge.sources.kitti.published_tree import (
+    IMAGES,
     UNPACK_AGAIN,
     DepthKind,
+    ImageFile,
     KittiLayout,
     LayoutName,
     Listed,
@@ -64,7 +66,8 @@ class _Days:
 
     def _first_packet(self, drive: str) -> npt.NDArray[np.float64]:
         folder = self.path(drive, "oxts/data")
-        file = File(self.tree, f"{folder}/{min(names_in(self.tree, folder))}")
+        packets = (name for name in names_in(self.tree, folder) if name.endswith(".txt"))
+        file = File(self.tree, f"{folder}/{min(packets)}")
         return parse_oxts(file.text(), where=file.where)
 
     def pose_cam0(self, drive: str, name: str) -> npt.NDArray[np.float64] | None:
@@ -132,7 +135,7 @@ class Raw(KittiLayout):
         days = self._days()
 
         def image(camera: int) -> File:
-            return self.file(days.path(drive, f"image_{camera:02d}/data", f"{name}.png"))
+            return ImageFile(self.tree(), f"{days.path(drive, f'image_{camera:02d}/data')}/{name}")
 
         return Parts(
             days.calibration(drive[:10]),
@@ -177,7 +180,7 @@ class DepthCompletion(KittiLayout):
             other = folder.replace(self.depth, "velodyne_raw" if self.depth == "groundtruth" else "groundtruth")
             expected = names | stems(self.tree(), other, ".png")
             report_gaps(len(names), len(expected), folder, "depth images", report)
-            images = stems(self._days().tree, self._images(drive), ".png")
+            images = stems(self._days().tree, self._images(drive), *IMAGES)
             if missing := len(names - images):
                 try_this = "name the folder of KITTI's raw data as `raw_root`" if self.raw_root is None else None
                 report(Finding("warning", folder, f"{missing} of {len(names)} frames have no image", try_this))
@@ -191,11 +194,11 @@ class DepthCompletion(KittiLayout):
         drive, name = locator.split("/")
         days = self._days()
         path = f"{self.split}/{drive}/proj_depth/{self.depth}/image_{self.camera:02d}/{name}.png"
-        right = None if self.partner is None else File(days.tree, f"{self._images(drive, self.partner)}/{name}.png")
+        right = None if self.partner is None else ImageFile(days.tree, f"{self._images(drive, self.partner)}/{name}")
         return Parts(
             days.calibration(drive[:10]),
             days.tree.describe(f"{drive[:10]}/calib_cam_to_cam.txt"),
-            File(days.tree, f"{self._images(drive)}/{name}.png"),
+            ImageFile(days.tree, f"{self._images(drive)}/{name}"),
             right,
             depth=self.file(path),
             T_world_cam0=days.pose_cam0(drive, name) if with_pose else None,

@@ -6,18 +6,20 @@ an image, which then has a value at 4 to 5 % of its pixels. Reading and projecti
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
 from depthforge.errors import DecodeError
 from depthforge.frame import Camera, DepthImage
+from depthforge.kernels import njit
 from depthforge.labels.vocabularies import class_names
 from depthforge.sources.kitti.boxes import box_pose
 
-__all__ = ["Labels", "parse_labels", "parse_oxts", "parse_poses", "parse_scan", "project_scan"]
+__all__ = ["Labels", "Scan", "parse_labels", "parse_oxts", "parse_poses", "parse_scan", "project_scan"]
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
@@ -31,12 +33,23 @@ _EARTH_RADIUS_M = 6378137.0
 _OXTS_FIELDS = 30
 _LABEL_FIELDS = 15
 _ROTATION_TOLERANCE = 1e-3
-_CLASSES = {name: number for number, name in enumerate(class_names("kitti_object"))}
-_DONT_CARE = "DontCare"
+_CLASSES = {name.casefold(): number for number, name in enumerate(class_names("kitti_object"))}
+_DONT_CARE = "dontcare"
 
 
-def parse_scan(data: bytes, *, where: str) -> Float32:
-    """Return the points (N, 4) of a velodyne .bin file; raise DecodeError when it is not one, or not whole."""
+class Scan(NamedTuple):
+    """The points (N, 4) of a scan, and how many were left out, by what was wrong with them."""
+
+    points: Float32
+    dropped: dict[str, int]
+
+
+def parse_scan(data: bytes, *, where: str) -> Scan:
+    """Return the points of a velodyne .bin file; raise DecodeError when it is not one, or not whole.
+
+    Points that are not finite (beams without a return) or farther than any of this laser are left out. The unit is
+    judged by the bulk of them.
+    """
     if not data or len(data) % _BYTES_PER_POINT:
         raise DecodeError(
             "the laser scan is not whole" if data else "the laser scan is empty",
@@ -46,18 +59,26 @@ def parse_scan(data: bytes, *, where: str) -> Float32:
             remedy=_FETCH_AGAIN,
         )
     points = np.frombuffer(data, "<f4").reshape(-1, 4)
-    if not np.isfinite(points).all():
-        raise DecodeError("the laser scan has points that are not finite", where=where, found="nan or inf")
-    farthest = float(np.abs(points[:, :3]).max())
-    if farthest > _FARTHEST_M:
+    is_finite = np.isfinite(points).all(axis=1)
+    reach_m = np.abs(points[:, :3]).max(axis=1)
+    with np.errstate(invalid="ignore"):
+        is_near = reach_m <= _FARTHEST_M
+    if is_finite.any() and float(np.median(reach_m[is_finite])) > _FARTHEST_M:
         raise DecodeError(
             "the laser scan is in the wrong unit",
             where=where,
-            expected=f"metres, at most {_FARTHEST_M:g}",
-            found=f"a point {farthest:g} away",
+            expected=f"metres, most points within {_FARTHEST_M:g}",
+            found=f"half of them beyond {float(np.median(reach_m[is_finite])):g}",
             remedy="is this a file of float32 x, y, z, reflectance in metres, as KITTI ships it?",
         )
-    return points
+    kept = is_finite & is_near
+    if kept.all():
+        return Scan(points, {})
+    counts = {
+        "points of the laser that are not finite": int(np.count_nonzero(~is_finite)),
+        f"points of the laser beyond {_FARTHEST_M:g} m": int(np.count_nonzero(is_finite & ~is_near)),
+    }
+    return Scan(points[kept], {what: count for what, count in counts.items() if count})
 
 
 def project_scan(points: Float32, T_cam_velo: Float64, camera: Camera) -> DepthImage:
@@ -72,7 +93,7 @@ def project_scan(points: Float32, T_cam_velo: Float64, camera: Camera) -> DepthI
     return np.where(np.isfinite(nearest), nearest, np.float32(0))
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _splat(points, T, intrinsics, height, width):  # type: ignore[no-untyped-def]
     fx, fy, cx, cy = intrinsics
     nearest = np.full((height, width), np.inf, np.float32)
@@ -170,14 +191,18 @@ class Labels:
     box_2d: npt.NDArray[np.float32]
     pose: Float64
     size: Float64
+    dropped: dict[str, int] = field(default_factory=dict)
+    """Boxes whose class is unknown, which is stored as 0, by its name."""
 
 
 def parse_labels(text: str, *, where: str) -> Labels:
     """Return the labels of the object benchmark; ``DontCare`` regions are class 0 and have no 3-D box.
 
-    Raises DecodeError.
+    Names of classes are read in any case. A class of another data set in this format is 0, and its box kept. Raises
+    DecodeError.
     """
     classes, edges, poses, sizes = [], [], [], []
+    dropped: Counter[str] = Counter()
     for number, line in enumerate(text.splitlines(), start=1):
         words = line.split()
         if not words:
@@ -187,16 +212,19 @@ def parse_labels(text: str, *, where: str) -> Labels:
             if len(words) not in (_LABEL_FIELDS, _LABEL_FIELDS + 1):
                 raise ValueError
             values = [float(word) for word in words[1:_LABEL_FIELDS]]
-            classes.append(0 if words[0] == _DONT_CARE else _CLASSES[words[0]])
-        except (ValueError, KeyError):
+        except ValueError:
             raise DecodeError(
                 "not a label of the object benchmark",
                 where=f"{where}:{number}",
-                expected=f"a type ({', '.join(class_names('kitti_object')[1:])}, {_DONT_CARE}) and 14 numbers",
+                expected=f"a type ({', '.join(class_names('kitti_object')[1:])}, DontCare) and 14 numbers",
                 found=line[:80],
             ) from None
+        name = words[0].casefold()
         height, width, length, x, y, z, rotation_y = values[7:14]
-        is_box = words[0] != _DONT_CARE
+        is_box = name != _DONT_CARE
+        if is_box and name not in _CLASSES:
+            dropped[f"classes of boxes: {words[0]!r} is none of the object benchmark, and stored as 0"] += 1
+        classes.append(_CLASSES.get(name, 0))
         edges.append(values[3:7])
         poses.append(box_pose((x, y, z), height, rotation_y) if is_box else np.full((4, 4), np.nan))
         sizes.append((length, height, width) if is_box else (np.nan,) * 3)
@@ -205,4 +233,5 @@ def parse_labels(text: str, *, where: str) -> Labels:
         np.array(edges, np.float32).reshape(-1, 4),
         np.array(poses, np.float64).reshape(-1, 4, 4),
         np.array(sizes, np.float64).reshape(-1, 3),
+        dict(dropped),
     )

@@ -19,8 +19,10 @@ from depthforge.sources.kitti.calibration import Calibration
 from depthforge.sources.tree_file import File, names_in
 
 __all__ = [
+    "IMAGES",
     "UNPACK_AGAIN",
     "DepthKind",
+    "ImageFile",
     "KittiLayout",
     "LayoutName",
     "Listed",
@@ -36,6 +38,7 @@ DepthKind = Literal["groundtruth", "velodyne_raw"]
 Split = Literal["train", "val", "val_selection_cropped", "training", "testing"]
 
 UNPACK_AGAIN = "unpack the archive again"
+IMAGES = (".png", ".jpg", ".jpeg")
 # Drive 2011_09_26_drive_0009_sync lacks 4 of its 447 scans as it is published.
 _TOLERATED_GAPS = 0.02
 
@@ -105,15 +108,31 @@ class KittiLayout(ABC):
 
     def report_without_image(self, numbers: set[str], folder: str, report: Report) -> None:
         """Say how many of the frames have no image in a folder."""
-        images = stems(self.tree(), folder, ".png")
+        images = stems(self.tree(), folder, *IMAGES)
         if missing := len(numbers - images):
             report(Finding("warning", folder, f"{missing} of {len(numbers)} frames have no image"))
 
 
-def stems(tree: Tree, folder: str, suffix: str) -> set[str]:
-    """Return the numbers, as text, of the files ``<number><suffix>`` in a folder; none without it."""
-    names = (name.removesuffix(suffix) for name in names_in(tree, folder) if name.endswith(suffix))
-    return {name for name in names if name.isdecimal()}
+class ImageFile(File):
+    """An image by its path without suffix: the PNG as published, or the JPEG that many make of it to save space."""
+
+    __slots__ = ()
+
+    @property
+    def where(self) -> str:
+        """How an error should name it: as it is published."""
+        return self.tree.describe(f"{self.path}{IMAGES[0]}")
+
+    def read_if_there(self) -> bytes | None:
+        """Return its bytes, None when there is no such file."""
+        found = (self.tree.read_if_there(f"{self.path}{suffix}") for suffix in IMAGES)
+        return next((data for data in found if data is not None), None)
+
+
+def stems(tree: Tree, folder: str, *suffixes: str) -> set[str]:
+    """Return the numbers, as text, of the files ``<number><suffix>`` in a folder, of any of the suffixes."""
+    names = (name.rpartition(".") for name in names_in(tree, folder) if name.endswith(suffixes))
+    return {stem for stem, _, _ in names if stem.isdecimal()}
 
 
 def num_lines(file: File) -> int:

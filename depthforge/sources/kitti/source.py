@@ -27,6 +27,7 @@ from pydantic import Field, model_validator
 from depthforge.errors import DecodeError, FrameError, MissingDataError
 from depthforge.frame import Camera, DepthImage, Frame, FrameRef, Licence
 from depthforge.geometry import invert_pose
+from depthforge.jpeg import read_header
 from depthforge.labels.catalogue import BASELINE, BOX_2D, BOX_CLASS, BOX_POSE, BOX_SIZE, POSE, RGB, RGB_RIGHT
 from depthforge.labels.spec import LabelSpec
 from depthforge.registry import sources
@@ -52,7 +53,7 @@ _TRY_WITHOUT_DATA = "depthforge sample --layout kitti DIR, then export KITTI_ROO
 class KittiConfig(SourceConfig):
     """The ``source`` block of a manifest that reads KITTI."""
 
-    local_fields: ClassVar[frozenset[str]] = frozenset({"root", "raw_root"})
+    local_fields: ClassVar[frozenset[str]] = frozenset({"root", "raw_root", "trust"})
 
     root: Path = Field(description="folder of the layout: of the days (raw), of train and val, training, or sequences")
     layout: LayoutName | Literal["auto"] = Field(
@@ -141,6 +142,7 @@ class Kitti(Source):
     def read(self, ref: FrameRef, wanted: frozenset[str]) -> Frame:
         parts = self._layout().parts(ref.locator, with_pose=POSE.name in wanted)
         number, where = self.config.camera, parts.where
+        dropped: dict[str, int] = {}
         stored = self._depth_image(parts.depth) if parts.depth is not None else None
         size = self._image_size(parts, stored)
         left, top = self._corner(size, ref.key)
@@ -151,7 +153,7 @@ class Kitti(Source):
         if stored is not None:
             depth_m = np.ascontiguousarray(stored[top : top + height, left : left + width])
         else:
-            depth_m = self._projected(parts, camera)
+            depth_m = self._projected(parts, camera, dropped)
         if self.config.max_depth_m is not None:
             depth_m[depth_m > self.config.max_depth_m] = 0.0
 
@@ -169,7 +171,7 @@ class Kitti(Source):
         if BASELINE.name in wanted and baseline_m is not None:
             labels[BASELINE.name] = np.array(baseline_m, np.float64)
         if wanted & _BOX_NAMES and parts.labels is not None:
-            labels |= self._box_labels(parts, left, top, wanted)
+            labels |= self._box_labels(parts, left, top, wanted, dropped)
         T_world_cam = None
         if POSE.name in wanted and parts.T_world_cam0 is not None:
             T_world_cam = parts.T_world_cam0 @ invert_pose(parts.calibration.T_cam_cam0(number, where=where))
@@ -181,6 +183,7 @@ class Kitti(Source):
             rgb=cut(parts.image) if RGB.name in wanted else None,
             T_world_cam=T_world_cam,
             labels={name: value for name, value in labels.items() if value is not None},
+            dropped=dropped,
         )
 
     def close(self) -> None:
@@ -245,7 +248,7 @@ class Kitti(Source):
             )
         return np.multiply(stored, np.float32(1.0 / _PER_METRE), dtype=np.float32)
 
-    def _projected(self, parts: Parts, camera: Camera) -> DepthImage:
+    def _projected(self, parts: Parts, camera: Camera, dropped: dict[str, int]) -> DepthImage:
         """Return a scan's depth image, or one without any depth where no scan was published."""
         data = None if parts.scan is None else parts.scan.read_if_there()
         if parts.scan is None or data is None:
@@ -260,7 +263,9 @@ class Kitti(Source):
                 remedy="unpack the archive of calibrations again",
             )
         to_camera = parts.calibration.T_cam_cam0(self.config.camera, where=parts.where)
-        return project_scan(parse_scan(data, where=parts.scan.where), to_camera @ parts.calibration.T_cam0_velo, camera)
+        scan = parse_scan(data, where=parts.scan.where)
+        dropped.update(scan.dropped)
+        return project_scan(scan.points, to_camera @ parts.calibration.T_cam0_velo, camera)
 
     def _image_size(self, parts: Parts, stored: DepthImage | None) -> tuple[int, int]:
         """Return (height, width) of the whole image: of the depth, by the calibration, or of the colour image."""
@@ -270,15 +275,19 @@ class Kitti(Source):
         if by_calibration is not None:
             return by_calibration
         data = None if parts.image is None else parts.image.read_if_there()
-        if data is None or len(data) < 24 or not data.startswith(_PNG_HEADER):
+        try:
+            if data is not None and data.startswith(_PNG_HEADER) and len(data) >= 24:
+                return int.from_bytes(data[20:24], "big"), int.from_bytes(data[16:20], "big")
+            header = read_header(data or b"")
+        except ValueError:
             raise DecodeError(
                 "the size of the image is unknown, which the crop needs",
                 where=parts.image and parts.image.where,
-                expected="a PNG image, whether rgb is wanted or not",
+                expected="a PNG or JPEG image, whether rgb is wanted or not",
                 found="no such file" if data is None else f"a file that starts with {data[:8]!r}",
                 remedy="unpack the images of this camera beside the scans",
-            )
-        return int.from_bytes(data[20:24], "big"), int.from_bytes(data[16:20], "big")
+            ) from None
+        return header.height, header.width
 
     def _corner(self, size: tuple[int, int], key: str) -> tuple[int, int]:
         """Return the column and row of the whole image at which the crop starts."""
@@ -301,13 +310,16 @@ class Kitti(Source):
 
     # -- boxes ----------------------------------------------------------------------------------------------------
 
-    def _box_labels(self, parts: Parts, left: int, top: int, wanted: frozenset[str]) -> dict[str, Any]:
+    def _box_labels(
+        self, parts: Parts, left: int, top: int, wanted: frozenset[str], dropped: dict[str, int]
+    ) -> dict[str, Any]:
         """Return the boxes of the object benchmark; 2-D ones, which are of camera 2, cut to the crop."""
         file = parts.labels
         data = None if file is None else file.read_if_there()
         if file is None or data is None:
             return {}
         labels = parse_labels(data.decode(errors="replace"), where=file.where)
+        dropped.update(labels.dropped)
         edges = labels.box_2d - np.array([left, top, left, top], np.float32)
         height, width = self.size
         edges = np.clip(edges, 0, np.array([width - 1, height - 1] * 2, np.float32))
