@@ -10,6 +10,7 @@ PLUGINS: Final = (
     "linemod",
     "nyu",
     "rgbd_folder",
+    "rosbag",
     "scannet",
     "vkitti",
     "vkitti1",

@@ -12,6 +12,7 @@ PLUGINS: Final = (
     "nyu",
     "procedural",
     "rgbd_folder",
+    "rosbag",
     "scannet",
     "vkitti",
 )
