@@ -3,6 +3,7 @@
 from typing import Final
 
 PLUGINS: Final = (
+    "blenderproc",
     "bop",
     "graspnet",
     "interiornet",
