@@ -10,6 +10,7 @@ PLUGINS: Final = (
     "kitti",
     "linemod",
     "nyu",
+    "replicator",
     "rgbd_folder",
     "rosbag",
     "scannet",

@@ -12,6 +12,7 @@ PLUGINS: Final = (
     "linemod",
     "nyu",
     "procedural",
+    "replicator",
     "rgbd_folder",
     "rosbag",
     "scannet",

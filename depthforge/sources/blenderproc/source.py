@@ -4,8 +4,8 @@
 10000 where there is nothing: `depth` is taken where there are both. By default BlenderProc stores neither intrinsics
 nor poses: they are read where the script put ``cam_K`` and ``cam2world_matrix`` (OpenGL axes), and intrinsics else come
 from the manifest. The ids of instances mean something within their file alone; classes are the ``category_id`` of its
-attribute map, since the class image has the bits of the instance image and wraps. One core, 640x480 gzipped, on a shared machine: 16
-frames a second with all labels.
+attribute map, since the class image has the bits of the instance image and wraps. One core, 640x480: 90 frames a second
+of depth, 13 with all labels, most of it the decompression of normals.
 Source: DLR-RM/BlenderProc 2.8, writer/WriterUtility.py, renderer/RendererUtility.py, tests/testCameraProjection.py.
 """
 
