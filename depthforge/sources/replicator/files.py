@@ -15,6 +15,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
+import numba
 import numpy as np
 import numpy.typing as npt
 
@@ -48,7 +49,7 @@ class CameraParams(NamedTuple):
 class Segments(NamedTuple):
     """A segmentation: ``places`` (H, W) in ``values``, what the JSON of the frame says of each colour or id."""
 
-    places: npt.NDArray[np.intp]
+    places: npt.NDArray[np.int32]
     values: list[Any]
 
 
@@ -136,21 +137,42 @@ def segments_of(png: bytes, names: Mapping[str, Any], *, where: str) -> Segments
             raise DecodeError("two names for one colour", where=where, found=f"{keys[key]} and {value}")
         keys.setdefault(key, value)
     is_grey = png[25:26] == bytes([_PNG_GREY])
-    packed = decode_ids(png, where=where).astype(np.uint32) if is_grey else _packed(decode_rgb(png, where=where))
-    order = np.array(sorted(keys), np.uint32)
-    index = np.searchsorted(order, packed).clip(max=max(len(order) - 1, 0))
-    unknown = packed != order[index] if len(order) else np.ones(packed.shape, bool)
-    if unknown.any():
-        examples = sorted(set(packed[unknown].tolist()))[:4]
-        colours = ", ".join(f"({key & 255}, {key >> 8 & 255}, {key >> 16}) or {key}" for key in examples)
+    image = decode_ids(png, where=where)[..., None] if is_grey else decode_rgb(png, where=where)
+    order = np.array(sorted(keys), np.int64)
+    places = _places(image, order)
+    unknown = image[places < 0]
+    if unknown.size:
+        examples = np.unique(unknown, axis=0)[:4].tolist()
         raise DecodeError(
             "a segmentation with colours that its JSON does not name",
             where=where,
             expected=f"the {len(order)} of the JSON file of that frame",
-            found=colours,
+            found=", ".join(str(tuple(example)) for example in examples),
             remedy="was the image scaled, or saved again as another kind of PNG?",
         )
-    return Segments(index, [keys[key] for key in order.tolist()])
+    return Segments(places, [keys[key] for key in order.tolist()])
+
+
+@numba.njit(cache=True, nogil=True)
+def _places(image, order):  # type: ignore[no-untyped-def]
+    """Return where the number in the channels of each pixel, the lowest first, is in ``order`` (sorted); -1: nowhere.
+
+    Neighbours are mostly of one segment, so that a search is rare.
+    """
+    height, width, channels = image.shape
+    places = np.empty((height, width), np.int32)
+    last_key, last_place = np.int64(-1), np.int64(-1)
+    for v in range(height):
+        for u in range(width):
+            key = np.int64(0)
+            for channel in range(channels):
+                key |= np.int64(image[v, u, channel]) << (8 * channel)
+            if key != last_key:
+                at = np.searchsorted(order, key)
+                last_key = key
+                last_place = np.int64(at) if at < len(order) and order[at] == key else np.int64(-1)
+            places[v, u] = last_place
+    return places
 
 
 def _key(text: str, where: str) -> int:
@@ -163,12 +185,6 @@ def _key(text: str, where: str) -> int:
             "a segment that is no colour and no id", where=where, expected="(r, g, b, a) or an id", found=text[:80]
         )
     return channels[0] | channels[1] << 8 | channels[2] << 16
-
-
-def _packed(rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint32]:
-    wide = rgb.astype(np.uint32)
-    packed: npt.NDArray[np.uint32] = wide[..., 0] | wide[..., 1] << np.uint32(8) | wide[..., 2] << np.uint32(16)
-    return packed
 
 
 def _numbers(params: Mapping[str, Any], name: str, count: int, where: str) -> npt.NDArray[np.float64]:

@@ -4,7 +4,8 @@ Depth is ``distance_to_image_plane`` (planar z), in its absence ``distance_to_ca
 where there is nothing; the PNGs beside it are for viewing. Colours of segmentations differ from frame to frame, so ids
 are made from names: a class is its place in ``classes`` of the manifest, or among all names that the data set has,
 sorted; an instance is the place of its prim among those of its scene. For that the JSON of all frames is read once in a
-process, 10 thousand a second. One core, 640x480: 60 frames a second with all labels.
+process. One core, 1280x720, beside other work: 220 frames a second of depth, 8 with all labels, most of it the decoding
+of three PNGs.
 Source: omni.replicator.core 1.12, BasicWriter; Isaac Sim 5.1.
 """
 
@@ -252,7 +253,7 @@ class Replicator(Source):
                     remedy="add it to `classes` of the source, at the end",
                 )
             ids[index] = 0 if name is None else numbers[name]
-        return ids[segments.places]
+        return ids.take(segments.places)
 
     def _names(self, frame: FrameFiles, annotator: str, table: str) -> dict[str, Any] | None:
         path = frame.path(f"{annotator}_{table}", "json", annotator)
