@@ -1,7 +1,7 @@
 """Recordings of ROS 1 and ROS 2 as they were made: depth, colour, intrinsics and poses by tf.
 
 A listing walks the messages of depth and colour once, for their stamps alone, and pairs them; reading a frame then
-seeks by the time of the log. One core, 640x480, beside other work, with colour carried as JPEG and poses: 16UC1 of ROS 1
+seeks by the time of the log. One core, 640x480, beside other work, colour carried as JPEG, and poses: 16UC1 of ROS 1
 is listed at 570 frames a second and read at 640, 32FC1 in mcap at 240 and 130. Colour is carried only where it is the
 view of the depth camera: a size of the same proportion, and the same camera frame in the headers. CameraInfo is taken
 from the first message of a recording.
