@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from depthforge.errors import InputError
+from depthforge.fitting.scans import read_scans
 from depthforge.frame import RGB_FILE, Camera, Finding
 from depthforge.manifest import load_manifest
 from depthforge.registry import layouts
@@ -47,6 +48,14 @@ def test_its_manifest_reads_it(root: Path, repository: Path, monkeypatch: pytest
         assert 0 < frame.valid.mean() < 1, "a sensor has holes"
         assert frame.rgb is not None
         assert frame.rgb_file is not None
+
+
+def test_they_are_scans_that_a_sensor_can_be_fitted_to(tmp_path: Path) -> None:
+    camera = Camera(150.0, 150.0, 79.5, 59.5, 160, 120)
+    RosbagLayout(camera).write(tmp_path / "one", num_scenes=1, frames_per_scene=4, seed=0)
+    scans = read_scans(Rosbag(RosbagConfig(root=tmp_path / "one")), 2, wanted=frozenset({"rgb"}))
+    assert [len(frames) for frames in (scans.fitted, scans.held_out)] == [2, 2]
+    assert all(frame.camera == camera and frame.rgb is not None for frame in scans.fitted)
 
 
 def test_the_files_are_of_both_ros(root: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from rosbags.rosbag1 import Writer as Writer1
-from rosbags.rosbag2 import StoragePlugin
+from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin
 from rosbags.rosbag2 import Writer as Writer2
 
 from depthforge.sources.rosbag.bags import message_types
@@ -20,10 +20,14 @@ LATER_NS = 7_000_000
 
 
 class Recorder:
-    """Writes ``name.bag`` (kind ros1) or the folder ``name`` (mcap, sqlite3); times are ms after the first."""
+    """Writes ``name.bag`` (kind ros1) or the folder ``name`` (mcap, sqlite3); times are ms after the first.
+
+    A coder may follow the kind: ros1-lz4, ros1-bz2, mcap-storage, sqlite3-message, sqlite3-file.
+    """
 
     def __init__(self, root: Path, name: str, kind: str = "ros1") -> None:
         root.mkdir(parents=True, exist_ok=True)
+        kind, _, coder = kind.partition("-")
         self.is_ros2 = kind != "ros1"
         self.types = message_types(is_ros2=self.is_ros2)
         if self.is_ros2:
@@ -31,6 +35,10 @@ class Recorder:
             self._writer: Any = Writer2(root / name, version=9, storage_plugin=plugin)
         else:
             self._writer = Writer1(root / f"{name}.bag")
+        if coder and self.is_ros2:
+            self._writer.set_compression(CompressionMode[coder.upper()], CompressionFormat.ZSTD)
+        elif coder:
+            self._writer.set_compression(Writer1.CompressionFormat[coder.upper()])
         self._writer.open()
         self._connections: dict[str, Any] = {}
 

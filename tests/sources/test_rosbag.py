@@ -33,6 +33,7 @@ MM = np.arange(H * W, dtype=np.uint16).reshape(H, W) * 100
 MM[0, :3] = (0, 1500, 65535)
 RGB = np.arange(H * W * 3, dtype=np.uint8).reshape(H, W, 3)
 KINDS = ["ros1", "mcap", "sqlite3"]
+CODED = ["ros1-lz4", "ros1-bz2", "mcap-storage", "sqlite3-message", "sqlite3-file"]
 
 
 def make(root: Path, **fields: Any) -> Rosbag:
@@ -77,7 +78,7 @@ class TestRos2(SourceTests):
         return make(tmp_path, world_frame="map")
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*KINDS, *CODED])
 def test_a_frame_is_metres_colour_and_pose(tmp_path: Path, kind: str) -> None:
     write_whole(tmp_path, "run", kind)
     source = make(tmp_path, world_frame="/map")
