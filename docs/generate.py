@@ -149,6 +149,9 @@ CONFIGURATIONS: dict[str, list[dict[str, Any]]] = {
     "bop": [{"depth": depth} for depth in ("raw", "rendered")],
     "fused": [{"of": {"name": "rgbd_folder", **FOLDER}, "prepared": "prepared"}],
     "rgbd_folder": [FOLDER],
+    "rosbag": [{"world_frame": "map", "licence": FOLDER["licence"]}],
+    "blenderproc": [{"licence": FOLDER["licence"]}],
+    "replicator": [{"licence": FOLDER["licence"]}],
     "procedural": [{}],
 }
 

@@ -3,13 +3,16 @@
 from typing import Final
 
 PLUGINS: Final = (
+    "blenderproc",
     "bop",
     "graspnet",
     "interiornet",
     "kitti",
     "linemod",
     "nyu",
+    "replicator",
     "rgbd_folder",
+    "rosbag",
     "scannet",
     "vkitti",
     "vkitti1",

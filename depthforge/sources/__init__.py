@@ -3,6 +3,7 @@
 from typing import Final
 
 PLUGINS: Final = (
+    "blenderproc",
     "bop",
     "fused",
     "graspnet",
@@ -11,7 +12,9 @@ PLUGINS: Final = (
     "linemod",
     "nyu",
     "procedural",
+    "replicator",
     "rgbd_folder",
+    "rosbag",
     "scannet",
     "vkitti",
 )
