@@ -27,6 +27,7 @@ from depthforge.sources.png_header import PALETTE, PNG, palette_as_grey, read_pn
 __all__ = [
     "Colour",
     "as_depth_numbers",
+    "decode_as_stored",
     "decode_bytes_of_pixels",
     "decode_depth",
     "decode_ids",
@@ -208,7 +209,12 @@ def decode_rgb16(data: bytes, *, where: str) -> npt.NDArray[np.uint16]:
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint16)
 
 
-def require_size(image: Image, size: tuple[int, int], *, where: str) -> None:
+def decode_as_stored(data: bytes, *, where: str) -> Image:
+    """Return an image file as OpenCV decodes it (BGR), of its own type and channels. Raises DecodeError."""
+    return _decode(data, _AS_STORED, where)
+
+
+def require_size(image: Image, size: tuple[int, int], *, where: str, remedy: str | None = None) -> None:
     """Raise DecodeError when an image is not ``size`` (height, width) pixels."""
     if image.shape[:2] != size:
         raise DecodeError(
@@ -216,6 +222,7 @@ def require_size(image: Image, size: tuple[int, int], *, where: str) -> None:
             where=where,
             expected=f"{size[1]} x {size[0]} pixels",
             found=f"{image.shape[1]} x {image.shape[0]}",
+            remedy=remedy,
         )
 
 
