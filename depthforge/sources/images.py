@@ -72,7 +72,7 @@ def decode_numbers(data: bytes, *, where: str, form: Form = WHOLE) -> Image:
         image = _one_channel(_decode(data, _AS_STORED, where), where)
     if image.dtype.itemsize == 1:
         raise DecodeError(
-            "depth of 8 bits has lost the precision of a measurement, and often its scale as well",
+            "depth is not stored with the precision of a measurement: 8 bits have lost it, and often its scale as well",
             where=where,
             expected="integers of 16 bits or more, or floating point",
             found=f"{image.dtype}, values {image.min()} to {image.max()}",

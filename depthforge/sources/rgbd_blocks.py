@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from depthforge.sources.conventions import Axes, Direction
 from depthforge.sources.encoded import Encoding
 from depthforge.sources.templates import checked_template
 from depthforge.sources.trajectories import QuaternionOrder
 
-__all__ = ["BoxesBlock", "CameraBlock", "IdsBlock", "LicenceBlock", "NormalsBlock", "PoseBlock", "Template"]
+__all__ = [
+    "BoxesBlock",
+    "CameraBlock",
+    "Ids",
+    "IdsBlock",
+    "LicenceBlock",
+    "NormalsBlock",
+    "PoseBlock",
+    "Template",
+    "Templates",
+]
 
 Template = Annotated[str, AfterValidator(checked_template)]
 Key = Annotated[str | None, Field(description="which array, where a file holds several; of JSON a path, as a.b")]
+# A union says which of its forms was tried, so that an error is about that one.
+_is_text = Discriminator(lambda value: "template" if isinstance(value, str) else "block")
+Templates: TypeAlias = Annotated[
+    Annotated[Template, Tag("template")] | Annotated[tuple[Template, ...], Tag("block")], _is_text
+]
 Matrix4 = tuple[tuple[float, float, float, float], ...]
 
 _LISTS = ("rows", "trajectory_log", "tum", "euroc", "colmap", "nerfstudio", "transforms_json")
@@ -102,9 +117,11 @@ class PoseBlock(_Block):
     )
     tolerance_s: float = Field(default=0.02, ge=0, description="how far apart two stamps may be")
     translation_scale: float = Field(default=1.0, gt=0, description="metres per unit of the translation")
-    T_hand_cam: Matrix4 | Template | None = Field(
-        default=None,
-        description="poses are of a robot's hand: camera in the hand, four rows or a file; T_world_cam is the product",
+    T_hand_cam: Annotated[Annotated[Template, Tag("template")] | Annotated[Matrix4, Tag("block")], _is_text] | None = (
+        Field(
+            default=None,
+            description="poses are of a robot's hand: camera in the hand, four rows or a file; T_world_cam is the product",
+        )
     )
 
     @model_validator(mode="after")
@@ -154,6 +171,9 @@ class IdsBlock(_Block):
                 if not 0 <= number <= (65535 if self.dtype == "uint16" else 0xFFFFFFFF):
                     raise ValueError(f"id {number} does not fit {self.dtype}")
         return self
+
+
+Ids: TypeAlias = Annotated[Annotated[Template, Tag("template")] | Annotated[IdsBlock, Tag("block")], _is_text]
 
 
 class NormalsBlock(_Block):

@@ -14,11 +14,13 @@ from depthforge.sources.encoded import Encoding
 from depthforge.sources.rgbd_blocks import (
     BoxesBlock,
     CameraBlock,
+    Ids,
     IdsBlock,
     LicenceBlock,
     NormalsBlock,
     PoseBlock,
     Template,
+    Templates,
 )
 from depthforge.sources.templates import FOLDERS, PathTemplate
 
@@ -39,13 +41,13 @@ class RgbdFolderConfig(SourceConfig):
         description="template of the depth images; has {frame}, may have {scene} and others, which join the scene's "
         "name, and ** for any folders. PNG, PGM, TIFF, .npy, .npz, HDF5, EXR, PFM"
     )
-    rgb: Template | tuple[Template, ...] | None = Field(
+    rgb: Templates | None = Field(
         default=None,
         description="template of the colour images, registered to depth; {frame}.* or a list where formats are mixed",
     )
-    semantic: Template | IdsBlock | None = Field(default=None, description="template of class images, or a block")
-    instance: Template | IdsBlock | None = Field(default=None, description="template of instance images, or a block")
-    mask: Template | IdsBlock | None = Field(default=None, description="template of masks: everything but 0 is in it")
+    semantic: Ids | None = Field(default=None, description="template of class images, or a block")
+    instance: Ids | None = Field(default=None, description="template of instance images, or a block")
+    mask: Ids | None = Field(default=None, description="template of masks: everything but 0 is in it")
     normals: NormalsBlock | None = Field(default=None, description="images of surface normals")
     boxes: BoxesBlock | None = Field(default=None, description="boxes in the image, in text or arrays")
     camera: CameraBlock
