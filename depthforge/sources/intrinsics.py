@@ -80,14 +80,14 @@ def intrinsics_of_names(named: Mapping[str, Any], *, where: str) -> Intrinsics:
     size = None
     for across, down in (("w", "h"), ("width", "height"), ("image_width", "image_height")):
         if across in named and down in named:
-            width, height = _numbers([named[across], named[down]], where).tolist()
+            width, height = _scalars([named[across], named[down]], where)
             if not (1 <= width <= 1 << 16 and 1 <= height <= 1 << 16):
                 raise DecodeError("not the size of an image", where=where, found=f"{width:g} x {height:g}")
             size = (int(height), int(width))
     for fx, fy, cx, cy in (("fx", "fy", "cx", "cy"), ("fl_x", "fl_y", "cx", "cy"), ("fx", "fy", "ppx", "ppy")):
         if fx in named and cx in named and cy in named:
-            values = _numbers([named[fx], named.get(fy, named[fx]), named[cx], named[cy]], where)
-            focal_x, focal_y, centre_x, centre_y = values.tolist()
+            values = [named[fx], named.get(fy, named[fx]), named[cx], named[cy]]
+            focal_x, focal_y, centre_x, centre_y = _scalars(values, where)
             return _sound(focal_x, focal_y, centre_x, centre_y, size, _distortion(named, where), where)
     for name in _MATRICES:
         if name in named:
@@ -101,7 +101,7 @@ def intrinsics_of_names(named: Mapping[str, Any], *, where: str) -> Intrinsics:
             return found._replace(size=size, distortion=_distortion(named, where))
     if "camera_angle_x" in named and size is not None:
         height, width = size
-        angle = float(_numbers([named["camera_angle_x"]], where)[0])
+        angle = _scalars([named["camera_angle_x"]], where)[0]
         if not 0 < angle < math.pi:
             raise DecodeError("not an angle of view in radians", where=where, found=angle)
         f = width / (2 * math.tan(angle / 2))
@@ -119,7 +119,7 @@ def _distortion(named: Mapping[str, Any], where: str) -> dict[str, float]:
     found = {}
     for name in ("k1", "k2", "k3", "k4", "p1", "p2"):
         if name in named:
-            value = float(_numbers([named[name]], where)[0])
+            value = _scalars([named[name]], where)[0]
             if value:
                 found[name] = value
     return found
@@ -130,6 +130,14 @@ def _numbers(value: Any, where: str) -> npt.NDArray[np.float64]:
         return np.array(value, dtype=np.float64)
     except (TypeError, ValueError, OverflowError):
         raise DecodeError("not intrinsics", where=where, expected="numbers", found=str(value)[:120]) from None
+
+
+def _scalars(values: list[Any], where: str) -> list[float]:
+    array = _numbers(values, where)
+    if array.ndim != 1:
+        raise DecodeError("not intrinsics", where=where, expected="one number each", found=str(values)[:120])
+    scalars: list[float] = array.tolist()
+    return scalars
 
 
 def _of_nine(numbers: npt.NDArray[np.float64], where: str) -> Intrinsics:

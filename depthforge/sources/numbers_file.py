@@ -35,9 +35,15 @@ def text_of(data: bytes, *, where: str, what: str) -> str:
 
 
 def is_json(data: bytes) -> bool:
-    """Return whether a file looks like JSON of an object, or of nested lists."""
-    start = data[:64].lstrip(b"\xef\xbb\xbf \t\r\n")
-    return start[:1] == b"{" or re.match(rb"\[\s*[\[{]", start) is not None
+    """Return whether a file is JSON, or means to be: in brackets may also be what NumPy prints, without commas."""
+    start = data[:64].lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
+    if start != b"[":
+        return start == b"{"
+    try:
+        json.loads(data)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def parse_json(data: bytes, key: str | None, *, where: str) -> Any:

@@ -120,7 +120,7 @@ class PoseBlock(_Block):
     T_hand_cam: Annotated[Annotated[Template, Tag("template")] | Annotated[Matrix4, Tag("block")], _is_text] | None = (
         Field(
             default=None,
-            description="poses are of a robot's hand: camera in the hand, four rows or a file; T_world_cam is the product",
+            description="poses are of a robot's hand: the camera in the hand, four rows or a file",
         )
     )
 
