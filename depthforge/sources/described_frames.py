@@ -20,7 +20,7 @@ from depthforge.sources.templates import PathTemplate
 
 __all__ = ["fits_no_frame", "nothing_found", "selected"]
 
-_MOST_NAMES = 8
+_MOST_NAMES = 20
 
 
 def selected(
