@@ -6,6 +6,8 @@ parse at once can end in ``SystemError: AST constructor recursion depth mismatch
 
 from __future__ import annotations
 
+import io
+import math
 import threading
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -13,7 +15,7 @@ from typing import IO, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["load_npy", "read_npy_header"]
+__all__ = ["load_npy", "npy_of_bytes", "read_npy_header"]
 
 _ONE_PARSES = threading.Lock()
 
@@ -23,6 +25,27 @@ def load_npy(file: Path | IO[bytes], mmap_mode: Literal["r"] | None = None) -> n
     with _ONE_PARSES:
         array: npt.NDArray[Any] = np.load(file, mmap_mode=mmap_mode, allow_pickle=False)
     return array
+
+
+def npy_of_bytes(data: bytes) -> npt.NDArray[Any]:
+    """Return the array of a .npy file that is ``data``, read-only and without a copy; raise ValueError for any other.
+
+    The header may promise no more than there is, so that a damaged one asks for no memory.
+    """
+    stream = io.BytesIO(data)
+    try:
+        shape, by_column, dtype = read_npy_header(stream)
+    # NumPy evaluates a header as Python: a damaged one ends in whatever its tokenizer or parser raises.
+    except Exception as error:
+        raise ValueError(f"a damaged header: {error}") from None
+    if dtype.hasobject:
+        raise ValueError("Python objects, which are not read: they can run code")
+    start, count = stream.tell(), math.prod(shape)
+    if min(shape, default=0) < 0 or count * dtype.itemsize != len(data) - start:
+        raise ValueError(f"{len(data) - start} bytes of data where {shape} of {dtype} needs {count * dtype.itemsize}")
+    if count == 0 or dtype.itemsize == 0:
+        raise ValueError(f"an array without a value: {shape} of {dtype}")
+    return np.frombuffer(data, dtype, count, start).reshape(shape, order="F" if by_column else "C")
 
 
 def read_npy_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:

@@ -1,4 +1,4 @@
-"""Camera poses in text files: a matrix per frame, or one trajectory.log for a sequence (Redwood, Open3D)."""
+"""Camera poses in files: a matrix per frame, or one trajectory.log for a sequence (Redwood, Open3D)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from depthforge.errors import DecodeError
 
-__all__ = ["parse_matrix", "parse_trajectory_log"]
+__all__ = ["parse_matrix", "parse_trajectory_log", "pose_matrix"]
 
 Matrix = npt.NDArray[np.float64]
 
@@ -23,6 +23,22 @@ def parse_matrix(text: str, shape: tuple[int, int], *, where: str) -> Matrix:
         raise DecodeError(
             "not a matrix", where=where, expected=f"{shape[0]} x {shape[1]} numbers", found=text[:120]
         ) from None
+
+
+def pose_matrix(numbers: Matrix, *, where: str) -> Matrix:
+    """Return a pose (4, 4) from 4 x 4 or 3 x 4 numbers in whatever shape; raise DecodeError naming ``where``."""
+    if numbers.size == 16:
+        return numbers.reshape(4, 4)
+    if numbers.size == 12:
+        return np.vstack([numbers.reshape(3, 4), (0.0, 0.0, 0.0, 1.0)])
+    listed = numbers.size in (7, 8) or numbers.size > 16
+    raise DecodeError(
+        "not a matrix of a pose",
+        where=where,
+        expected="4 x 4 or 3 x 4 numbers",
+        found=f"{numbers.size} numbers, of shape {numbers.shape}",
+        remedy="a list of poses? pose.format: rows, tum, euroc or trajectory_log" if listed else None,
+    )
 
 
 def parse_trajectory_log(text: str, *, where: str) -> dict[int, Matrix]:

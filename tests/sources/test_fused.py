@@ -215,7 +215,8 @@ def test_nothing_of_this_machine_is_portable(scan: Path) -> None:
 
 def test_versions_of_both_adapters_count(scan: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = make(scan).adapter_version
-    monkeypatch.setattr(sources.get("rgbd_folder"), "adapter_version", 7)
+    inner = sources.get("rgbd_folder")
+    monkeypatch.setattr(inner, "adapter_version", inner.adapter_version + 6)
     assert make(scan).adapter_version == before + 6
 
 

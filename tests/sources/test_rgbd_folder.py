@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import zipfile
 from pathlib import Path
 
@@ -13,49 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from depthforge.errors import DecodeError, FrameError, InputError, ManifestError, MissingDataError
-from depthforge.frame import Finding, Frame
-from depthforge.manifest import PluginBlock
-from depthforge.registry import sources
+from depthforge.frame import Finding
+from depthforge.sources.described_depth import DescribedDepth
 from depthforge.sources.file_tree import Directory
 from depthforge.sources.pose_files import parse_trajectory_log
 from depthforge.sources.rgbd_folder import RgbdFolder
 from depthforge.sources.templates import PathTemplate
 from depthforge.testing.sources import SourceTests
-
-HEIGHT, WIDTH = 48, 64
-CAMERA = {"width": WIDTH, "height": HEIGHT, "fx": 60, "fy": 60, "cx": 32, "cy": 24}
-POSE = np.array([[0.0, -1, 0, 5], [1, 0, 0, 6], [0, 0, 1, 7], [0, 0, 0, 1]])
-BASE = {"depth": "{frame}.png", "depth_scale": 1000, "camera": CAMERA}
-
-
-def write(path: Path, data: bytes | str | np.ndarray) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if isinstance(data, np.ndarray):
-        image = cv2.cvtColor(data, cv2.COLOR_RGB2BGR) if data.ndim == 3 else data
-        data = cv2.imencode(path.suffix, image)[1].tobytes()
-    path.write_bytes(data.encode() if isinstance(data, str) else data)
-
-
-def text(matrix: np.ndarray) -> str:
-    return "\n".join(" ".join(repr(float(value)) for value in row) for row in matrix)
-
-
-def depth(code: int = 2000) -> np.ndarray:
-    return np.full((HEIGHT, WIDTH), code, np.uint16)
-
-
-def make(root: Path, **fields: object) -> RgbdFolder:
-    block = PluginBlock.parse(sources, {"name": "rgbd_folder", "root": str(root), **BASE, **fields})
-    return RgbdFolder(block.config)
-
-
-def read_first(root: Path, **fields: object) -> Frame:
-    source = make(root, **fields)
-    return source.read(next(iter(source.frames())), frozenset(source.labels)).require_sound()
-
-
-def keys(root: Path, **fields: object) -> list[str]:
-    return [ref.key for ref in make(root, **fields).frames()]
+from tests.sources.folder_trees import HEIGHT, POSE, WIDTH, depth, keys, make, read_first, text, write
 
 
 class TestFolder(SourceTests):
@@ -105,7 +71,7 @@ def test_invalid_codes_and_range(tmp_path: Path) -> None:
 @given(st.integers(1, 65535), st.integers(0, 15))
 def test_rotation_is_undone(value: int, bits: int) -> None:
     stored = ((value << bits) | (value >> (16 - bits))) & 0xFFFF
-    table = make(Path("nowhere"), rotate_right_bits=bits, invalid=[]).metres_of_codes()
+    table = DescribedDepth(make(Path("nowhere"), rotate_right_bits=bits, invalid=[]).config).table
     assert table[stored] == pytest.approx(value / 1000 if stored else 0)
 
 
@@ -185,7 +151,7 @@ names = st.text(st.characters(codec="ascii", exclude_characters="/\0\n"), min_si
 @given(names, names)
 def test_a_template_finds_what_it_fills(scene: str, frame: str) -> None:
     template = PathTemplate("{scene}/d-{frame}/{frame}.png")
-    path = template.fill(scene, frame)
+    path = template.fill({"scene": scene, "frame": frame})
     assert path == f"{scene}/d-{frame}/{frame}.png"
     assert template.fields(path) == {"scene": scene, "frame": frame}
 
@@ -204,16 +170,56 @@ def test_missing_companions_are_reported_and_left_out(tmp_path: Path) -> None:
     for frame in range(3):
         write(tmp_path / f"{frame}.png", depth())
     write(tmp_path / "0.jpg", np.zeros((HEIGHT, WIDTH, 3), np.uint8))
+    write(tmp_path / "1.txt", text(POSE))
+    write(tmp_path / "2.tiff", depth())
     source = make(tmp_path, rgb="{frame}.jpg", pose={"file": "{frame}.txt"}, instance="{frame}.tiff")
     findings: list[Finding] = []
     refs = list(source.frames(findings.append))
     assert sorted(finding.message for finding in findings) == [
+        "2 of 3 frames have no T_world_cam file",
+        "2 of 3 frames have no instance file",
         "2 of 3 frames have no rgb file",
-        "3 of 3 frames have no T_world_cam file",
-        "3 of 3 frames have no instance file",
     ]
     frame = source.read(refs[1], frozenset(source.labels))
-    assert (frame.rgb, frame.T_world_cam, dict(frame.labels)) == (None, None, {})
+    assert (frame.rgb, dict(frame.labels)) == (None, {})
+    assert source.read(refs[0], frozenset(source.labels)).T_world_cam is None
+
+
+@pytest.mark.parametrize(
+    ("fields", "label"),
+    [
+        ({"rgb": "{scene}/rbg/{frame}.jpg"}, "rgb"),
+        ({"instance": "{scene}/rgb/{frame}.png"}, "instance"),
+        ({"pose": {"file": "{scene}/pose/{frame}.txt"}}, "T_world_cam"),
+        ({"camera": {"matrix_file": "{scene}/K.txt"}}, "intrinsics"),
+    ],
+)
+def test_a_template_that_fits_no_frame_is_an_error(tmp_path: Path, fields: dict[str, object], label: str) -> None:
+    write(tmp_path / "kitchen/depth/0.png", depth())
+    write(tmp_path / "kitchen/rgb/0.jpg", np.zeros((HEIGHT, WIDTH, 3), np.uint8))
+    with pytest.raises(MissingDataError, match=f"no frame has a file of {label}") as raised:
+        keys(tmp_path, depth="{scene}/depth/{frame}.png", **fields)
+    assert raised.value.found in ("depth/, rgb/", "0.jpg")
+    assert "for kitchen/depth/0.png" in str(raised.value.expected)
+
+
+def test_a_name_that_is_not_utf8_is_an_error_that_names_the_bytes(tmp_path: Path) -> None:
+    write(tmp_path / "office/0.png", depth())
+    folder = os.fsencode(tmp_path) + b"/caf\xe9"
+    os.mkdir(folder)
+    with open(folder + b"/0.png", "wb") as file:
+        file.write(cv2.imencode(".png", depth())[1].tobytes())
+    with pytest.raises(InputError, match="not UTF-8") as raised:
+        keys(tmp_path, depth="{scene}/{frame}.png")
+    assert "0xe9" in str(raised.value.found)
+    assert "rename" in str(raised.value.remedy)
+    str(raised.value).encode()
+
+
+def test_names_that_begin_with_a_dot_are_no_frames(tmp_path: Path) -> None:
+    for name in ("a/0.png", "a/._0.png", "._a/0.png", ".Trash/1.png"):
+        write(tmp_path / name, depth())
+    assert keys(tmp_path, depth="{scene}/{frame}.png") == ["rgbd/a/000000"]
 
 
 def test_larger_colour_of_the_same_proportion_is_averaged(tmp_path: Path) -> None:
