@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from depthforge.frame import BoolImage, Camera, DepthImage
 from depthforge.geometry import disparity_to_depth, ray_length_to_z
+from depthforge.kernels import njit
 from depthforge.sources.containers import Form
 from depthforge.sources.encoded import CARLA_SCALE, CARLA_SKY, decode_encoded_depth
 from depthforge.sources.images import as_depth_numbers, decode_numbers, decode_relative_depth
@@ -23,6 +24,16 @@ from depthforge.sources.rgbd_config import RgbdFolderConfig
 __all__ = ["DescribedDepth"]
 
 _FARTHEST_M: Final = 65504.0
+
+
+@njit()
+def _look_up(codes, table):  # type: ignore[no-untyped-def]
+    """Return ``table[codes]``; NumPy's own first widens the codes to eight bytes each."""
+    values = np.empty(codes.shape, table.dtype)
+    for row in range(codes.shape[0]):
+        for column in range(codes.shape[1]):
+            values[row, column] = table[codes[row, column]]
+    return values
 
 
 class DescribedDepth:
@@ -59,7 +70,7 @@ class DescribedDepth:
         if config.assume_max_depth_m is not None:
             values = stored * np.float32(config.assume_max_depth_m)
         elif stored.dtype == np.uint16:
-            values = self.table.take(stored)
+            values = _look_up(np.ascontiguousarray(stored), self.table)
         else:
             values = self._scaled(stored)
         if config.quantity == "disparity":
