@@ -11,6 +11,7 @@ PLUGINS: Final = (
     "nyu",
     "rgbd_folder",
     "scannet",
+    "tum",
     "vkitti",
     "vkitti1",
 )

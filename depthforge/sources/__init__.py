@@ -13,6 +13,7 @@ PLUGINS: Final = (
     "procedural",
     "rgbd_folder",
     "scannet",
+    "tum",
     "vkitti",
 )
 """Names of the modules that hold a source each; the others serve them."""
