@@ -9,10 +9,12 @@ PLUGINS: Final = (
     "kitti",
     "linemod",
     "nyu",
+    "replica",
     "rgbd_folder",
     "scannet",
     "tum",
     "vkitti",
     "vkitti1",
+    "vmap",
 )
 """Names of the modules that write a layout each; the others serve them."""

@@ -11,6 +11,7 @@ PLUGINS: Final = (
     "linemod",
     "nyu",
     "procedural",
+    "replica",
     "rgbd_folder",
     "scannet",
     "tum",
