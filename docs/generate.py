@@ -144,6 +144,7 @@ CONFIGURATIONS: dict[str, list[dict[str, Any]]] = {
     "kitti": [{"layout": layout} for layout in ("raw", "depth_completion", "object", "odometry")],
     "nyu": [{}, {"depth": "inpainted"}, {"files": "raw"}],
     "replica": [{}],
+    "tartanair": [{}],
     "tum": [{"layout": layout} for layout in ("tum", "icl_nuim")],
     "linemod": [
         {"layout": layout, "depth": depth} for layout in ("bop", "preprocessed") for depth in ("raw", "rendered")

@@ -12,6 +12,8 @@ PLUGINS: Final = (
     "replica",
     "rgbd_folder",
     "scannet",
+    "tartanair",
+    "tartanair2",
     "tum",
     "vkitti",
     "vkitti1",

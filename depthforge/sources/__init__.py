@@ -14,6 +14,7 @@ PLUGINS: Final = (
     "replica",
     "rgbd_folder",
     "scannet",
+    "tartanair",
     "tum",
     "vkitti",
 )

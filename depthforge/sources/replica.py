@@ -40,6 +40,7 @@ from depthforge.sources.scene_folders import (
     folders_with,
     measured,
     numbered_files,
+    path_in,
     read_listed,
 )
 from depthforge.sources.tree_file import File
@@ -116,24 +117,24 @@ class Replica(SceneFolders):
             if "results" in tree.scan(folder).folders:
                 yield f"{self.name_of(folder)}/", folder
             elif self._is_vmap(folder):
-                parts = self._parts(folder)
+                parts = self.parts_of(folder)
                 yield f"{parts[-3]}/{parts[-1]}-", folder
 
     def list_frames(self, tree: Tree, folder: str, report: Report) -> list[tuple[str, str]]:
         """Return the frames of a room; raise DecodeError unless there is a pose for each; see ``SceneFolders``."""
         room = self._room(folder)
         below, before = ("depth", "depth_") if self._is_vmap(folder) else ("results", "depth")
-        named = numbered_files(tree, _join(folder, below), before, ".png")
+        named = numbered_files(tree, path_in(folder, below), before, ".png")
         if list(named) != list(range(len(room.poses))):
             numbers = f", numbers {min(named)} to {max(named)}" if named else ""
             raise DecodeError(
                 "the trajectory is not that of the depth images",
-                where=tree.describe(_join(folder, self._trajectory_name(folder))),
+                where=tree.describe(path_in(folder, self._trajectory_name(folder))),
                 expected=f"a line for each of the {len(named)} depth images, numbered from 0",
                 found=f"{len(room.poses)} lines{numbers}",
                 remedy="line i is the pose of frame i: fetch the missing images, or the list that goes with these",
             )
-        return [(f"{number:06d}", _join(folder, f"{below}/{name}")) for number, name in named.items()]
+        return [(f"{number:06d}", path_in(folder, f"{below}/{name}")) for number, name in named.items()]
 
     def read(self, ref: FrameRef, wanted: frozenset[str]) -> Frame:
         """Return one frame; see ``Source.read``."""
@@ -152,14 +153,14 @@ class Replica(SceneFolders):
             names = (
                 [f"rgb/rgb_{digits}.png"] if is_vmap else [f"results/frame{digits}.{kind}" for kind in ("jpg", "png")]
             )
-            for path in (_join(folder, name) for name in names):
+            for path in (path_in(folder, name) for name in names):
                 data = tree.read_if_there(path)
                 if data is not None:
                     colour = read_colour(data, wanted, self.size, where=tree.describe(path))
                     break
         labels: dict[str, npt.NDArray[np.generic]] = {}
         for label, kind in (("semantic", "semantic_class"), ("instance", "semantic_instance")):
-            path = _join(folder, f"{kind}/{kind}_{digits}.png")
+            path = path_in(folder, f"{kind}/{kind}_{digits}.png")
             data = tree.read_if_there(path) if is_vmap and label in wanted else None
             if data is not None:
                 ids = decode_ids(data, where=tree.describe(path))
@@ -178,18 +179,15 @@ class Replica(SceneFolders):
         super().close()
         self._room.cache_clear()
 
-    def _parts(self, folder: str) -> tuple[str, ...]:
-        return (*self._root.resolve().parts, *(folder.split("/") if folder else ()))
-
     def _is_vmap(self, folder: str) -> bool:
-        return self._parts(folder)[-2:-1] == ("imap",)
+        return self.parts_of(folder)[-2:-1] == ("imap",)
 
     def _trajectory_name(self, folder: str) -> str:
         return "traj_w_c.txt" if self._is_vmap(folder) else "traj.txt"
 
     def _read_room(self, folder: str) -> _Room:
         tree = self._tree()
-        trajectory = File(tree, _join(folder, self._trajectory_name(folder)))
+        trajectory = File(tree, path_in(folder, self._trajectory_name(folder)))
         try:
             lines = [line for line in trajectory.text().splitlines() if line.strip()]
         except FileNotFoundError:
@@ -208,7 +206,7 @@ class Replica(SceneFolders):
         """Return the camera and units of ``cam_params.json``, in the room's folder or the nearest above it."""
         above = folder
         while True:
-            file = File(tree, _join(above, _CAMERA_FILE))
+            file = File(tree, path_in(above, _CAMERA_FILE))
             if file.read_if_there() is not None:
                 return self._parsed_camera(file)
             if not above:
@@ -245,7 +243,3 @@ class Replica(SceneFolders):
                 remedy="state `width` and `height` of the images in the source",
             )
         return Camera(fx, fy, cx, cy, width, height), scale
-
-
-def _join(folder: str, path: str) -> str:
-    return f"{folder}/{path}" if folder else path

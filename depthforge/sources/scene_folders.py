@@ -7,6 +7,7 @@ recordings once and opens no file.
 
 from __future__ import annotations
 
+import os
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from fnmatch import fnmatchcase
@@ -21,7 +22,7 @@ from pydantic import Field
 from depthforge.errors import DecodeError, MissingDataError
 from depthforge.frame import BoolImage, DepthImage, Finding, FrameRef
 from depthforge.sources.base import Report, Source, SourceConfig, ignore_findings
-from depthforge.sources.file_tree import Listing, Tree, open_tree
+from depthforge.sources.file_tree import ARCHIVE_SUFFIXES, Listing, Tree, open_tree
 
 __all__ = [
     "SceneFolders",
@@ -29,6 +30,7 @@ __all__ = [
     "folders_with",
     "measured",
     "numbered_files",
+    "path_in",
     "read_listed",
 ]
 
@@ -103,7 +105,13 @@ class SceneFolders(Source):
 
     def name_of(self, folder: str) -> str:
         """Return the name of a folder below the root; of the root itself, or of its archive, for ``""``."""
-        return folder.rpartition("/")[2] or self._root.resolve().stem
+        return self.parts_of(folder)[-1]
+
+    def parts_of(self, folder: str) -> tuple[str, ...]:
+        """Return the names from the file system's top down to a folder below the root; an archive's without suffix."""
+        root = Path(os.path.abspath(self._root))
+        top = root.with_suffix("") if root.suffix.lower() in ARCHIVE_SUFFIXES else root
+        return (*top.parts, *(folder.split("/") if folder else ()))
 
     def _chosen(self, tree: Tree, report: Report) -> dict[str, str]:
         found: dict[str, str] = {}
@@ -163,7 +171,7 @@ def folders_with(tree: Tree, is_one: Callable[[Listing], bool], levels: int = _L
         elif level < levels:
             for name in listing.folders:
                 if not name.startswith("."):
-                    pending.append((f"{folder}/{name}" if folder else name, level + 1))
+                    pending.append((path_in(folder, name), level + 1))
 
 
 def numbered_files(tree: Tree, folder: str, before: str, after: str) -> Mapping[int, str]:
@@ -182,6 +190,11 @@ def numbered_files(tree: Tree, folder: str, before: str, after: str) -> Mapping[
             )
         found[int(number)] = name
     return dict(sorted(found.items()))
+
+
+def path_in(folder: str, path: str) -> str:
+    """Return the path, from the top of a tree, of what is at ``path`` in a folder; ``""`` is the top itself."""
+    return f"{folder}/{path}" if folder else path
 
 
 def read_listed(tree: Tree, path: str) -> bytes:

@@ -36,7 +36,14 @@ from depthforge.sources.base import Report, SourceConfig
 from depthforge.sources.conventions import to_house_pose
 from depthforge.sources.file_tree import Listing, Tree
 from depthforge.sources.images import Colour, decode_depth, read_colour, require_size
-from depthforge.sources.scene_folders import SceneFolders, SceneFoldersConfig, folders_with, measured, read_listed
+from depthforge.sources.scene_folders import (
+    SceneFolders,
+    SceneFoldersConfig,
+    folders_with,
+    measured,
+    path_in,
+    read_listed,
+)
 from depthforge.sources.trajectories import associate, parse_stamped_poses
 from depthforge.sources.tree_file import File
 
@@ -158,15 +165,15 @@ class Tum(SceneFolders):
         camera = self._camera_of(folder)
         taken = self._sequence(folder).get(path)
         if taken is None:
-            raise DecodeError("the depth image is not in the list any more", where=tree.describe(_join(folder, path)))
-        path = _join(folder, path)
+            raise DecodeError("the depth image is not in the list any more", where=tree.describe(path_in(folder, path)))
+        path = path_in(folder, path)
         stored = decode_depth(read_listed(tree, path), where=tree.describe(path))
         require_size(stored, self.size, where=tree.describe(path))
         units = np.float32(self.config.depth_scale)
         depth_m, valid = measured(np.divide(stored, units, dtype=np.float32), self.config.max_depth_m)
         colour = Colour()
         if taken.colour is not None and wanted & {RGB.name, RGB_FILE}:
-            beside = _join(folder, taken.colour)
+            beside = path_in(folder, taken.colour)
             data = tree.read_if_there(beside)
             if data is not None:
                 colour = read_colour(data, wanted, self.size, where=tree.describe(beside))
@@ -204,8 +211,8 @@ class Tum(SceneFolders):
 
     def _by_stamp(self, folder: str) -> dict[str, _Taken]:
         tree = self._tree()
-        depth, colour = (_read_list(File(tree, _join(folder, name))) for name in ("depth.txt", "rgb.txt"))
-        truth = File(tree, _join(folder, "groundtruth.txt"))
+        depth, colour = (_read_list(File(tree, path_in(folder, name))) for name in ("depth.txt", "rgb.txt"))
+        truth = File(tree, path_in(folder, "groundtruth.txt"))
         poses = parse_stamped_poses(truth.text(), "xyzw", where=truth.where) if truth.read_if_there() else []
         tolerance = Decimal(str(self.config.tolerance_s))
         stamps = [stamp for stamp, _ in depth]
@@ -222,14 +229,14 @@ class Tum(SceneFolders):
 
     def _by_number(self, folder: str) -> dict[str, _Taken]:
         tree = self._tree()
-        listed = File(tree, _join(folder, "associations.txt"))
+        listed = File(tree, path_in(folder, "associations.txt"))
         names = sorted(tree.scan(folder).files)
         truths = [name for name in names if name.endswith(".gt.freiburg")] or ["groundtruth.txt"]
         if len(truths) > 1:
             raise DecodeError(
                 "more than one trajectory", where=tree.describe(folder), expected="one *.gt.freiburg", found=truths
             )
-        truth = File(tree, _join(folder, truths[0]))
+        truth = File(tree, path_in(folder, truths[0]))
         poses = {}
         if truth.read_if_there():
             poses = {item.stamp: item.matrix for item in parse_stamped_poses(truth.text(), "xyzw", where=truth.where)}
@@ -260,10 +267,6 @@ class Tum(SceneFolders):
         seconds, _, fraction = f"{stamp:f}".partition(".")
         # As wide as today's seconds since 1970, so that names sort as stamps do.
         return f"{int(seconds):010d}.{fraction.rstrip('0'):0<6}"
-
-
-def _join(folder: str, path: str) -> str:
-    return f"{folder}/{path}" if folder else path
 
 
 def _lines(file: File) -> Iterator[tuple[int, list[str]]]:
