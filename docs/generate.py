@@ -145,6 +145,7 @@ CONFIGURATIONS: dict[str, list[dict[str, Any]]] = {
     "nyu": [{}, {"depth": "inpainted"}, {"files": "raw"}],
     "replica": [{}],
     "tartanair": [{}],
+    "hypersim": [{}],
     "tum": [{"layout": layout} for layout in ("tum", "icl_nuim")],
     "linemod": [
         {"layout": layout, "depth": depth} for layout in ("bop", "preprocessed") for depth in ("raw", "rendered")

@@ -5,6 +5,7 @@ from typing import Final
 PLUGINS: Final = (
     "bop",
     "graspnet",
+    "hypersim",
     "interiornet",
     "kitti",
     "linemod",

@@ -6,6 +6,7 @@ PLUGINS: Final = (
     "bop",
     "fused",
     "graspnet",
+    "hypersim",
     "interiornet",
     "kitti",
     "linemod",
