@@ -146,6 +146,7 @@ CONFIGURATIONS: dict[str, list[dict[str, Any]]] = {
     "replica": [{}],
     "tartanair": [{}],
     "hypersim": [{}],
+    "nerfstudio": [{}],
     "tum": [{"layout": layout} for layout in ("tum", "icl_nuim")],
     "linemod": [
         {"layout": layout, "depth": depth} for layout in ("bop", "preprocessed") for depth in ("raw", "rendered")

@@ -9,6 +9,7 @@ PLUGINS: Final = (
     "interiornet",
     "kitti",
     "linemod",
+    "nerfstudio",
     "nyu",
     "replica",
     "rgbd_folder",

@@ -10,6 +10,7 @@ PLUGINS: Final = (
     "interiornet",
     "kitti",
     "linemod",
+    "nerfstudio",
     "nyu",
     "procedural",
     "replica",
