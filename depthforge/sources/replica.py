@@ -5,7 +5,8 @@ Which one a folder is follows from its names alone, never from a default: ``<roo
 ``traj.txt`` is NICE-SLAM's, 6553.5 units a metre as ``cam_params.json`` beside the rooms says, with colour as JPEG;
 ``<room>/imap/00/depth/depth_0.png`` with ``traj_w_c.txt`` is vMAP's, millimetres, with classes and instances. Both are
 uint16 planar z, 0 where a ray met nothing, 1200 x 680 at f = 600. Poses are camera-to-world with OpenCV axes, 16
-numbers a line; line i belongs to frame i. One core reads 60 frames a second, JPEG files carried.
+numbers a line; line i belongs to frame i. One core reads 50 frames a second with JPEG files, 16 of
+vMAP with labels.
 Sources: cvg/nice-slam, ``src/utils/datasets.py`` and ``configs/Replica``; kxhit/vMAP, ``dataset.py``; Straub et al.,
 "The Replica dataset", 2019.
 """

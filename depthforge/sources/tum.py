@@ -8,7 +8,7 @@ Images of freiburg1 and 2 are distorted (k1 = 0.26 and 0.23) and are carried as 
 to the corner, more beyond it. freiburg3 is undistorted.
 ``layout: icl_nuim`` has ``associations.txt`` and poses by frame number. Its fy is -480: camera and world are
 left-handed, y up, and are mirrored together here, which leaves fy = 480. There is no pose for frame 0.
-One core reads 250 frames a second, 90 with colour.
+One core reads 150 frames a second, 85 with colour.
 Sources: "File Formats" and "Intrinsic Camera Calibration" of the TUM RGB-D benchmark (Sturm et al., IROS 2012); Handa
 et al., "A benchmark for RGB-D visual odometry, 3D reconstruction and SLAM", ICRA 2014.
 """

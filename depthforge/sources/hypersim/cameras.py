@@ -45,8 +45,10 @@ def pinhole_of(M_cam_from_uv: Matrix, width: int, height: int, *, where: str) ->
     Raises DecodeError where there is none: a singular or mirrored matrix, or skew of more than 0.01 pixels.
     """
     D = np.array([[2 / width, 0, 1 / width - 1], [0, -2 / height, 1 - 1 / height], [0, 0, 1]])
-    A = _FLIP @ M_cam_from_uv @ D
-    if not (np.isfinite(A).all() and np.linalg.det(A) > 0 and np.linalg.cond(A) < 1e12):
+    largest = np.abs(M_cam_from_uv).max()
+    # The scale means nothing: depth is along the ray, whatever its length.
+    A = _FLIP @ (M_cam_from_uv / largest) @ D if 0 < largest < np.inf else np.zeros((3, 3))
+    if not (np.linalg.det(A) > 0 and np.linalg.cond(A) < 1e12):
         raise DecodeError("the camera of the scene sees no image", where=where, found=M_cam_from_uv.tolist())
     Q, R = np.linalg.qr(A)
     signs = np.sign(np.diag(R))
@@ -89,12 +91,19 @@ def read_split_table(data: bytes, split: str, *, where: str) -> frozenset[tuple[
 
 
 def _rows(data: bytes, needed: tuple[str, ...], where: str) -> list[tuple[int, dict[str, str]]]:
-    rows = csv.DictReader(io.StringIO(data.decode(errors="replace")))
-    names = [name.strip() for name in rows.fieldnames or ()]
+    try:
+        rows = list(csv.reader(io.StringIO(data.decode(errors="replace"), newline=None)))
+    except csv.Error as error:
+        raise DecodeError("not a table", where=where, found=error) from None
+    names = [name.strip() for name in rows[0]] if rows else []
     if not set(needed) <= set(names):
         missing = [name for name in needed if name not in names]
         raise DecodeError(
             "not the table it should be", where=where, expected=f"a column {missing[0]}", found=", ".join(names[:6])
         )
-    rows.fieldnames = names
-    return [(number, {name: (row[name] or "").strip() for name in needed}) for number, row in enumerate(rows, 2)]
+    column_of = {name: names.index(name) for name in needed}
+    return [
+        (number, {name: row[at].strip() if at < len(row) else "" for name, at in column_of.items()})
+        for number, row in enumerate(rows[1:], 2)
+        if row
+    ]

