@@ -143,6 +143,11 @@ CONFIGURATIONS: dict[str, list[dict[str, Any]]] = {
     "scannet": [{}],
     "kitti": [{"layout": layout} for layout in ("raw", "depth_completion", "object", "odometry")],
     "nyu": [{}, {"depth": "inpainted"}, {"files": "raw"}],
+    "replica": [{}],
+    "tartanair": [{}],
+    "hypersim": [{}],
+    "nerfstudio": [{}],
+    "tum": [{"layout": layout} for layout in ("tum", "icl_nuim")],
     "linemod": [
         {"layout": layout, "depth": depth} for layout in ("bop", "preprocessed") for depth in ("raw", "rendered")
     ],

@@ -1,4 +1,4 @@
-"""Writing a sample's files: the folder that it goes to, images and JSON as bytes."""
+"""Writing a sample's files: the folder that it goes to, images and JSON as bytes, poses as text."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from depthforge.errors import InputError
+from depthforge.geometry import Float64, quaternion_from_rotation
 
-__all__ = ["json_bytes", "png", "require_empty", "rgb_jpeg", "write_file"]
+__all__ = ["json_bytes", "png", "pose_line", "require_empty", "rgb_jpeg", "write_file"]
 
 
 def require_empty(root: Path) -> None:
@@ -47,6 +48,12 @@ def json_bytes(entries: Mapping[str, Any]) -> bytes:
     """Return JSON with one line for each top-level entry, as bop_toolkit writes its scene files."""
     lines = [f"  {json.dumps(name)}: {json.dumps(value)}" for name, value in entries.items()]
     return ("{\n" + ",\n".join(lines) + "\n}\n").encode()
+
+
+def pose_line(T: Float64) -> str:
+    """Return a rigid transform (4, 4) as ``tx ty tz qx qy qz qw``, as TUM RGB-D and TartanAir write it."""
+    w, x, y, z = quaternion_from_rotation(T[:3, :3])
+    return " ".join(f"{value:.9f}" for value in (*T[:3, 3], x, y, z, w))
 
 
 def _encoded(suffix: str, image: npt.NDArray[np.generic], option: int, value: int) -> bytes:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import io
 import math
 import threading
+import tokenize
+import zipfile
 from pathlib import Path
 from typing import IO, Any, Literal
 
@@ -18,12 +20,20 @@ import numpy.typing as npt
 __all__ = ["load_npy", "npy_of_bytes", "read_npy_header"]
 
 _ONE_PARSES = threading.Lock()
+# Besides its own errors NumPy lets through those of Python's tokenizer and parser, of zip archives, and of a shape that
+# a damaged header makes too large.
+_DAMAGED = (tokenize.TokenError, SyntaxError, TypeError, KeyError, RecursionError, MemoryError, zipfile.BadZipFile)
 
 
 def load_npy(file: Path | IO[bytes], mmap_mode: Literal["r"] | None = None) -> npt.NDArray[Any]:
-    """Return the array of a .npy file; raise what ``numpy.load`` raises, ValueError for pickled objects too."""
-    with _ONE_PARSES:
-        array: npt.NDArray[Any] = np.load(file, mmap_mode=mmap_mode, allow_pickle=False)
+    """Return the array of a .npy file; raise ValueError, EOFError or OSError for what is none, or damaged."""
+    try:
+        with _ONE_PARSES:
+            array = np.load(file, mmap_mode=mmap_mode, allow_pickle=False)
+    except _DAMAGED as error:
+        raise ValueError(f"{type(error).__name__}: {error}") from None
+    if not isinstance(array, np.ndarray):
+        raise ValueError("an archive of arrays (.npz), not an array")
     return array
 
 

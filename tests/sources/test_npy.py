@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -36,3 +37,20 @@ def test_what_is_no_array_is_refused(tmp_path: Path) -> None:
     np.save(path, np.array([{}], dtype=object), allow_pickle=True)
     with pytest.raises(ValueError, match="pickle"):
         load_npy(path)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda data: data[:25] + b"(" + data[25:],
+        lambda data: data.replace(b"(2, 3)", b"{2: 3}"),
+        lambda data: data.replace(b"'shape'", b"'shapf'"),
+        lambda data: data.replace(b"(2, 3), ", b"(2,10**14),")[:128] + data[128:],
+        lambda data: b"PK\x03\x04" + data,
+        lambda data: b"",
+    ],
+)
+def test_a_damaged_header_is_a_value_error(damage: Callable[[bytes], bytes]) -> None:
+    """NumPy itself lets out errors of the tokenizer and of zip archives."""
+    with pytest.raises((ValueError, EOFError)):
+        load_npy(io.BytesIO(damage(npy(np.zeros((2, 3))))))
