@@ -10,9 +10,10 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -35,6 +36,7 @@ WORKER_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1", "NUMBA_T
 
 STALL_LIMIT_S = 1800.0
 _CONNECT_S = 20.0
+_LONGEST_FOLDER = 107 - 66
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,11 @@ class Cluster:
 
         Raises MissingDependencyError without Ray, InputError when nothing answers at ``address``.
         """
-        if address is not None:
+        if address is None:
+            # Under `uv run` Ray would pack the working directory for workers that are on this machine anyway.
+            os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+        else:
+            _require_form(address)
             send_known_token()
         ray = _import_ray()
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -133,7 +139,7 @@ class Cluster:
         }
         if address is None:
             # address="local": a stale file of a dead cluster must not be mistaken for a running one.
-            local = {"include_dashboard": False, "object_store_memory": 100 * 2**20}
+            local = {"include_dashboard": False, "object_store_memory": 100 * 2**20, "_temp_dir": _short_folder()}
             ray.init(address="local", num_cpus=num_cores, **local, **common)
         else:
             try:
@@ -188,9 +194,50 @@ def send_known_token() -> None:
     A head asks for one where ``~/.ray/auth_token`` exists, which every local Ray writes; a client sends none unless
     told to. No head minds one that it did not ask for. Of no use once Ray is imported, which reads the mode then.
     """
-    path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
+    path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path("~/.ray/auth_token"))
+    with suppress(RuntimeError):  # a user without a home
+        path = path.expanduser()
     if os.environ.get("RAY_AUTH_TOKEN") or path.is_file():
         os.environ.setdefault("RAY_AUTH_MODE", "token")
+
+
+def _require_form(address: str) -> None:
+    """Raise InputError for an address of another kind: of the dashboard, or of Ray's client."""
+    scheme, separator, rest = address.partition("://")
+    if not separator:
+        return
+    host = rest.partition("/")[0].rpartition(":")[0] or "HEAD"
+    what = {"http": "the dashboard's", "https": "the dashboard's", "ray": "Ray Client's"}.get(
+        scheme, "no Ray cluster's"
+    )
+    raise InputError(
+        f"this address is {what}",
+        where="--address or RAY_ADDRESS",
+        expected="HEAD:6379, as `ray start --head` prints it; unset for a local Ray",
+        found=address,
+        remedy=f"--address {host}:6379; jobs go to the dashboard by pipelines/run.py",
+    )
+
+
+def _short_folder() -> str | None:
+    """Return where a local Ray keeps its sockets: None for its own choice, a shorter one where that is too long.
+
+    A socket's path has at most 107 bytes, of which Ray takes 66. Raises InputError where no folder is short enough.
+    """
+    named = os.environ.get("RAY_TMPDIR")
+    chosen = Path(named or tempfile.gettempdir()) / "ray"
+    if len(os.fsencode(chosen)) <= _LONGEST_FOLDER:
+        return None
+    short = Path("/tmp")
+    if named is None and os.access(short, os.W_OK):
+        return str(short / "ray")
+    raise InputError(
+        "the folder for temporary files is too long for Ray's sockets",
+        where="RAY_TMPDIR" if named else "TMPDIR",
+        expected=f"at most {_LONGEST_FOLDER - len('/ray')} bytes",
+        found=str(chosen.parent),
+        remedy="export RAY_TMPDIR=/tmp, or run with --inline",
+    )
 
 
 def _require_listener(address: str) -> None:
