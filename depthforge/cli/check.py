@@ -26,7 +26,7 @@ __all__ = ["command"]
 @as_json
 @debug
 def command(target: Path, source: str | None, frames: int | None, as_json: bool, debug: bool) -> int:
-    """Say whether the data set of a manifest, or under a root (--source), is complete and readable.
+    """Say whether the data set of a manifest, or under a root (--source), is complete, readable and plausible.
 
     What a source needs made once before it can be read (fused meshes, compacted grasps) is made here too.
 

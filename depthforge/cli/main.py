@@ -24,7 +24,7 @@ __all__ = ["COMMANDS", "cli", "main", "read_options"]
 # Name -> first line of its help, so that `depthforge --help` imports no command.
 COMMANDS = {
     "synthesize": "Convert a clean data set into a verified noisy corpus: the main job.",
-    "check": "Say whether a data set on disk is complete and readable.",
+    "check": "Say whether a data set on disk is complete, readable and plausible.",
     "train": "Train a learned translator on clean depth and unpaired real scans.",
     "fit": "Fit a simulated sensor to unpaired scans of the real one.",
     "translator": "Look at trained translators, and import published ones.",
