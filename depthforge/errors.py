@@ -84,6 +84,11 @@ class DepthforgeError(Exception):
             lines.append(f"  try:      {self.remedy}")
         return "\n".join(lines)
 
+    def to_json(self) -> dict[str, object]:
+        """Return its class, every part of it and the exit code, as plain data."""
+        parts = {name: getattr(self, name) for name in ("message", "where", "expected", "found", "remedy")}
+        return {"kind": type(self).__name__, **parts, "exit_code": self.exit_code}
+
     def __reduce__(self) -> tuple[object, ...]:
         # Errors cross process boundaries; the default would call the class with the message alone.
         return (_rebuild, (type(self), self.message, self.where, self.expected, self.found, self.remedy))

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import signal
 import sys
 import threading
@@ -110,6 +111,8 @@ def main(arguments: list[str] | None = None, *, command: click.Command = cli, pr
     except DepthforgeError as error:
         if "--debug" in arguments:
             raise
+        if "--json" in arguments:
+            click.echo(json.dumps({"error": error.to_json()}, indent=2))
         click.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)
     except Exception as error:
