@@ -10,6 +10,7 @@ import click
 
 from depthforge.cli.options import RunOptions, echo_json, run_options
 from depthforge.cli.progress import frame_progress
+from depthforge.errors import printable
 from depthforge.frame import Finding
 from depthforge.stages.convert import ConversionReport, convert, finished
 from depthforge.stages.estimate import Estimate, estimate
@@ -23,14 +24,17 @@ __all__ = ["command", "exit_code", "run", "summary_lines"]
 def command(manifest: Path, options: RunOptions) -> int:
     """Run the conversion stage alone: what `synthesize` does, without the check of the whole corpus at its end."""
     report = run(manifest, options)
-    if report is None:
-        return 0
+    if isinstance(report, int):
+        return report
     echo_json(report.to_json()) if options.as_json else click.echo("\n".join(summary_lines(report)))
     return exit_code(report)
 
 
-def run(path: Path, options: RunOptions) -> ConversionReport | None:
-    """Prepare and convert, or print the plan and return None for a dry run."""
+def run(path: Path, options: RunOptions) -> ConversionReport | int:
+    """Prepare and convert; in a dry run print the plan and return the exit code.
+
+    That is 4 where parts of the data set are left out, or frames that were looked at would be rejected.
+    """
     manifest = options.read_manifest(path)
     progress = frame_progress("converting")
     if not (options.dry_run or options.overwrite or options.retry_rejects):
@@ -44,7 +48,7 @@ def run(path: Path, options: RunOptions) -> ConversionReport | None:
             cost = estimate(prepared, num_workers=options.num_workers)
             plan = _plan_json(prepared, cost) if options.as_json else _plan_lines(prepared, cost)
             echo_json(plan) if options.as_json else click.echo("\n".join(plan))
-            return None
+            return 4 if prepared.refused or any(each.severity == "error" for each in prepared.findings) else 0
         return convert(
             prepared,
             out=manifest.corpus.out,
@@ -120,6 +124,7 @@ def _plan_json(prepared: Prepared, cost: Estimate) -> dict[str, object]:
         "available_bytes": cost.available_bytes,
         "seconds": cost.seconds,
         "findings": len(prepared.findings),
+        "refused": [error.to_json() for error in prepared.refused],
     }
 
 
@@ -154,4 +159,5 @@ def _plan_lines(prepared: Prepared, cost: Estimate) -> list[str]:
         f"{cost.total_bytes / 2**30:.2f} GiB for {cost.num_workers}{available}",
         f"  time     {duration}",
         f"  findings {len(prepared.findings)}",
+        *(f"  rejects  {printable(error.where)}: {printable(error.message)}" for error in prepared.refused),
     ]

@@ -29,8 +29,8 @@ def command(manifest: Path, options: RunOptions) -> int:
     if trained is not None and options.dry_run:
         return 0
     report = run(manifest, options)
-    if report is None:
-        return 0
+    if isinstance(report, int):
+        return report
     if report.nothing_to_do:
         lines = [*summary_lines(report), f"next: depthforge inspect {report.out}, or verify it"]
         echo_json({**report.to_json(), "verified": False}) if options.as_json else click.echo("\n".join(lines))

@@ -1,0 +1,184 @@
+"""`check`, `--dry-run` and `synthesize` say the same of an input: what one refuses, the others do not let through."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import yaml
+
+HEIGHT, WIDTH, FOCAL = 48, 64, 60.0
+NUM_FRAMES = 4
+Spoil = Callable[[Path, dict[str, Any]], None]
+
+
+def scene(number: int) -> tuple[np.ndarray, np.ndarray]:
+    """A slanted floor with a step, seen by a camera that moves sideways: depth in metres, and its pose."""
+    v, u = np.mgrid[:HEIGHT, :WIDTH]
+    x0 = 0.15 * number
+    x, y = (u - 31.5) / FOCAL, (v - 23.5) / FOCAL
+    # The plane z = 2 + 0.5 (X) in world axes: z = 2 + 0.5 (x0 + x z).
+    depth = (2 + 0.5 * x0) / (1 - 0.5 * x)
+    depth = np.where((y > 0.1) & (np.abs(x0 + x * 1.2 - 0.3) < 0.2), 1.2, depth)
+    T = np.eye(4)
+    T[0, 3] = x0
+    return depth, T
+
+
+def write(root: Path, number: int, depth_m: np.ndarray, T: np.ndarray) -> None:
+    cv2.imwrite(str(root / f"depth/{number:04d}.png"), np.round(depth_m * 1000).astype(np.uint16))
+    cv2.imwrite(str(root / f"rgb/{number:04d}.png"), np.full((HEIGHT, WIDTH, 3), 90, np.uint8))
+    np.savetxt(root / f"pose/{number:04d}.txt", T)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    root = tmp_path / "data"
+    for folder in ("depth", "rgb", "pose"):
+        (root / folder).mkdir(parents=True)
+    for number in range(NUM_FRAMES):
+        write(root, number, *scene(number))
+    return root
+
+
+def value_of(root: Path) -> dict[str, Any]:
+    return {
+        "name": "agreement",
+        "source": {
+            "name": "rgbd_folder",
+            "root": str(root),
+            "depth": "depth/{frame}.png",
+            "rgb": "rgb/{frame}.png",
+            "depth_scale": 1000,
+            "camera": {"width": WIDTH, "height": HEIGHT, "fx": FOCAL, "fy": FOCAL, "cx": 31.5, "cy": 23.5},
+            "pose": {"file": "pose/{frame}.txt"},
+        },
+        "translator": {"name": "identity"},
+        "corpus": {"out": str(root.parent / "corpus")},
+    }
+
+
+def _every_depth(change: Callable[[np.ndarray], np.ndarray], numbers: range = range(NUM_FRAMES)) -> Spoil:
+    def spoil(root: Path, value: dict[str, Any]) -> None:
+        for number in numbers:
+            image = change(np.round(scene(number)[0] * 1000))
+            cv2.imwrite(str(root / f"depth/{number:04d}.png"), image.astype(np.uint16))
+
+    return spoil
+
+
+def _every_pose(change: Callable[[np.ndarray], np.ndarray], **fields: Any) -> Spoil:
+    def spoil(root: Path, value: dict[str, Any]) -> None:
+        for number in range(NUM_FRAMES):
+            np.savetxt(root / f"pose/{number:04d}.txt", change(scene(number)[1]))
+        value["source"]["pose"].update(fields)
+
+    return spoil
+
+
+def _source(**fields: Any) -> Spoil:
+    return lambda root, value: value["source"].update(fields)
+
+
+def _camera(**fields: Any) -> Spoil:
+    return lambda root, value: value["source"]["camera"].update(fields)
+
+
+def _labels(root: Path, value: dict[str, Any]) -> None:
+    (root / "pose/0001.txt").unlink()
+    value["labels"] = {"T_world_cam": "required"}
+
+
+def _unknown_label(root: Path, value: dict[str, Any]) -> None:
+    value["labels"] = {"normals": "required"}
+
+
+def _truncated(root: Path, value: dict[str, Any]) -> None:
+    path = root / "depth/0002.png"
+    path.write_bytes(path.read_bytes()[:200])
+
+
+def _nothing_there(root: Path, value: dict[str, Any]) -> None:
+    value["source"]["root"] = str(root / "no such folder")
+
+
+def _latin_1(root: Path, value: dict[str, Any]) -> None:
+    name = str(root).encode() + b"/depth/caf\xe9.png"
+    with open(name, "wb") as file:
+        file.write((root / "depth/0001.png").read_bytes())
+
+
+def _sky(image: np.ndarray) -> np.ndarray:
+    image = image.copy()
+    image[:16] = 65535
+    return image
+
+
+def _scaled(T: np.ndarray) -> np.ndarray:
+    T = T.copy()
+    T[:3, :3] *= 2
+    return T
+
+
+BAD: dict[str, Spoil] = {
+    "metres read as millimetres": _source(depth_scale=1_000_000),
+    "millimetres read as metres": _source(depth_scale=1),
+    "a third of the pixels at 65535": _every_depth(_sky),
+    "no depth at all": _every_depth(np.zeros_like),
+    "no depth in one frame": _every_depth(np.zeros_like, range(1, 2)),
+    "a truncated image": _truncated,
+    "scaled poses": _every_pose(_scaled),
+    "mirrored poses": _every_pose(lambda T: np.diag([-1.0, 1, 1, 1]) @ T),
+    "poses of the other direction": _every_pose(np.linalg.inv),
+    "a required label that a frame lacks": _labels,
+    "a label that there is not": _unknown_label,
+    "a template that fits nothing": _source(rgb="rbg/{frame}.png"),
+    "depth that is not there": _source(depth="depht/{frame}.png"),
+    "no such folder": _nothing_there,
+    "a name in Latin-1": _latin_1,
+    "a camera in shares of the image": _camera(fx=0.94, fy=1.25, cx=0.5, cy=0.5),
+    "the camera of another resolution": _camera(fx=120, fy=120, cx=63.5, cy=47.5),
+    "another size": _camera(width=80, height=60),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_what_check_refuses_the_others_refuse(depthforge: Any, root: Path, name: str) -> None:
+    value = value_of(root)
+    BAD[name](root, value)
+    manifest = root.parent / "m.yaml"
+    manifest.write_text(yaml.safe_dump(value))
+    checked = depthforge("check", manifest)
+    planned = depthforge("synthesize", manifest, "--dry-run")
+    assert not (root.parent / "corpus").exists()
+    made = depthforge("synthesize", manifest, "--inline")
+    told = f"{checked.out}{checked.err}\n{planned.out}{planned.err}\n{made.out}{made.err}"
+    assert checked.code in (3, 4), told
+    assert planned.code in (3, 4), told
+    assert made.code in (3, 4, 5), told
+    assert "internal error" not in told
+    # What is refused before the first frame is refused by all of them alike.
+    assert (planned.code == 3) == (made.code == 3), told
+
+
+def test_what_is_right_is_right_for_all(depthforge: Any, root: Path) -> None:
+    manifest = root.parent / "m.yaml"
+    manifest.write_text(yaml.safe_dump(value_of(root)))
+    for command in (("check", manifest), ("synthesize", manifest, "--dry-run"), ("synthesize", manifest, "--inline")):
+        outcome = depthforge(*command)
+        assert outcome.code == 0, outcome.out + outcome.err
+
+
+def test_a_finding_that_the_user_knows_better_is_trusted(depthforge: Any, root: Path) -> None:
+    value = value_of(root)
+    _every_depth(_sky)(root, value)
+    value["source"]["trust"] = ["background", "poses"]
+    manifest = root.parent / "m.yaml"
+    manifest.write_text(yaml.safe_dump(value))
+    for command in (("check", manifest), ("synthesize", manifest, "--dry-run"), ("synthesize", manifest, "--inline")):
+        outcome = depthforge(*command)
+        assert outcome.code == 0, outcome.out + outcome.err
