@@ -17,7 +17,7 @@ import numpy.typing as npt
 from depthforge.corpus.reader import CorpusFrame, CorpusReader
 from depthforge.durable import write_atomically
 from depthforge.errors import CorpusError
-from depthforge.labels.catalogue import DEPTH_RAW, INSTANCE, NORMALS, RGB, SEMANTIC_NYU40
+from depthforge.labels.catalogue import DEPTH_RAW, INSTANCE, INTRINSICS, NORMALS, RGB, SEMANTIC_NYU40
 from depthforge.storage import Place
 
 __all__ = ["blue_to_red", "coloured_depth", "picture", "sheet", "sheet_png", "titled"]
@@ -29,6 +29,7 @@ _TITLE_HEIGHT: Final = 22
 _LEGEND_HEIGHT: Final = 44
 _ROUND: Final = (1, 2, 5)
 _WHITE: Final = (255, 255, 255)
+_POINTS: Final = "points from aside"
 
 
 def picture(root: Place, path: Path, *, count: int = 6, keys: Sequence[str] | None = None) -> None:
@@ -44,7 +45,8 @@ def picture(root: Place, path: Path, *, count: int = 6, keys: Sequence[str] | No
     stored = {spec.name for spec in reader.schema.fields}
     labels = [spec.name for spec in (DEPTH_RAW, RGB, NORMALS, SEMANTIC_NYU40, INSTANCE) if spec.name in stored]
     labels += [spec.name for spec in reader.schema.produced if (spec.dtype, spec.trailing) == (RGB.dtype, RGB.trailing)]
-    sheet([reader.read(frame) for frame in chosen], path, labels=labels)
+    read = [reader.read(frame, [*labels, INTRINSICS.name]) for frame in chosen]
+    sheet(read, path, labels=labels)
 
 
 def sheet(
@@ -65,7 +67,8 @@ def sheet_png(
     far_m = _round_up(max(float(f.clean_depth_m.max()) for f in frames) or 1.0)
     spread_mm = _round_up(max(1.0, float(np.median([_spread_mm(f) for f in frames]))))
     noisy = ["noisy", "noisy - clean"] if frames[0].noisy is not None else []
-    columns = ["clean", *noisy, *labels]
+    points = [_POINTS] if INTRINSICS.name in frames[0].labels else []
+    columns = ["clean", *noisy, *points, *labels]
     size = (_CELL_WIDTH, round(_CELL_WIDTH * frames[0].clean_depth_m.shape[0] / frames[0].clean_depth_m.shape[1]))
     titles = [*columns, "real"] if beside else columns
     rows = [np.hstack([titled(np.zeros((0, _CELL_WIDTH, 3), np.uint8), name) for name in titles])]
@@ -89,6 +92,8 @@ def _cell(name: str, frame: CorpusFrame, far_m: float, spread_mm: float) -> Pict
         both = frame.clean_valid & frame.noisy_valid
         difference_mm = (frame.noisy_depth_m - frame.clean_depth_m) * 1000
         return np.where(both[..., None], blue_to_red(difference_mm / spread_mm), np.uint8(0))
+    if name == _POINTS:
+        return _seen_from_aside(frame, far_m)
     if name in frame.images:
         return np.ascontiguousarray(frame.images[name][..., ::-1])
     label = frame.labels.get(name)
@@ -102,6 +107,35 @@ def _cell(name: str, frame: CorpusFrame, far_m: float, spread_mm: float) -> Pict
         unit = label.astype(np.float32) / 32767
         return np.where(label.any(-1, keepdims=True), (unit[..., ::-1] + 1) * 127.5, 0).astype(np.uint8)
     return _coloured_ids(label)
+
+
+def _seen_from_aside(frame: CorpusFrame, far_m: float) -> Picture:
+    """Draw the points of noisy depth (clean where there is none) as seen from 35 degrees to the right of the camera.
+
+    They turn about a point at their median depth, and nearer ones hide those behind: what a picture of depth does not
+    show, such as points that float between surfaces, shows here.
+    """
+    depth_m = frame.clean_depth_m if frame.noisy is None else frame.noisy_depth_m
+    height, width = depth_m.shape
+    canvas = np.zeros((height, width, 3), np.uint8)
+    v, u = np.nonzero(depth_m > 0)
+    if v.size == 0:
+        return canvas
+    K, z = frame.labels[INTRINSICS.name], depth_m[v, u]
+    x, y = (u - K[0, 2]) / K[0, 0] * z, (v - K[1, 2]) / K[1, 1] * z
+    middle, angle = float(np.median(z)), np.radians(35)
+    across = np.cos(angle) * x + np.sin(angle) * (z - middle)
+    along = middle - np.sin(angle) * x + np.cos(angle) * (z - middle)
+    in_front = along > 0.1 * middle
+    # Twice as far away as the camera, so that what the turn moves aside stays in the picture.
+    scale = np.divide(1, along + middle, out=np.zeros_like(along), where=in_front)
+    column = np.rint(across * scale * 1.6 * K[0, 0] + width / 2).astype(int)
+    row = np.rint(y * scale * 1.6 * K[1, 1] + height / 2).astype(int)
+    shown = in_front & (column >= 0) & (column < width) & (row >= 0) & (row < height)
+    order = np.flatnonzero(shown)[np.argsort(-along[shown], kind="stable")]
+    colours = coloured_depth(depth_m, far_m)[v[order], u[order]]
+    canvas[row[order], column[order]] = colours
+    return canvas
 
 
 def coloured_depth(depth_m: npt.NDArray[np.float32], far_m: float) -> Picture:

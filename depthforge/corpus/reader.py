@@ -171,6 +171,11 @@ class CorpusReader:
             return shard.read_ragged(name, row)
         return shard.read(name, row, out)
 
+    def jpeg_file(self, name: str, position: int) -> bytes | None:
+        """Return the JPEG file that holds a field of a frame, None where it has none; see ``schema.is_jpeg``."""
+        shard, row = self._place(position)
+        return shard.array(name).read_file(row)
+
     def encoding(self, name: str, position: int) -> DepthEncoding:
         """Return how the depth array ``name`` of the frame's shard says that it is encoded."""
         shard, _ = self._place(position)

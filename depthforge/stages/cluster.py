@@ -29,6 +29,7 @@ __all__ = [
     "RayOptions",
     "Resources",
     "send_known_token",
+    "short_folder",
 ]
 
 # The environment of a worker: one thread each, since there is a worker per core.
@@ -139,7 +140,7 @@ class Cluster:
         }
         if address is None:
             # address="local": a stale file of a dead cluster must not be mistaken for a running one.
-            local = {"include_dashboard": False, "object_store_memory": 100 * 2**20, "_temp_dir": _short_folder()}
+            local = {"include_dashboard": False, "object_store_memory": 100 * 2**20, "_temp_dir": short_folder()}
             ray.init(address="local", num_cpus=num_cores, **local, **common)
         else:
             try:
@@ -219,7 +220,7 @@ def _require_form(address: str) -> None:
     )
 
 
-def _short_folder() -> str | None:
+def short_folder() -> str | None:
     """Return where a local Ray keeps its sockets: None for its own choice, a shorter one where that is too long.
 
     A socket's path has at most 107 bytes, of which Ray takes 66. Raises InputError where no folder is short enough.

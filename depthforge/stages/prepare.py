@@ -107,6 +107,7 @@ def prepare(manifest: Manifest, note: Note = say_nothing, *, dry_run: bool = Fal
             ) from error
         if plan.num_frames == 0:
             raise InputError("the source holds no frame", where=source.name, remedy="depthforge check MANIFEST")
+        findings += _empty_splits(manifest, plan)
         refused: list[FrameError] = []
         try:
             if to_prepare is None:
@@ -121,6 +122,20 @@ def prepare(manifest: Manifest, note: Note = say_nothing, *, dry_run: bool = Fal
         yield Prepared(
             manifest, source, translator, schema, plan, plan_file, info, tuple(findings), to_prepare, tuple(refused)
         )
+
+
+def _empty_splits(manifest: Manifest, plan: PlanSummary) -> list[Finding]:
+    """Return a warning for each split that got no scene: shares are of scenes, of which a small set has few."""
+    return [
+        Finding(
+            "warning",
+            f"splits.{name}",
+            f"the split {name!r} is empty: {share:.0%} of the scenes were to be its, and none is",
+            "scenes are never divided; use fewer splits, or name more scenes apart in the source block",
+        )
+        for name, share in manifest.splits.items()
+        if share > 0 and not plan.frames_per_split.get(name)
+    ]
 
 
 def _examine(manifest: Manifest, source: Source, translator: Translator, sampler: RunSampler) -> Examined:

@@ -18,7 +18,7 @@ import pytest
 from depthforge.errors import IncompleteError, InputError, IntegrityError
 from depthforge.manifest import Manifest, TrainingSettings
 from depthforge.progress import Silent
-from depthforge.stages.cluster import Cluster, Need, Node, Resources, send_known_token
+from depthforge.stages.cluster import Cluster, Need, Node, Resources, send_known_token, short_folder
 from depthforge.stages.convert import ConversionReport
 from depthforge.stages.train import train
 from depthforge.stages.train_on_ray import need_of_worker
@@ -111,6 +111,43 @@ def test_a_token_that_this_machine_knows_is_sent_to_a_head_that_may_ask_for_it(
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     send_known_token()
     assert os.environ["RAY_AUTH_MODE"] == "disabled"
+
+
+@pytest.mark.parametrize(
+    ("address", "whose"),
+    [
+        ("http://127.0.0.1:8265", "the dashboard's"),
+        ("https://head:8265/", "the dashboard's"),
+        ("ray://127.0.0.1:10001", "Ray Client's"),
+        ("s3://bucket", "no Ray cluster's"),
+    ],
+)
+def test_an_address_of_another_kind_is_named_at_once(address: str, whose: str) -> None:
+    with pytest.raises(InputError, match=f"this address is {whose}") as caught, Cluster.connect(address):
+        pass
+    assert "HEAD:6379" in str(caught.value.expected)
+    assert ":6379" in str(caught.value.remedy)
+
+
+def test_a_local_ray_keeps_its_sockets_where_their_paths_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_TMPDIR", raising=False)
+    monkeypatch.setattr("tempfile.gettempdir", lambda: "/tmp")
+    assert short_folder() is None
+    long = "/scratch/slurm_jobdir/1355700/node0016/a-name-that-the-batch-system-made"
+    monkeypatch.setattr("tempfile.gettempdir", lambda: long)
+    assert short_folder() == "/tmp/ray"
+    monkeypatch.setenv("RAY_TMPDIR", long)
+    with pytest.raises(InputError, match="too long for Ray's sockets") as caught:
+        short_folder()
+    assert caught.value.where == "RAY_TMPDIR"
+
+
+def test_no_home_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.delenv("RAY_AUTH_TOKEN_PATH", raising=False)
+    monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
+    monkeypatch.setattr("os.path.expanduser", lambda path: path)
+    send_known_token()
 
 
 def test_a_head_that_refuses_the_token_is_not_called_silent(monkeypatch: pytest.MonkeyPatch) -> None:
