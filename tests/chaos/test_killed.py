@@ -147,15 +147,16 @@ def test_a_dead_ray_node_ends_the_run_and_loses_nothing(
     assert contents(out) == whole
 
 
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_terminated_run_ends_and_can_go_on(
-    manifest: Path, whole: dict[str, bytes], head: Head, tmp_path: Path
+    manifest: Path, whole: dict[str, bytes], head: Head, tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
     out = tmp_path / "corpus"
     process = start(manifest, out, head)
     wait_for_shards(out, 1, process)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, stderr = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == code, stderr.decode()
     assert "run the same command again" in stderr.decode()
     run(load_manifest(manifest).overridden(out=out))
     assert contents(out) == whole
