@@ -58,7 +58,8 @@ def cli_reference() -> str:
     parts += [
         "## Exit codes",
         "",
-        "0 done, 2 usage, 3 input invalid, 4 done with rejects, 5 failed or incomplete, 6 integrity, 130 interrupted.",
+        "0 done, 2 usage, 3 input invalid, 4 done with rejects, 5 failed or incomplete, 6 integrity, 130 interrupted, "
+        "143 ended by SIGTERM.",
         "",
     ]
     return "\n".join(parts)

@@ -78,7 +78,7 @@ class CheckReport:
         if self.ok:
             return 0
         rejects = self.num_unreadable + self.num_empty
-        spares = rejects <= self.max_reject_fraction * self.num_read and rejects < self.num_read
+        spares = rejects <= self.max_reject_fraction * self.num_read
         is_partial = all(issue.is_partial for issue in self.issues if issue.severity == "error")
         return 4 if self.num_frames and spares and is_partial else 3
 

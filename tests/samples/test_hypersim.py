@@ -13,7 +13,7 @@ import pytest
 from depthforge.errors import InputError
 from depthforge.frame import Camera
 from depthforge.geometry import back_project
-from depthforge.manifest import load_manifest
+from depthforge.manifest_file import load_manifest
 from depthforge.registry import layouts
 from depthforge.samples.hypersim import CAMERA, HypersimLayout
 from depthforge.samples.room_views import RoomViews

@@ -10,7 +10,7 @@ import pytest
 from depthforge.errors import InputError
 from depthforge.fitting.scans import read_scans
 from depthforge.frame import RGB_FILE, Camera, Finding
-from depthforge.manifest import load_manifest
+from depthforge.manifest_file import load_manifest
 from depthforge.registry import layouts
 from depthforge.samples.rosbag import RosbagLayout
 from depthforge.sources.procedural import Procedural, ProceduralConfig

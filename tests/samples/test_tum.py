@@ -11,7 +11,7 @@ import pytest
 
 from depthforge.errors import InputError
 from depthforge.frame import Camera
-from depthforge.manifest import load_manifest
+from depthforge.manifest_file import load_manifest
 from depthforge.registry import layouts
 from depthforge.samples.room_views import RoomViews
 from depthforge.samples.tum import CAMERA, TumLayout
