@@ -108,7 +108,9 @@ def run_options(command: Callable[[Path, RunOptions], int]) -> Callable[..., int
             click.option(
                 "--sensor", metavar="NAME", help="Simulate this sensor: a preset (`depthforge list`) or its .yaml file."
             ),
-            click.option("--overwrite", is_flag=True, help="Replace the corpus that is there."),
+            click.option(
+                "--overwrite", is_flag=True, help="Replace the corpus that is there, when the new one is whole."
+            ),
             click.option("--retry-rejects", is_flag=True, help="Try again the shards that hold rejected frames."),
             click.option(
                 "--dry-run",

@@ -56,6 +56,8 @@ class Layout:
     index: Final = "index"
     index_whole: Final = "index.parquet"
     rejects: Final = "rejects"
+    replacement: Final = ".replacement"
+    """A new corpus that is to take the place of this one when it is whole."""
     translator: Final = "translator"
     report: Final = "report"
     card: Final = "README.md"

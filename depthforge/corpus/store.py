@@ -27,6 +27,7 @@ from depthforge.corpus.index import CorpusTotals, FileDigest, ShardCommit, intac
 from depthforge.corpus.layout import CORPUS_FILE, CorpusInfo, Layout
 from depthforge.corpus.plan_file import read_plan
 from depthforge.corpus.rejects import Reason, reasons
+from depthforge.corpus.replacement import begin_replacement, complete_replacement, is_pending, seal_replacement
 from depthforge.corpus.summary import summarise
 from depthforge.durable import storage_errors
 from depthforge.errors import CorpusBusyError, CorpusError, CorpusMismatchError, DepthforgeError, IncompleteError
@@ -44,13 +45,15 @@ def open_for_writing(
 ) -> Iterator[CorpusStore]:
     """Open the corpus at ``root`` (made if need be) for one run that writes what ``info`` and the plan describe.
 
-    A corpus of the same fingerprint is gone on with; ``overwrite`` replaces whatever corpus is there. Raises
+    A corpus of the same fingerprint is gone on with; ``overwrite`` replaces whatever corpus is there, which stays as it
+    is until the new one is whole. Raises
     CorpusBusyError when another run holds it, CorpusMismatchError when it was made from something else, CorpusError
     when the directory holds other files, StorageError when it cannot be written.
     """
     storage = open_storage(root)
     with storage_errors(storage.address):
-        _refuse_strangers(storage)
+        if not is_pending(storage):
+            _refuse_strangers(storage)
         lock = storage.try_lock(Layout.lock)
     if lock is None:
         raise CorpusBusyError(
@@ -63,10 +66,19 @@ def open_for_writing(
         with storage_errors(storage.address):
             start = datetime.now(UTC).isoformat(timespec="seconds")
             lock.sign(f"process {os.getpid()} on {socket.gethostname()}, started {start}")
-            if overwrite and storage.exists(Layout.info):
-                _remove_corpus(storage)
-            _start_or_resume(storage, info, plan_file)
-        yield CorpusStore(storage, info)
+            if is_pending(storage):  # of a run that was killed as it ended
+                _replace(storage)
+            replaces = overwrite and storage.exists(Layout.info)
+            place = begin_replacement(storage) if replaces else storage
+            if replaces and place.children() and not _is_of(place, info):
+                _remove_corpus(place)
+            _start_or_resume(place, info, plan_file)
+        store = CorpusStore(place, info)
+        yield store
+        if replaces and store.is_finished:
+            with storage_errors(storage.address):
+                seal_replacement(storage)
+                _replace(storage)
     finally:
         lock.release()
 
@@ -246,6 +258,20 @@ def _owner_of_lock(storage: Storage) -> str:
     return owner or "a process that has just started"
 
 
+def _replace(storage: Storage) -> None:
+    if storage.exists(Layout.info):
+        _remove_corpus(storage)
+    complete_replacement(storage)
+
+
+def _is_of(storage: Storage, info: CorpusInfo) -> bool:
+    """Say whether what is there was begun for the same corpus."""
+    try:
+        return CorpusInfo.load(storage).fingerprint == info.fingerprint
+    except DepthforgeError:
+        return False
+
+
 def _remove_corpus(storage: Storage) -> None:
     """Remove what a corpus consists of, the description last; anything else in the directory stays."""
     storage.delete(Layout.sums)
@@ -290,5 +316,5 @@ def _require_same(old: CorpusInfo, new: CorpusInfo, storage: Storage) -> None:
         where=storage.address,
         expected=f"fingerprint {new.fingerprint}",
         found="; ".join(changed) or f"fingerprint {old.fingerprint}",
-        remedy="choose another --out, or --overwrite to replace that corpus",
+        remedy="choose another --out, or --overwrite to replace that corpus when the new one is whole",
     )

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -254,8 +254,11 @@ def _background(source: Source, frames: Sequence[Frame]) -> Iterator[Finding]:
     for value, found in shares.items():
         if len(found) * 2 < len(frames) and max(found) < 0.1:
             continue
+        stated_m = getattr(source.config, "max_depth_m", None)
+        # What is as far as the source block lets pass has been cut off there, by whoever made the files: known of.
+        severity: Literal["error", "warning"] = "warning" if stated_m and value >= 0.999 * stated_m else "error"
         yield Finding(
-            "error",
+            severity,
             frames[0].key,
             f"a depth of {value:.6g} m stands for no measurement: {np.mean(found):.0%} of the pixels have exactly it, "
             f"and no other is half as far",
