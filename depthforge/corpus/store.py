@@ -46,7 +46,7 @@ def open_for_writing(
     """Open the corpus at ``root`` (made if need be) for one run that writes what ``info`` and the plan describe.
 
     A corpus of the same fingerprint is gone on with; ``overwrite`` replaces whatever corpus is there, which stays as it
-    is until the new one is whole. Raises
+    is until the new one is whole. So does a run of more frames than a trial with a lower ``limit`` had. Raises
     CorpusBusyError when another run holds it, CorpusMismatchError when it was made from something else, CorpusError
     when the directory holds other files, StorageError when it cannot be written.
     """
@@ -68,7 +68,7 @@ def open_for_writing(
             lock.sign(f"process {os.getpid()} on {socket.gethostname()}, started {start}")
             if is_pending(storage):  # of a run that was killed as it ended
                 _replace(storage)
-            replaces = overwrite and storage.exists(Layout.info)
+            replaces = storage.exists(Layout.info) and (overwrite or _is_trial(storage, info))
             place = begin_replacement(storage) if replaces else storage
             if replaces and place.children() and not _is_of(place, info):
                 _remove_corpus(place)
@@ -262,6 +262,20 @@ def _replace(storage: Storage) -> None:
     if storage.exists(Layout.info):
         _remove_corpus(storage)
     complete_replacement(storage)
+
+
+def _is_trial(storage: Storage, info: CorpusInfo) -> bool:
+    """Say whether what is there is the same corpus with fewer frames, by a lower ``limit``."""
+    try:
+        old = CorpusInfo.load(storage).identity
+    except DepthforgeError:
+        return False
+    fewer, more = old.get("limit"), info.identity.get("limit")
+    if fewer is None or (more is not None and more <= fewer):
+        return False
+    of_frames = {"limit", "plan"}
+    rest = ({name: value for name, value in each.items() if name not in of_frames} for each in (old, info.identity))
+    return next(rest) == next(rest)
 
 
 def _is_of(storage: Storage, info: CorpusInfo) -> bool:

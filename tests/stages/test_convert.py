@@ -128,6 +128,19 @@ def test_overwrite_replaces(tiny: Tiny) -> None:
     assert verify_corpus(tiny().corpus.out).ok
 
 
+def test_a_trial_with_a_limit_does_not_block_the_full_run(tiny: Tiny) -> None:
+    assert run(tiny(limit=2)).num_frames == 2
+    assert run(tiny(limit=5)).num_frames == 5
+    with pytest.raises(CorpusMismatchError):
+        run(tiny(limit=4))
+    with pytest.raises(CorpusMismatchError):
+        run(tiny(seed=1))
+    assert run(tiny()).num_frames == 12
+    assert verify_corpus(tiny().corpus.out).ok
+    with pytest.raises(CorpusMismatchError):
+        run(tiny(limit=5))
+
+
 def test_what_changes_no_byte_is_no_change(tiny: Tiny) -> None:
     run(tiny())
     assert run(tiny(description="other words", max_reject_fraction=0.5)).nothing_to_do
