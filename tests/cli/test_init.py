@@ -45,6 +45,12 @@ def test_a_known_layout_is_proposed_by_its_name(depthforge: Call, tmp_path: Path
     assert (done.code, "name: replica" in done.out) == (0, True)
 
 
+def test_the_split_of_a_bop_data_set_is_stated(depthforge: Call, tmp_path: Path) -> None:
+    depthforge("sample", tmp_path / "x", "--layout", "bop", "--scenes", "1", "--frames", "2")
+    done = depthforge("init", tmp_path / "x")
+    assert (done.code, "name: bop" in done.out, "split: train_pbr" in done.out) == (0, True, True)
+
+
 def test_a_place_without_data_is_one_clear_error(depthforge: Call, tmp_path: Path) -> None:
     done = depthforge("init", tmp_path / "nothing")
     assert (done.code, "no such folder" in done.err) == (3, True)

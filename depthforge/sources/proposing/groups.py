@@ -109,8 +109,8 @@ class _Grouping:
                 self._descend({name: below[name] for name in names}, template, level)
 
     def _descend(self, below: Mapping[str, list[tuple[str, Mapping[str, str]]]], template: str, level: int) -> None:
-        if len(below) == 1:
-            name = next(iter(below))
+        name = next(iter(below))
+        if len(below) == 1 and (roles_of(name) or not _DIGITS.search(name)):
             self.walk(below[name], _joined(template, name), level + 1)
             return
         placeholder = next(each for each in _PLACEHOLDERS if f"{{{each}}}" not in template)

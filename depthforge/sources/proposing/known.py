@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -30,6 +30,7 @@ class Known(NamedTuple):
     num_frames: int
     labels: tuple[str, ...]
     problem: str | None
+    options: Mapping[str, str] = {}
     greatest_m: float = 0.0
 
 
@@ -40,14 +41,23 @@ def known_layouts(root: Path) -> list[Known]:
         for name in sources.names()
         if name not in _NOT_ASKED
         for below in _BELOW.get(name, ("",))
-        if (root / below).exists() and (known := _asked(name, root / below)) is not None
+        for options in _options(name, root)
+        if (root / below).exists() and (known := _asked(name, root / below, options)) is not None
     ]
     return sorted(found, key=lambda known: (known.problem is not None, -known.num_frames, known.name))
 
 
-def _asked(name: str, root: Path) -> Known | None:
+def _options(name: str, root: Path) -> list[dict[str, str]]:
+    """Return the options besides the root with which a source is asked: of BOP, the splits that are there."""
+    if name != "bop" or not root.is_dir():
+        return [{}]
+    splits = sorted(path.parent.parent.name for path in root.glob("*/*/scene_camera.json"))
+    return [{} if split == "test" else {"split": split} for split in dict.fromkeys(splits)]
+
+
+def _asked(name: str, root: Path, options: Mapping[str, str]) -> Known | None:
     try:
-        source = build_source(name, sources.get(name).Config(root=root))
+        source = build_source(name, sources.get(name).Config(root=root, **options))
     except (ValidationError, MissingDependencyError):
         return None
     sampler, findings = RunSampler(), list[Finding]()
@@ -61,8 +71,8 @@ def _asked(name: str, root: Path) -> Known | None:
             problem = _problem(source, sampler, findings)
             first = source.read(sampler.runs[0][0], frozenset())
             greatest_m = float(first.depth_m[first.valid].max(initial=0.0))
-            return Known(name, root, count, tuple(source.labels), problem, greatest_m)
-        return Known(name, root, count, tuple(source.labels), None) if count else None
+            return Known(name, root, count, tuple(source.labels), problem, options, greatest_m)
+        return Known(name, root, count, tuple(source.labels), None, options) if count else None
     except (MissingDataError, OSError):
         return None
     except MissingDependencyError as error:

@@ -57,7 +57,7 @@ def propose(root: Path, *, is_real: bool) -> Proposal:
 
 
 def _of_known(known: Known, others: Sequence[Known]) -> Described:
-    found = Described({"name": known.name, "root": str(known.root)})
+    found = Described({"name": known.name, "root": str(known.root), **known.options})
     labels = ", ".join(known.labels) or "none"
     found.greatest_m = known.greatest_m
     found.say("name", f"the layout of {known.name}: {known.num_frames} frames; labels: {labels}")
