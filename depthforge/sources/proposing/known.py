@@ -49,6 +49,8 @@ def known_layouts(root: Path) -> list[Known]:
 
 def _options(name: str, root: Path) -> list[dict[str, str]]:
     """Return the options besides the root with which a source is asked: of BOP, the splits that are there."""
+    if name == "tartanair":
+        return [{}, {"version": "v2"}]
     if name != "bop" or not root.is_dir():
         return [{}]
     splits = sorted(path.parent.parent.name for path in root.glob("*/*/scene_camera.json"))
