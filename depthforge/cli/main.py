@@ -24,6 +24,7 @@ __all__ = ["COMMANDS", "cli", "main", "read_options"]
 
 # Name -> first line of its help, so that `depthforge --help` imports no command.
 COMMANDS = {
+    "init": "Look at a folder and propose a manifest for it.",
     "synthesize": "Convert a clean data set into a verified noisy corpus: the main job.",
     "check": "Say whether a data set on disk is complete, readable and plausible.",
     "train": "Train a learned translator on clean depth and unpaired real scans.",
