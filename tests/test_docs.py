@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 import shlex
 import shutil
@@ -18,6 +19,7 @@ from depthforge.cli.main import COMMANDS
 from depthforge.manifest_schema import manifest_schema
 from depthforge.registry import layouts, sensors, sources, translators
 from depthforge.sensors.preset import preset_names
+from tests.sources.simulator_tree import write_simulator
 
 pytestmark = pytest.mark.usefixtures("built_in_plugins")
 
@@ -106,6 +108,27 @@ def test_the_commands_and_the_loader_of_the_readme_run(repository: Path, tmp_pat
     for block in blocks:
         done = subprocess.run([sys.executable, "-c", block], cwd=tmp_path, capture_output=True, text=True, timeout=120)
         assert done.returncode == 0, f"{block}\n{done.stderr}"
+
+
+@pytest.mark.parametrize("name", ["simulator", "recording"])
+def test_the_pages_on_your_own_data_run(repository: Path, tmp_path: Path, name: str) -> None:
+    """Every block marked `run` of the two pages, in order, on a simulator's output and on a bag."""
+    text = (repository / "docs" / f"own-{name}.md").read_text()
+    if name == "simulator":
+        write_simulator(tmp_path / "sim")
+    for block in _blocks(text, f"sh run {name}"):
+        script = re.sub(r"^depthforge\b", f"{sys.executable} -m depthforge", block, flags=re.MULTILINE)
+        environment = {**os.environ, "PYTHONPATH": str(repository)}
+        done = subprocess.run(
+            ["bash", "-euc", script], cwd=tmp_path, capture_output=True, text=True, timeout=240, env=environment
+        )
+        assert done.returncode == 0, f"{block}\n{done.stdout}\n{done.stderr}"
+    for block in _blocks(text, f"python run {name}"):
+        done = subprocess.run(
+            [sys.executable, "-c", block], cwd=tmp_path, capture_output=True, text=True, timeout=120, env=environment
+        )
+        assert done.returncode == 0, f"{block}\n{done.stderr}"
+    assert (tmp_path / "corpora").is_dir()
 
 
 def test_every_field_of_a_manifest_is_documented(repository: Path) -> None:

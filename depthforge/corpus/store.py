@@ -259,7 +259,8 @@ def _owner_of_lock(storage: Storage) -> str:
 
 
 def _replace(storage: Storage) -> None:
-    if storage.exists(Layout.info):
+    # Where the new description has moved already, what is there is the new corpus.
+    if storage.exists(Layout.info) and begin_replacement(storage).exists(Layout.info):
         _remove_corpus(storage)
     complete_replacement(storage)
 

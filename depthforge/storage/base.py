@@ -226,6 +226,14 @@ class Storage(ABC):
     def locked(self, name: str) -> AbstractContextManager[None]:
         """Hold the lock ``name`` for a block, waiting for it if need be."""
 
+    @abstractmethod
+    def within(self, prefix: str) -> Storage:
+        """Return the storage of what lies below ``prefix``, as one of its own."""
+
+    @abstractmethod
+    def adopt(self, prefix: str, *, last: str) -> None:
+        """Move what lies below ``prefix`` up here, ``last`` at the end; to be done again where it was cut off."""
+
     def local_path(self, name: str) -> Path | None:
         """Return where an object or a prefix lies in this machine's file system; None where it does not."""
         return None

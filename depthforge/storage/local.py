@@ -141,6 +141,18 @@ class LocalFolder(Storage):
     def locked(self, name: str) -> AbstractContextManager[None]:
         return self._locking(self._path(name))
 
+    def within(self, prefix: str) -> LocalFolder:
+        return LocalFolder(self._path(prefix))
+
+    def adopt(self, prefix: str, *, last: str) -> None:
+        folder = self._path(prefix)
+        with storage_errors(folder):
+            if folder.is_dir():
+                for name in sorted(os.listdir(folder), key=lambda name: name == last):
+                    os.replace(folder / name, self._path(name))
+                sync_directory(self._path(last).parent)
+                remove(folder)
+
     def local_path(self, name: str) -> Path:
         return self._path(name)
 

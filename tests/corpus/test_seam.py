@@ -19,9 +19,17 @@ ON_PATHS = {
 }  # fmt: skip
 OF_OS = {"environ", "getpid", "cpu_count", "sched_getaffinity"}
 MODULES = {"shutil", "tempfile", "glob", "mmap", "fcntl"}
-# Files that are of no corpus, and what reads or writes them: a picture that a user asked for, the plan that a run
-# makes before there is a corpus.
-NOT_OF_A_CORPUS = {("picture.py", "write_atomically"), ("store.py", "plan_file.read_bytes")}
+# Files that are of no corpus, and what reads or writes them: a picture and a frame's files that a user asked for, the
+# plan that a run makes before there is a corpus.
+NOT_OF_A_CORPUS = {
+    ("picture.py", "write_atomically"),
+    ("store.py", "plan_file.read_bytes"),
+    ("extract.py", "write_atomically"),
+    ("extract.py", "folder.mkdir"),
+    ("extract.py", "folder / 'frame.json'"),
+    ("extract.py", "folder.iterdir"),
+    ("extract.py", "folder.is_dir"),
+}
 
 
 def touches(path: Path) -> Iterator[str]:

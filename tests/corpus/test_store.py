@@ -169,6 +169,22 @@ def test_an_overwriting_that_is_cut_off_keeps_the_old_corpus_and_goes_on(tmp_pat
         assert corpus.totals().num_frames == 0
 
 
+def test_a_replacement_that_was_killed_after_it_took_its_place_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The marker is the last to go, and says nothing against what has taken its place."""
+    root = build(tmp_path)
+    info, plan_file = make_info(tmp_path, 4, seed=2)
+    with open_for_writing(root, info, plan_file, overwrite=True) as corpus:
+        fill(corpus)
+        corpus.finish()
+    before = files_of(root)
+    (root / ".replacement-is-whole").write_bytes(b"")
+    with open_for_writing(root, info, plan_file) as corpus:
+        assert corpus.is_finished
+    assert files_of(root) == before
+
+
 @pytest.mark.parametrize("moved", [0, 1, 3, 99])
 @pytest.mark.parametrize("is_removed", [False, True])
 def test_a_replacement_that_was_killed_as_it_took_its_place_is_completed(
@@ -191,7 +207,7 @@ def test_a_replacement_that_was_killed_as_it_took_its_place_is_completed(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("depthforge.corpus.replacement.os.replace", dying)
+        patch.setattr("depthforge.storage.local.os.replace", dying)
         if not is_removed:
             patch.setattr("depthforge.corpus.store._remove_corpus", lambda storage: dies())
         with (

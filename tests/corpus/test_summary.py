@@ -57,7 +57,7 @@ def test_a_picture_has_a_row_for_each_frame(corpus: Path, tmp_path: Path) -> Non
     picture(corpus, tmp_path / "three.png", count=3)
     picture(corpus, tmp_path / "one.png", keys=[ref(4).key])
     three, one = (cv2.imread(str(tmp_path / name)) for name in ("three.png", "one.png"))
-    assert three.shape[1] == one.shape[1] == 7 * 240
+    assert three.shape[1] == one.shape[1] == 8 * 240
     assert three.shape[0] - one.shape[0] == 2 * (180 + 22)
     noise = one[44 : 44 + 180, 2 * 240 : 3 * 240]
     assert not noise[:10, :10].any()  # a hole is black
