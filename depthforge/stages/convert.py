@@ -141,6 +141,8 @@ def convert(
     # Read before the output is opened: --overwrite may remove the corpus that they lie in.
     files = prepared.translator.files()
     with open_for_writing(out, prepared.info, prepared.plan_file, overwrite=overwrite) as store:
+        if store.root.absolute() != out.expanduser().absolute():
+            progress.note(f"the corpus at {out} is replaced; it stays until the new one is whole")
         if retry_rejects:
             store.forget_rejects()
         report.nothing_to_do = store.is_finished

@@ -25,6 +25,7 @@ from depthforge.errors import (
 )
 from depthforge.frame import Capture, Frame
 from depthforge.manifest import Manifest
+from depthforge.progress import Silent
 from depthforge.stages.prepare import make_source, prepare
 from depthforge.translators.identity import Identity
 from tests.heads import Head
@@ -128,9 +129,22 @@ def test_overwrite_replaces(tiny: Tiny) -> None:
     assert verify_corpus(tiny().corpus.out).ok
 
 
+class Notes(Silent):
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, line: str) -> None:
+        self.notes.append(line)
+
+
 def test_a_trial_with_a_limit_does_not_block_the_full_run(tiny: Tiny) -> None:
-    assert run(tiny(limit=2)).num_frames == 2
-    assert run(tiny(limit=5)).num_frames == 5
+    said = Notes()
+    assert run(tiny(limit=2), progress=said).num_frames == 2
+    assert said.notes == []
+    assert run(tiny(limit=5), progress=said).num_frames == 5
+    assert ["it stays until the new one is whole" in note for note in said.notes] == [True]
     with pytest.raises(CorpusMismatchError):
         run(tiny(limit=4))
     with pytest.raises(CorpusMismatchError):
