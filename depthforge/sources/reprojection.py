@@ -3,13 +3,15 @@
 A few hundred pixels of a frame are back-projected, moved by the two poses and compared with the depth that the other
 frame has where they land: median |z - z'| / z'. Poses that fit give some tenths of a percent on clean depth and under
 2 % on real scans; a wrong direction, axes, scale or index gives several times as much, or lands nowhere. Other readings
-are tried where the error is not beyond doubt (0.5 %), and one is named only where it is three times better: a camera
-that stands still fits any. 1 ms a pair, 0.2 s where readings are tried.
+are tried where the error is not beyond doubt (0.5 %), and one is named only where it is three times better in several
+pairs and worse in none: a camera that stands still fits any, and one that turns away fits another by chance. 1 ms a
+pair, 0.2 s where readings are tried.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -22,14 +24,16 @@ from depthforge.sources.conventions import AXES, Axes, Direction, as_stored, to_
 __all__ = ["Fit", "Reading", "fit_of_poses", "reprojection_error"]
 
 Matrix = npt.NDArray[np.float64]
+_Errors = Mapping[tuple[int, int], float]
 
 _PIXELS: Final = 600
 _LEAST_LANDED: Final = 0.1
-_LEAST_HITS: Final = 30
+_LEAST_HITS: Final = 100
 _BEYOND_DOUBT: Final = 0.005
 _GOOD: Final = 0.03
 _BAD: Final = 0.05
 _CLEARLY: Final = 0.35
+_MANY_PAIRS: Final = 3
 #: Millimetres and centimetres for metres, and TUM's 5000 and Replica's 6553.5 units a metre for 1000.
 _SCALES: Final = (0.001, 0.01, 0.1, 1 / 6.5535, 0.2, 5.0, 6.5535, 10.0, 100.0, 1000.0)
 
@@ -61,25 +65,23 @@ def fit_of_poses(
     """
     with_poses = [[frame for frame in run if frame.T_world_cam is not None] for run in runs]
     runs = [run for run in with_poses if len(run) > 1]
-    if not runs:
+    poses = [[frame.T_world_cam for frame in run if frame.T_world_cam is not None] for run in runs]
+    as_read = _errors_of(runs, poses)
+    if not as_read:
         return None
-    poses = _poses_of(runs)
-    error = _error_of(runs, poses)
-    if error is None:
-        return None
-    if error <= _BEYOND_DOUBT:
+    error = _median_in_sight(as_read.values())
+    if error is not None and error <= _BEYOND_DOUBT:
         return Fit(error, False, None)
     readings = [
         Reading(words, found)
-        for words, read, kept in _readings(runs, direction, axes)
-        if (found := _error_of(kept, read)) is not None
+        for words, read in _readings(poses, direction, axes)
+        if (found := _error_where_better(as_read, _errors_of(runs, read))) is not None
     ]
     best = min(readings, key=lambda reading: reading.error, default=None)
-    if best is not None and best.error < min(_GOOD, _CLEARLY * error):
-        return Fit(error, True, best)
+    if best is not None:
+        return Fit(float(np.median(list(as_read.values()))), True, best)
     # Frames that see nothing in common say nothing against their poses.
-    landed = [each for each in _errors_of(runs, poses) if each < 1.0]
-    return Fit(float(np.median(landed)), float(np.median(landed)) > _BAD, None) if landed else None
+    return None if error is None else Fit(error, error > _BAD, None)
 
 
 def reprojection_error(frame: Frame, other: Frame, T_other_frame: Matrix) -> float | None:
@@ -113,29 +115,45 @@ def reprojection_error(frame: Frame, other: Frame, T_other_frame: Matrix) -> flo
     return float(np.median(np.minimum(np.abs(depth[measured] - there) / there, 1.0)))
 
 
-def _poses_of(runs: Sequence[Sequence[Frame]]) -> list[list[Matrix]]:
-    return [[frame.T_world_cam for frame in run if frame.T_world_cam is not None] for run in runs]
+def _errors_of(runs: Sequence[Sequence[Frame]], poses: Sequence[Sequence[Matrix | None]]) -> _Errors:
+    """Return the errors of all pairs of neighbours that have both poses and depth enough to say, by run and place."""
+    errors = {}
+    for number, (run, own) in enumerate(zip(runs, poses, strict=True)):
+        for at, (T_before, T) in enumerate(pairwise(own)):
+            if T_before is not None and T is not None:
+                error = reprojection_error(run[at], run[at + 1], invert_pose(T) @ T_before)
+                if error is not None:
+                    errors[number, at] = error
+    return errors
 
 
-def _error_of(runs: Sequence[Sequence[Frame]], poses: Sequence[Sequence[Matrix]]) -> float | None:
-    errors = _errors_of(runs, poses)
-    return float(np.median(errors)) if errors else None
+def _median_in_sight(errors: Iterable[float]) -> float | None:
+    in_sight = [error for error in errors if error < 1.0]
+    return float(np.median(in_sight)) if in_sight else None
 
 
-def _errors_of(runs: Sequence[Sequence[Frame]], poses: Sequence[Sequence[Matrix]]) -> list[float]:
-    return [
-        error
-        for run, own in zip(runs, poses, strict=True)
-        for at in range(len(run) - 1)
-        if (error := reprojection_error(run[at], run[at + 1], invert_pose(own[at + 1]) @ own[at])) is not None
-    ]
+def _error_where_better(as_read: _Errors, other: _Errors) -> float | None:
+    """Return the median error of another reading where it is the better one beyond doubt, else None.
+
+    A pair that hardly lands by a reading is no proof against it, the camera may have turned away; one that fits by
+    another is. So the right reading fits wherever it lands, and fits the pairs that another fits; and it does so in
+    three pairs, or closely in two that land by both: a wrong one fits one or two by chance where rooms are boxes.
+    """
+    shared = [(before, other[pair]) for pair, before in as_read.items() if pair in other]
+    error = _median_in_sight(found for _, found in shared)
+    better = [before for before, found in shared if found < _GOOD and found < _CLEARLY * before]
+    worse = sum(before < _GOOD and found > _BAD for before, found in shared)
+    if error is None or error >= _GOOD or len(better) <= 4 * worse:
+        return None
+    in_sight = sum(before < 1.0 for before in better)
+    close = error < _BEYOND_DOUBT and in_sight >= min(2, len(as_read))
+    return error if close or len(better) >= _MANY_PAIRS else None
 
 
 def _readings(
-    runs: Sequence[Sequence[Frame]], direction: Direction, axes: Axes
-) -> Iterator[tuple[str, list[list[Matrix]], Sequence[Sequence[Frame]]]]:
-    """Yield other readings in words, with their poses and the runs that these are of."""
-    poses = _poses_of(runs)
+    poses: Sequence[Sequence[Matrix]], direction: Direction, axes: Axes
+) -> Iterator[tuple[str, Sequence[Sequence[Matrix | None]]]]:
+    """Yield other readings in words, with the poses of the same frames by it, None where it has none."""
     stored = [[as_stored(T, direction, axes) for T in own] for own in poses]
     directions: tuple[Direction, ...] = ("camera_to_world", "world_to_camera")
     for other_direction in directions:
@@ -150,15 +168,15 @@ def _readings(
                 )
                 if is_other
             ]
-            read = [[to_house_pose(T, other_direction, other_axes, where="") for T in own] for own in stored]
-            yield ", ".join(changed), [[T for T in own if T is not None] for own in read], runs
+            yield (
+                ", ".join(changed),
+                [[to_house_pose(T, other_direction, other_axes, where="") for T in own] for own in stored],
+            )
     for scale in _SCALES:
         scaled = [[_scaled(T, scale) for T in own] for own in poses]
-        yield f"translations multiplied by {scale:.5g} (or depth by {1 / scale:.5g})", scaled, runs
-    long = [(run, own) for run, own in zip(runs, poses, strict=True) if len(run) > 2]
-    for step, words in ((1, "the pose of the next frame"), (-1, "the pose of the frame before")):
-        kept = [run[:-1] if step > 0 else run[1:] for run, _ in long]
-        yield words + " for each frame", [own[1:] if step > 0 else own[:-1] for _, own in long], kept
+        yield f"translations multiplied by {scale:.5g} (or depth by {1 / scale:.5g})", scaled
+    yield "the pose of the next frame for each frame", [[*own[1:], None] for own in poses]
+    yield "the pose of the frame before for each frame", [[None, *own[:-1]] for own in poses]
 
 
 def _scaled(T: Matrix, scale: float) -> Matrix:

@@ -204,6 +204,17 @@ def test_poses_read_in_another_convention_are_named(rooms: list[Frame], words: s
     assert poses[0][2].startswith(f"{words} would give ")
 
 
+def _moved(metres: float) -> np.ndarray:
+    T = np.eye(4)
+    T[0, 3] = 100.0 * metres
+    return T
+
+
+def _pose(frame: Frame) -> np.ndarray:
+    assert frame.T_world_cam is not None
+    return frame.T_world_cam
+
+
 def _multiplied(T: np.ndarray, factor: float) -> np.ndarray:
     scaled_T = T.copy()
     scaled_T[:3, 3] *= factor
@@ -240,6 +251,26 @@ def test_poses_that_nothing_mends_are_a_warning(rooms: list[Frame]) -> None:
 
     poses = [each for each in messages(Changed(rooms, with_pose(random_turn))) if "poses do not fit" in each[1]]
     assert [each[0] for each in poses] == ["warning"]
+
+
+@pytest.mark.parametrize("seed", [0, 4])
+def test_frames_that_see_little_in_common_say_nothing_against_their_poses(seed: int) -> None:
+    """Four views of one room, of which the next but one shares nothing: another reading of one pair fits by chance."""
+    room = Procedural(ProceduralConfig(num_scenes=1, frames_per_scene=4, width=64, height=48, seed=seed))
+    run = [room.read(ref, frozenset({"T_world_cam"})) for ref in room.frames()][:3]
+    fit = fit_of_poses([run])
+    assert fit is not None
+    assert not fit.is_bad
+
+
+def test_poses_of_views_that_share_little_are_still_told_by_those_that_do(rooms: list[Frame]) -> None:
+    """Where most pairs land nowhere by either reading, those that land decide."""
+    apart = [replace(rooms[0], T_world_cam=_moved(number)) for number in range(6)]
+    inverted = [replace(frame, T_world_cam=invert_pose(_pose(frame))) for frame in rooms]
+    fit = fit_of_poses([*(apart[at : at + 2] for at in (0, 2, 4)), inverted])
+    assert fit is not None
+    assert fit.better is not None
+    assert fit.better.words == "direction: world_to_camera"
 
 
 def test_a_camera_that_stands_still_says_nothing_against_any_reading(rooms: list[Frame]) -> None:
