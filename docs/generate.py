@@ -105,14 +105,17 @@ def manifest_reference() -> str:
         "",
         "Where a field holds a sensor: the name of a preset (`sensor: d435`), the path of a preset file that ends in",
         "`.yaml` (`depthforge fit` writes one), a mapping with `preset` and what changes it, or one with `name` and",
-        "parameters. [sensors.md](sensors.md) shows what each does.",
+        "parameters. [sensors.md](sensors.md) shows what each does. `reframe: PRESET` in a source block brings frames",
+        "to the preset's camera, whose pixels its parameters are of.",
         "",
-        "| preset | sensor | |",
-        "|---|---|---|",
+        "| preset | sensor | camera | |",
+        "|---|---|---|---|",
     ]
     for name in preset_names():
         preset = load_preset(name)
-        parts.append(f"| `{name}` | `{preset.sensor}` | {' '.join(preset.description.split())} |")
+        camera = preset.camera
+        pixels = "" if camera is None else f"{camera.width}x{camera.height}, f = {camera.fx:g}"
+        parts.append(f"| `{name}` | `{preset.sensor}` | {pixels} | {' '.join(preset.description.split())} |")
     parts.append("")
     for name in sensors.names():
         parts += [f"### `{name}`", "", _sentence(sensors, name), ""]
