@@ -48,15 +48,17 @@ def preset_names() -> list[str]:
     return sorted(path.stem for path in _FOLDER.glob(f"*{_SUFFIX}"))
 
 
-def load_preset(name: str | Path) -> Preset:
-    """Return a preset by its name, or from a file when ``name`` ends in .yaml.
+def load_preset(name: str | Path, *, field: str = "sensor") -> Preset:
+    """Return a preset by its name, or from a file when ``name`` ends in .yaml; ``field`` is where it was asked for.
 
     Raises UnknownNameError for a name that is not shipped and ManifestError for a file that is missing or no preset.
     """
     if str(name).endswith(_SUFFIX):
         return _read(Path(name))
     if str(name) not in preset_names():
-        raise UnknownNameError("sensor preset", str(name), preset_names(), where="sensor (or the path of a .yaml file)")
+        raise UnknownNameError(
+            "sensor preset", str(name), preset_names(), where=f"{field} (or the path of a .yaml file)"
+        )
     return _shipped(str(name))
 
 
@@ -65,7 +67,7 @@ def preset_camera(name: str | Path) -> PinholeBlock:
 
     Raises what ``load_preset`` does, and ManifestError for a preset that is of no one camera.
     """
-    camera = load_preset(name).camera
+    camera = load_preset(name, field="reframe").camera
     if camera is None:
         known = [each for each in preset_names() if load_preset(each).camera is not None]
         raise ManifestError(

@@ -4,9 +4,12 @@ builds a source.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import cast
+
+import numpy as np
 
 from depthforge.frame import RGB_FILE, Frame, FrameRef
 from depthforge.identity import Identity
@@ -24,6 +27,9 @@ from depthforge.sources.base import (
 )
 
 __all__ = ["Resampled", "build_source"]
+
+# What a pixel that is read and not kept needs: its labels, decoded and as they were stored, and float32 images between.
+_COPIES, _BETWEEN_BYTES = 2, 24 * 4
 
 
 def build_source(name: str, config: SourceConfig) -> Source:
@@ -94,7 +100,12 @@ class Resampled(Source):
         return resize_frame(frame, self.labels, self.config.resize.width, self.config.resize.height)
 
     def working_bytes(self) -> int:
-        return self._source.working_bytes()
+        """Of the source that it resamples, and the pixels that its frames have more than those that are kept."""
+        (height, width), (kept_height, kept_width) = self._source.size, self.size
+        left_out = max(0, height * width - kept_height * kept_width)
+        images = [spec for spec in self.labels.values() if spec.layout == "image"]
+        stored = sum(np.dtype(spec.dtype).itemsize * math.prod(spec.trailing) for spec in images)
+        return self._source.working_bytes() + left_out * (_COPIES * stored + _BETWEEN_BYTES)
 
     def close(self) -> None:
         self._source.close()

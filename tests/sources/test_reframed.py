@@ -168,6 +168,7 @@ def test_a_file_of_a_preset_stands_for_its_camera(tmp_path: Path) -> None:
     ("fields", "message", "told"),
     [
         ({"reframe": "kinect"}, "unknown sensor preset 'kinect'", "kinect_v1_fitted"),
+        ({"reframe": "kinect"}, "unknown sensor preset", "where:    reframe"),
         ({"reframe": "hdl_64e"}, "states no camera", "primesense"),
         ({"reframe": KINECT, "resize": {"width": 8, "height": 6}}, "both say which pixels", "one of them"),
         ({"reframe": {**KINECT, "focal": 3}}, "unknown field 'focal'", "fx"),
@@ -178,6 +179,13 @@ def test_what_cannot_be_meant_is_an_error(fields: dict[str, Any], message: str, 
     with pytest.raises(InputError, match=message) as raised:
         make(**fields)
     assert told in str(raised.value)
+
+
+def test_larger_frames_need_the_memory_of_their_own_size() -> None:
+    large = make(width=1200, height=680, focal_px=600.0, reframe=KINECT)
+    # Pixels left out: depth and validity, colour (3), normals (6), classes and instances (2 each), twice, and images.
+    assert large.working_bytes() == (1200 * 680 - 160 * 120) * (2 * (3 + 6 + 2 + 2) + 96)
+    assert make(width=160, height=120, reframe=KINECT).working_bytes() == 0
 
 
 def test_files_of_colour_are_not_carried_past_a_crop() -> None:
