@@ -188,7 +188,7 @@ def datasets_reference() -> str:
         "*yes*: carried; *some*: in some of the layouts, versions or depths that the source reads (see",
         "[manifest.md](manifest.md)). A label whose file is missing is left out of that frame, and `required` in a",
         "manifest makes such a frame a reject. Labels are carried bit for bit; one that noise changes is computed",
-        "again from the noisy depth. `resize` in a source block resamples each as the last column says.",
+        "again from the noisy depth. `resize` and `reframe` in a source block resample each as the last column says.",
         "",
     ]
     specs = {label: spec for variants in made.values() for source in variants for label, spec in source.labels.items()}
