@@ -5,7 +5,7 @@ resampling (``depthforge.labels.sampling``): ids and depth take the nearest pixe
 objects), colour averages, normals average and are made unit again, optical flow and pixel coordinates scale with the
 image. In a new size the centre of pixel u lands at (u + 0.5) s - 0.5, for the camera as for every label; in another
 camera at (u - cx) fx'/fx + cx'. Costs 1 to 4 ms for a frame of 640x480 with colour and normals; to reframe one of
-1200x680 to 640x480 takes 7 ms with colour and ids, and 15 ms more with normals.
+1200x680 to 640x480 takes 7 ms with colour and ids, and 17 ms more with normals.
 """
 
 from __future__ import annotations

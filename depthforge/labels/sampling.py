@@ -4,7 +4,7 @@ Between two such cameras a picture is only scaled and moved, along columns and r
 vector. ``Sampling.nearest`` takes the old pixel in which the centre of a new one lies; ``Sampling.mean`` averages the
 old pixels that a new one covers where the image shrinks, and interpolates linearly where it grows. A new size of the
 whole view is OpenCV's resize; any other view takes a loop of its own, since OpenCV averages whole pixels only.
-From 1200x680 to 640x480 on one core: 0.5 ms an image for the nearest, 4 ms for the mean of colour.
+From 1200x680 to 640x480 on one core: 0.5 ms an image for the nearest, 5 ms for the mean of colour.
 """
 
 from __future__ import annotations
