@@ -106,7 +106,8 @@ class Frame:
     for this frame is absent from the mapping. ``rgb_file`` is the JPEG file of ``rgb`` as it lies in the source,
     where that was wanted (:data:`RGB_FILE`) and there is one of this size; ``rgb`` itself is None then unless it was
     wanted. ``dropped`` counts, in words, single values that were no values and were left out ("points of the laser that
-    are not finite"), for `check` to add up.
+    are not finite"), for `check` to add up. ``reframed_from`` is the camera that the data set has for it,
+    where the source block asked for another.
     """
 
     key: str
@@ -118,6 +119,7 @@ class Frame:
     labels: Mapping[str, npt.NDArray[np.generic]] = field(default_factory=dict)
     rgb_file: bytes | None = None
     dropped: Mapping[str, int] = field(default_factory=dict)
+    reframed_from: Camera | None = None
 
     def require_sound(self) -> Frame:
         """Return self; raise FrameError unless shapes and types fit and depth is finite, > 0 just where ``valid``."""

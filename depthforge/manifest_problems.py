@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple, NoReturn
+from types import UnionType
+from typing import NamedTuple, NoReturn, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -101,7 +102,9 @@ def _fields_beside(model: type[BaseModel], path: Path) -> list[str]:
     """Return the field names that were allowed where the unknown last part of ``path`` stands."""
     for part in path[:-1]:
         annotation = model.model_fields[str(part)].annotation if str(part) in model.model_fields else None
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+        within = get_args(annotation) if isinstance(annotation, UnionType) else (annotation,)
+        models = [each for each in within if isinstance(each, type) and issubclass(each, BaseModel)]
+        if len(models) != 1:
             return []
-        model = annotation
+        model = models[0]
     return sorted(model.model_fields)

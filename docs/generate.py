@@ -105,14 +105,17 @@ def manifest_reference() -> str:
         "",
         "Where a field holds a sensor: the name of a preset (`sensor: d435`), the path of a preset file that ends in",
         "`.yaml` (`depthforge fit` writes one), a mapping with `preset` and what changes it, or one with `name` and",
-        "parameters. [sensors.md](sensors.md) shows what each does.",
+        "parameters. [sensors.md](sensors.md) shows what each does. `reframe: PRESET` in a source block brings frames",
+        "to the preset's camera, whose pixels its parameters are of.",
         "",
-        "| preset | sensor | |",
-        "|---|---|---|",
+        "| preset | sensor | camera | |",
+        "|---|---|---|---|",
     ]
     for name in preset_names():
         preset = load_preset(name)
-        parts.append(f"| `{name}` | `{preset.sensor}` | {' '.join(preset.description.split())} |")
+        camera = preset.camera
+        pixels = "" if camera is None else f"{camera.width}x{camera.height}, f = {camera.fx:g}"
+        parts.append(f"| `{name}` | `{preset.sensor}` | {pixels} | {' '.join(preset.description.split())} |")
     parts.append("")
     for name in sensors.names():
         parts += [f"### `{name}`", "", _sentence(sensors, name), ""]
@@ -185,7 +188,7 @@ def datasets_reference() -> str:
         "*yes*: carried; *some*: in some of the layouts, versions or depths that the source reads (see",
         "[manifest.md](manifest.md)). A label whose file is missing is left out of that frame, and `required` in a",
         "manifest makes such a frame a reject. Labels are carried bit for bit; one that noise changes is computed",
-        "again from the noisy depth. `resize` in a source block resamples each as the last column says.",
+        "again from the noisy depth. `resize` and `reframe` in a source block resample each as the last column says.",
         "",
     ]
     specs = {label: spec for variants in made.values() for source in variants for label, spec in source.labels.items()}

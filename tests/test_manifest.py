@@ -60,6 +60,7 @@ def test_a_manifest_pickles() -> None:
         ({"seed": -1}, "seed", "greater than or equal to 0"),
         ({"source": {"name": "procedural", "num_scene": 2}}, "source.num_scene", "did you mean 'num_scenes'?"),
         ({"corpus": {"out": "x", "depth": {"scale": 1}}}, "corpus.depth.scale", "scale_m"),
+        ({"source": {"name": "procedural", "resize": {"widht": 1}}}, "source.resize.widht", "did you mean 'width'?"),
         ({"corpus": {}}, "corpus.out", "missing"),
         ({"splits": {"train": 0.5}}, "splits", "sum to 1"),
         ({"splits": {"Train-1": 1.0}}, "splits", "lower-case"),

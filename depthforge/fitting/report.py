@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from depthforge.errors import InputError
 from depthforge.fitting.estimators import CurveKind
 from depthforge.fitting.fit import Fit, SetFit, changed_parameters
 from depthforge.fitting.scan_curves import CURVES, Curves, places_of, share_of
+from depthforge.frame import Camera
 
 __all__ = ["draw_curves", "lines", "preset_text", "to_json", "write_fit"]
 
@@ -38,6 +40,7 @@ def preset_text(fit: Fit) -> str:
         "sensor": fit.sensor.name,
         "description": f"{fit.sensor.name} as fitted to {scans['fitted_frames']} scans of {scans['data_set']}.",
         "parameters": _plain(changed_parameters(fit)),
+        "camera": _plain_camera(fit.scans.fitted[0].camera),
         "fit": _provenance(fit),
     }
     return str(yaml.safe_dump(preset, sort_keys=False, width=110, allow_unicode=True))
@@ -143,6 +146,12 @@ def require_preset_path(out: Path) -> None:
         raise InputError(
             "a preset is a .yaml file", where="--out", expected="a path that ends in .yaml", found=out.name
         )
+
+
+def _plain_camera(camera: Camera) -> dict[str, float]:
+    fields = asdict(camera)
+    del fields["baseline_m"]
+    return fields
 
 
 def _provenance(fit: Fit) -> dict[str, Any]:

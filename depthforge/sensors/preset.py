@@ -5,6 +5,7 @@ A preset is a YAML file::
     sensor: active_stereo                  # a registered sensor
     description: RealSense D435 at 640x480
     parameters: {baseline_m: 0.05, ...}    # fields of that sensor; the rest are its defaults
+    camera: {width: 848, height: 480, ...}  # optional: whose pixels those are; `reframe` in a source block asks for it
     fit: {...}                             # optional: where the values come from, written by `depthforge fit`
 """
 
@@ -19,11 +20,12 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsA
 
 from depthforge.errors import ManifestError, UnknownNameError
 from depthforge.manifest_problems import problems_of, raise_problems
+from depthforge.pinhole import PinholeBlock
 from depthforge.registry import sensors
 from depthforge.sensors.base import Sensor
 from depthforge.yaml_files import parse_yaml
 
-__all__ = ["AnySensor", "Preset", "load_preset", "parse_sensor", "preset_names"]
+__all__ = ["AnySensor", "Preset", "load_preset", "parse_sensor", "preset_camera", "preset_names"]
 
 _FOLDER = Path(__file__).resolve().parent / "presets"
 _SUFFIX = ".yaml"
@@ -37,6 +39,7 @@ class Preset(BaseModel):
     sensor: str = Field(description="name of the sensor that the parameters are of")
     description: str = Field(default="", description="which camera this is, and where its values come from")
     parameters: dict[str, Any] = Field(default_factory=dict, description="fields of the sensor")
+    camera: PinholeBlock | None = Field(default=None, description="the camera whose pixels the parameters are of")
     fit: dict[str, Any] | None = Field(default=None, description="what `depthforge fit` measured")
 
 
@@ -45,16 +48,36 @@ def preset_names() -> list[str]:
     return sorted(path.stem for path in _FOLDER.glob(f"*{_SUFFIX}"))
 
 
-def load_preset(name: str | Path) -> Preset:
-    """Return a preset by its name, or from a file when ``name`` ends in .yaml.
+def load_preset(name: str | Path, *, field: str = "sensor") -> Preset:
+    """Return a preset by its name, or from a file when ``name`` ends in .yaml; ``field`` is where it was asked for.
 
     Raises UnknownNameError for a name that is not shipped and ManifestError for a file that is missing or no preset.
     """
     if str(name).endswith(_SUFFIX):
         return _read(Path(name))
     if str(name) not in preset_names():
-        raise UnknownNameError("sensor preset", str(name), preset_names(), where="sensor (or the path of a .yaml file)")
+        raise UnknownNameError(
+            "sensor preset", str(name), preset_names(), where=f"{field} (or the path of a .yaml file)"
+        )
     return _shipped(str(name))
+
+
+def preset_camera(name: str | Path) -> PinholeBlock:
+    """Return the camera of a preset, by its name or its file.
+
+    Raises what ``load_preset`` does, and ManifestError for a preset that is of no one camera.
+    """
+    camera = load_preset(name, field="reframe").camera
+    if camera is None:
+        known = [each for each in preset_names() if load_preset(each).camera is not None]
+        raise ManifestError(
+            f"the preset {Path(name).stem!r} states no camera",
+            where="reframe",
+            expected=f"one of {', '.join(known)}, or {{width, height, fx, fy, cx, cy}}",
+            found=name,
+            remedy="write the camera that is meant; in a preset file of your own, as its field `camera`",
+        )
+    return camera
 
 
 def parse_sensor(value: str | Mapping[str, Any]) -> Sensor:

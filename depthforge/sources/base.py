@@ -9,13 +9,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from depthforge.errors import ManifestError
 from depthforge.frame import Finding, Frame, FrameRef, Licence
 from depthforge.identity import Identity, changed_fields
 from depthforge.labels.spec import LabelSpec
+from depthforge.pinhole import PinholeBlock
+from depthforge.sensors.preset import preset_camera
 
 __all__ = ["ImageSize", "Note", "Preparation", "Report", "Source", "SourceConfig", "ignore_findings", "say_nothing"]
 
@@ -46,6 +49,10 @@ class ImageSize(BaseModel):
     height: int = Field(ge=1, le=16384, description="pixels")
 
 
+def _or_a_preset(schema: dict[str, Any]) -> None:
+    schema["anyOf"] = [{"type": "string", "description": "a preset or its file"}, *schema["anyOf"]]
+
+
 class SourceConfig(BaseModel):
     """Base of every source's configuration: the fields under ``source:`` in a manifest, besides ``name``.
 
@@ -65,6 +72,35 @@ class SourceConfig(BaseModel):
         description="give every frame this size: depth and ids by the nearest pixel, colour averaged, camera, normals, "
         "boxes and grasps with them",
     )
+    reframe: PinholeBlock | None = Field(
+        default=None,
+        description="the camera to crop and scale every frame to, labels as with `resize`: a sensor preset, or its "
+        "file, for the camera that it is of (`kinect_v1`: 640x480 at f = 585), or a camera; beyond a frame's view "
+        "there is no depth",
+        json_schema_extra=_or_a_preset,
+    )
+
+    @field_validator("reframe", mode="before")
+    @classmethod
+    def _camera_of_a_preset(cls, value: Any) -> Any:
+        return preset_camera(value) if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _resize_or_reframe(self) -> Self:
+        if self.resize is not None and self.reframe is not None:
+            raise ManifestError(
+                "`resize` and `reframe` both say which pixels a frame has",
+                where="source",
+                expected="one of them",
+                found="both",
+                remedy="leave `resize` out: the camera of `reframe` has a size",
+            )
+        return self
+
+    @property
+    def is_resampled(self) -> bool:
+        """Whether frames are brought to one size after they are read, so that stored ones may differ."""
+        return self.resize is not None or self.reframe is not None
 
 
 class Source(ABC):

@@ -1,18 +1,22 @@
-"""Any source in another size: what ``resize`` in a source block asks for, and the one place that builds a source."""
+"""Any source through other pixels: what ``resize`` and ``reframe`` of a source block ask for, and the one place that
+builds a source.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import cast
 
+import numpy as np
+
 from depthforge.frame import RGB_FILE, Frame, FrameRef
 from depthforge.identity import Identity
-from depthforge.labels.resize import resize_frame
+from depthforge.labels.resize import reframe_frame, resize_frame
 from depthforge.labels.spec import LabelSpec
 from depthforge.registry import sources
 from depthforge.sources.base import (
-    ImageSize,
     Note,
     Preparation,
     Report,
@@ -22,44 +26,49 @@ from depthforge.sources.base import (
     say_nothing,
 )
 
-__all__ = ["Resized", "build_source"]
+__all__ = ["Resampled", "build_source"]
+
+# What a pixel that is read and not kept needs: its labels, decoded and as they were stored, and float32 images between.
+_COPIES, _BETWEEN_BYTES = 2, 24 * 4
 
 
 def build_source(name: str, config: SourceConfig) -> Source:
-    """Return the source registered as ``name``, its frames resized when ``config.resize`` says so."""
+    """Return the source registered as ``name``, its frames in the size or camera that ``config`` asks for."""
     source = cast(Source, sources.get(name)(config))
-    return source if config.resize is None else Resized(source, config.resize)
+    return Resampled(source) if config.is_resampled else source
 
 
-class Resized(Source):
-    """The frames of another source in another size (``depthforge.labels.resize``)."""
+class Resampled(Source):
+    """The frames of another source in the size or camera that its configuration asks for (``labels.resize``)."""
 
-    def __init__(self, source: Source, size: ImageSize) -> None:
+    def __init__(self, source: Source) -> None:
         self.licence, self.config = source.licence, source.config
         self.typical_depth_m = source.typical_depth_m  # type: ignore[misc]
-        self._source, self._resize = source, size
+        self._source = source
 
     def __reduce__(self) -> tuple[object, ...]:
-        return type(self), (self._source, self._resize)
+        return type(self), (self._source,)
 
     @property
     def name(self) -> str:  # type: ignore[override]
-        """The name of the source that it resizes."""
+        """The name of the source that it resamples."""
         return self._source.name
 
     @property
     def adapter_version(self) -> int:  # type: ignore[override]
-        """Of the source that it resizes."""
+        """Of the source that it resamples."""
         return self._source.adapter_version
 
     @property
     def identity(self) -> Identity:
-        """Of the source that it resizes, whose configuration holds the size."""
+        """Of the source that it resamples, whose configuration holds the size or the camera."""
         return self._source.identity
 
     @property
     def size(self) -> tuple[int, int]:
-        return self._resize.height, self._resize.width
+        size = self.config.resize or self.config.reframe
+        assert size is not None
+        return size.height, size.width
 
     @property
     def labels(self) -> Mapping[str, LabelSpec]:
@@ -85,10 +94,18 @@ class Resized(Source):
 
     def read(self, ref: FrameRef, wanted: frozenset[str]) -> Frame:
         frame = self._source.read(ref, wanted - {RGB_FILE})
-        return resize_frame(frame, self.labels, self._resize.width, self._resize.height)
+        if self.config.reframe is not None:
+            return reframe_frame(frame, self.labels, self.config.reframe.camera())
+        assert self.config.resize is not None
+        return resize_frame(frame, self.labels, self.config.resize.width, self.config.resize.height)
 
     def working_bytes(self) -> int:
-        return self._source.working_bytes()
+        """Of the source that it resamples, and the pixels that its frames have more than those that are kept."""
+        (height, width), (kept_height, kept_width) = self._source.size, self.size
+        left_out = max(0, height * width - kept_height * kept_width)
+        images = [spec for spec in self.labels.values() if spec.layout == "image"]
+        stored = sum(np.dtype(spec.dtype).itemsize * math.prod(spec.trailing) for spec in images)
+        return self._source.working_bytes() + left_out * (_COPIES * stored + _BETWEEN_BYTES)
 
     def close(self) -> None:
         self._source.close()

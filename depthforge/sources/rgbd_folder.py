@@ -134,8 +134,9 @@ class RgbdFolder(Source):
         if data is None:
             raise DecodeError("the depth image has gone since it was listed", where=where)
         stored = self._depth.stored(data, where=where)
-        if config.resize is None:
-            require_size(stored, self.size, where=where, remedy="`resize` gives images of several sizes the same one")
+        if not config.is_resampled:
+            remedy = "`resize` gives images of several sizes the same one, `reframe` those of several cameras"
+            require_size(stored, self.size, where=where, remedy=remedy)
         fields = self._fields(ref.locator)
         files = self._files(opened, ref.locator, fields)
         camera = opened.cameras.of(fields, files, stored.shape[:2])

@@ -23,6 +23,7 @@ from depthforge.geometry import decode_normals, pixel_rays
 from depthforge.labels.spec import LabelSpec
 from depthforge.sources.base import Source
 from depthforge.sources.conventions import why_not_rigid
+from depthforge.sources.reframing import reframing_findings
 from depthforge.sources.reprojection import Fit, fit_of_poses
 
 __all__ = [
@@ -113,7 +114,7 @@ def examine(
     found: dict[str, Iterable[Finding]] = {
         "unit": _unit(source, flat),
         "background": _background(source, flat),
-        "camera": _camera(source, flat[0].camera),
+        "camera": _cameras(source, flat),
         "normals": _normals(flat),
         "poses": _poses(flat[0].key, fit),
     }
@@ -275,6 +276,16 @@ def _mend_of_background(source: Source, value_m: float) -> str:
     if "max_depth_m" in fields:
         ways.append(f"`max_depth_m: {value_m * 0.99:.4g}`")
     return f"say {' or '.join(ways)} in the source block" if ways else "mask it out in the source"
+
+
+def _cameras(source: Source, frames: Sequence[Frame]) -> Iterator[Finding]:
+    """Judge the camera of the data set and the one that `reframe` asks for, then what the one sees of the other."""
+    first = frames[0]
+    if first.reframed_from is not None:
+        yield from _camera(source, first.reframed_from)
+    if first.reframed_from != first.camera:
+        yield from _camera(source, first.camera)
+    yield from reframing_findings(frames)
 
 
 def _camera(source: Source, camera: Camera) -> Iterator[Finding]:

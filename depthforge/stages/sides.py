@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from depthforge.errors import MissingDataError
+from depthforge.frame import Camera
 from depthforge.identity import fingerprint_of
 from depthforge.progress import Progress
 from depthforge.realism.views import evenly_spaced
@@ -20,7 +21,7 @@ from depthforge.stages.training_folder import identity_of
 from depthforge.stages.training_plan import TrainingPlan
 from depthforge.training.frames import DecodedFrames, RangeSummary, decode_frames, overlap, summarise_range
 
-__all__ = ["TrainingJob", "decode_sides", "threads_of_a_worker"]
+__all__ = ["TrainingJob", "decode_sides", "difference_of_scale", "threads_of_a_worker"]
 
 
 @dataclass(frozen=True)
@@ -135,9 +136,18 @@ def _warn_of_differences(
             f"clean and real depth share {common:.0%} of their range: {ranges['clean']}; {ranges['real']}. "
             "The translator would learn the scenes' difference in depth as noise; check the units of both"
         )
-    clean_px, real_px = decoded["clean"].camera.fx, decoded["real"].camera.fx
-    if not 0.8 < clean_px / real_px < 1.25:
-        progress.warn(
-            f"a pixel covers different angles: focal lengths of {clean_px:g} px (clean) and {real_px:g} px (real). "
-            "Noise is learnt at the scale of real pixels; resize one side"
-        )
+    scale = difference_of_scale(decoded["clean"].camera, decoded["real"].camera)
+    if scale is not None:
+        progress.warn(scale)
+
+
+def difference_of_scale(clean: Camera, real: Camera) -> str | None:
+    """Return what to say where a pixel of ``clean`` covers another angle than one of ``real``, and what mends it."""
+    if 0.8 < clean.fx / real.fx < 1.25:
+        return None
+    return (
+        f"a pixel covers different angles: focal lengths of {clean.fx:g} px (clean) and {real.fx:g} px (real). "
+        "Noise is learnt at the scale of real pixels; give `source` the camera of the real side: "
+        f"reframe: {{width: {real.width}, height: {real.height}, "
+        f"fx: {real.fx:g}, fy: {real.fy:g}, cx: {real.cx:g}, cy: {real.cy:g}}}"
+    )

@@ -47,6 +47,8 @@ def test_without_holes_nothing_is_said_of_holes(quiet: Fit) -> None:
 def test_a_preset_holds_the_parameters_and_where_they_come_from(quiet: Fit) -> None:
     preset = Preset.model_validate(yaml.safe_load(preset_text(quiet)))
     assert sensors.get(preset.sensor).model_validate(preset.parameters)
+    assert preset.camera is not None
+    assert preset.camera.camera() == CAMERA
     assert preset.fit is not None
     assert preset.fit["scans"]["data_set"] == "test"
     assert preset.fit["matched"] == ["correlation_px", "sigma_constant_m", "sigma_quadratic_per_m"]

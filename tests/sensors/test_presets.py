@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from depthforge.errors import ManifestError, UnknownNameError
+from depthforge.frame import Camera
 from depthforge.registry import sensors
 from depthforge.sensors.gaussian_dropout import GaussianDropout
-from depthforge.sensors.preset import load_preset, parse_sensor, preset_names
+from depthforge.sensors.preset import load_preset, parse_sensor, preset_camera, preset_names
 from depthforge.testing.translators import clean_frame
 
 
@@ -34,6 +35,29 @@ def test_a_shipped_preset_is_whole(name: str) -> None:
     # Nobody's wall is off by a tenth.
     error = np.abs(measured.depth_m - frame.depth_m)[measured.valid]
     assert np.median(error) < 0.1 * np.median(frame.depth_m)
+
+
+def test_the_camera_of_a_preset_is_the_one_that_its_parameters_are_of(tmp_path: Path) -> None:
+    kinect = preset_camera("kinect_v1").camera()
+    assert kinect == Camera(585, 585, 319.5, 239.5, 640, 480)
+    for name in preset_names():
+        camera, parameters = load_preset(name).camera, load_preset(name).parameters
+        assert (camera is None) == (name in {"gaussian_dropout", "hdl_64e"}), name
+        if camera is None:
+            continue
+        # Centred to 6 % of the image; and where the parameters have a focal length, it is the same.
+        assert camera.cx == pytest.approx((camera.width - 1) / 2, abs=0.06 * camera.width)
+        assert camera.cy == pytest.approx((camera.height - 1) / 2, abs=0.06 * camera.height)
+        assert parameters.get("focal_length_px") in (None, camera.fx), name
+    path = tmp_path / "mine.yaml"
+    path.write_text("sensor: gaussian_dropout\n")
+    with pytest.raises(ManifestError, match="the preset 'mine' states no camera") as raised:
+        preset_camera(path)
+    assert "kinect_v1" in str(raised.value.expected)
+    assert "gaussian_dropout" not in str(raised.value.expected)
+    path.write_text("sensor: gaussian_dropout\ncamera: {width: 4, height: 3, fx: 0, fy: 1, cx: 0, cy: 0}\n")
+    with pytest.raises(ManifestError, match="greater than 0"):
+        preset_camera(path)
 
 
 def test_parameters_beside_the_preset_change_it() -> None:

@@ -107,6 +107,7 @@ def test_mixed_sizes_are_named_or_resized(tmp_path: Path) -> None:
     with pytest.raises(DecodeError, match="wrong size") as raised:
         read_all(tmp_path)
     assert "resize" in str(raised.value.remedy)
+    assert "reframe" in str(raised.value.remedy)
     camera = {**CAMERA, "cx": 31.5, "cy": 23.5}
     frames = list(read_all(tmp_path, camera=camera, resize={"width": WIDTH, "height": HEIGHT}).values())
     large = frames[1].camera

@@ -26,6 +26,7 @@ from depthforge.frame import Camera, DepthImage, Finding, Frame, FrameRef, Licen
 from depthforge.geometry import ray_length_to_z
 from depthforge.labels.catalogue import INSTANCE, NORMALS, POSE, RGB
 from depthforge.labels.spec import LabelSpec
+from depthforge.pinhole import PinholeBlock
 from depthforge.registry import sources
 from depthforge.sources.base import Report, Source, SourceConfig, ignore_findings
 from depthforge.sources.blenderproc.container import Container, open_container
@@ -33,7 +34,6 @@ from depthforge.sources.blenderproc.labels import colour_of, ids_of, normals_of
 from depthforge.sources.conventions import to_house_pose
 from depthforge.sources.file_tree import Tree, open_tree
 from depthforge.sources.images import require_size
-from depthforge.sources.pinhole import PinholeBlock
 from depthforge.sources.rgbd_config import LicenceBlock
 
 __all__ = ["BlenderProc", "BlenderProcConfig"]
@@ -107,7 +107,7 @@ class BlenderProc(Source):
         with self._file(ref.locator) as file:
             name, stored = self._stored(file)
             camera = self._camera(file, stored.shape[:2])
-            if self.config.resize is None and camera.size != self.size:
+            if not self.config.is_resampled and camera.size != self.size:
                 require_size(stored, self.size, where=where)
             depth_m = self._depth_m(name, stored, camera)
             labels: dict[str, npt.NDArray[np.generic]] = {}

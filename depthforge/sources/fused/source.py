@@ -61,7 +61,7 @@ _SOURCE_SCHEMA = {
 }
 _LOCK = ".lock"
 # Fields that decide which frames are kept, or how they are read, and not how a mesh looks.
-_SHAPES_NO_MESH = frozenset({"of", "max_residual_m", "min_covered", "max_memory_gb", "resize"})
+_SHAPES_NO_MESH = frozenset({"of", "max_residual_m", "min_covered", "max_memory_gb", "resize", "reframe"})
 
 
 class FusedConfig(SourceConfig):

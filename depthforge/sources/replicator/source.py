@@ -26,11 +26,11 @@ from depthforge.frame import RGB_FILE, Camera, Finding, Frame, FrameRef, Licence
 from depthforge.geometry import ray_length_to_z
 from depthforge.labels.catalogue import INSTANCE, POSE, RGB
 from depthforge.labels.spec import LabelSpec
+from depthforge.pinhole import PinholeBlock
 from depthforge.registry import sources
 from depthforge.sources.base import Report, Source, SourceConfig, ignore_findings
 from depthforge.sources.file_tree import Tree, open_tree
 from depthforge.sources.images import Colour, read_colour, require_size
-from depthforge.sources.pinhole import PinholeBlock
 from depthforge.sources.replicator.files import (
     CameraParams,
     decode_npy_depth,

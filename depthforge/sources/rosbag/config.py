@@ -7,8 +7,8 @@ from typing import Final
 
 from pydantic import Field
 
+from depthforge.pinhole import PinholeBlock
 from depthforge.sources.base import SourceConfig
-from depthforge.sources.pinhole import PinholeBlock
 from depthforge.sources.rgbd_config import LicenceBlock
 
 __all__ = ["NO_TOPIC", "RosbagConfig"]

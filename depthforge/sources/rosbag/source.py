@@ -150,7 +150,7 @@ class Rosbag(Source):
         # A recording of its own: the walk may not share its place in the file with reads.
         recording = self._open(file.path)
         with closing(recording.bag):
-            if self.config.resize is None:
+            if not self.config.is_resampled:
                 _require_size(recording, self.size)
             listing = list_recording(self.name, file, recording, self.config)
         unposed = self._unposed(file, listing.refs)
@@ -217,5 +217,5 @@ def _require_size(recording: Recording, size: tuple[int, int]) -> None:
             where=recording.bag.where,
             expected=f"{size[1]} x {size[0]}",
             found=f"{recording.camera.width} x {recording.camera.height}",
-            remedy="give all one size by `resize`",
+            remedy="give all one size by `resize`, or one camera by `reframe`",
         )

@@ -1,4 +1,4 @@
-"""A camera that the manifest states, where the files of a data set hold none."""
+"""A camera in a user's file: in the block of a source whose files hold none, and in a sensor's preset."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ __all__ = ["PinholeBlock"]
 
 
 class PinholeBlock(BaseModel):
-    """The pinhole of every frame, in pixels; the centre of the first pixel is (0, 0)."""
+    """A pinhole camera, in pixels; the centre of the first pixel is (0, 0)."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     width: int = Field(gt=0, le=16384, description="of the depth images")
     height: int = Field(gt=0, le=16384)
     fx: float = Field(gt=0)
