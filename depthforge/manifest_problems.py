@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Final, NamedTuple, NoReturn
+from typing import NamedTuple, NoReturn
 
 from pydantic import BaseModel, ValidationError
 
 from depthforge.errors import InputError, ManifestError, closest
-from depthforge.yaml_files import Path, YamlFile
+from depthforge.yaml_files import FILL_IN, Path, YamlFile
 
-__all__ = ["FILL_IN", "Problem", "WrongFieldsError", "problems_of", "raise_problems"]
-
-FILL_IN: Final = "FILL_IN"
-"""What `init` writes where a person has to: it is no number and no block, so that such a manifest is refused."""
+__all__ = ["Problem", "WrongFieldsError", "problems_of", "raise_problems"]
 
 
 class Problem(NamedTuple):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from depthforge.manifest_problems import FILL_IN
+from depthforge.yaml_files import FILL_IN
 
 __all__ = ["FILL_IN", "Described", "number"]
 

@@ -17,6 +17,7 @@ from depthforge.sources.proposing.groups import groups_of
 from depthforge.sources.proposing.normals import add_normals
 from depthforge.sources.proposing.pose_files import hands_in, pose_blocks
 from depthforge.sources.proposing.poses import add_counted_poses, add_tried_poses
+from depthforge.sources.proposing.read_back import ReadBack
 from depthforge.sources.proposing.scales import Scale, scale_of
 from depthforge.sources.proposing.stated import DataSet, data_set_of, stated_unit
 
@@ -51,10 +52,11 @@ def describe_folder(root: Path, dataset: str) -> Described:
     add_companions(found, looked, frames)
     used = {camera.get("matrix_file")} if "format" not in camera else set()
     files = [each for each in pose_blocks(tree, looked.numbers, frames.names) if each.block["file"] not in used]
-    if knows_camera:
-        add_tried_poses(found, files, scale, hands_in(tree, looked.numbers))
-    else:
-        add_counted_poses(found, files, frames)
+    read_back = ReadBack(tree, found.block) if files else None
+    if read_back is not None and knows_camera:
+        add_tried_poses(found, files, read_back, scale, hands_in(tree, looked.numbers))
+    elif read_back is not None:
+        add_counted_poses(found, files, read_back, frames)
     for normals in [each for each in looked.of("normals") if frames.named_by(each.group)][:1]:
         add_normals(found, normals, frames.template(normals.group))
     found.block["camera"] = camera

@@ -18,12 +18,12 @@ import numpy as np
 import numpy.typing as npt
 
 from depthforge.errors import DepthforgeError
-from depthforge.frame import Camera, Frame
+from depthforge.frame import Camera, DepthImage, Frame
 from depthforge.geometry import invert_pose, ray_length_to_z
 from depthforge.sources.conventions import AXES, Axes, Direction, to_house_pose
 from depthforge.sources.reprojection import reprojection_error
 
-__all__ = ["Runs", "Trial", "Tried", "best_reading", "moves"]
+__all__ = ["Runs", "Trial", "Tried", "best_reading"]
 
 Matrix = npt.NDArray[np.float64]
 Runs = Sequence[Sequence[Frame]]
@@ -47,7 +47,8 @@ _SMALL_PX: Final = 160
 class Trial(NamedTuple):
     """A pose block, units of depth a metre, the median error of re-projection, and whether depth is along the ray.
 
-    ``tells_unit`` says that every other plausible unit of depth fits worse.
+    ``tells_unit`` says that every other plausible unit of depth fits worse; ``is_still`` that the camera moves less
+    than 2 mm, or as much of an angle, between frames.
     """
 
     block: dict[str, Any]
@@ -55,6 +56,7 @@ class Trial(NamedTuple):
     error: float
     is_ray_length: bool = False
     tells_unit: bool = False
+    is_still: bool = False
 
 
 class Tried(NamedTuple):
@@ -134,13 +136,15 @@ def best_reading(
     for offset in _OFFSETS if counts else _OFFSETS[:1]:
         offset_block = {**block, "offset": offset} if offset else dict(block)
         try:
-            found.append((offset_block, _pairs(read(offset_block))))
+            pairs = _pairs(read(offset_block))
         except DepthforgeError:
             continue
+        found += [(offset_block, pairs)] if pairs else []
+    rays: dict[tuple[str, int], DepthImage] = {}
     plain = [
         each
         for is_ray in (False, True)
-        for own, pairs in found
+        for own, pairs in _of_quantity(found, rays, is_ray)
         for each in _readings(own, pairs, units[0], hands, is_ray)
     ]
     tried = _best(plain, widest=False)
@@ -162,18 +166,11 @@ def best_reading(
         return Tried(None, num_readings, least)
     reading, error = next(each for each in tried if each[1] <= 1.25 * least + 5e-4)
     tells = _tells_unit(reading, error, units)
-    return Tried(Trial(reading.stated(), reading.unit, error, reading.is_ray_length, tells), num_readings, least)
-
-
-def moves(runs: Runs) -> bool:
-    """Return whether the camera moves between frames: more than 2 mm, or as much of an angle."""
-    steps = [
-        np.abs(invert_pose(b.T_world_cam) @ a.T_world_cam - np.eye(4)).max()
-        for run in runs
-        for a, b in pairwise(run)
-        if a.T_world_cam is not None and b.T_world_cam is not None
-    ]
-    return bool(steps) and max(steps) > _STILL_M
+    return Tried(
+        Trial(reading.stated(), reading.unit, error, reading.is_ray_length, tells, _is_still(reading)),
+        num_readings,
+        least,
+    )
 
 
 def _pairs(runs: Runs) -> list[_Pair]:
@@ -193,17 +190,32 @@ def _smaller(frame: Frame) -> Frame:
     return Frame(frame.key, depth_m, valid, small, T_world_cam=frame.T_world_cam)
 
 
-def _along_ray(frame: Frame) -> Frame:
-    """Return a frame whose depth was stored along the ray, not as planar z."""
-    z = np.where(frame.valid, ray_length_to_z(frame.depth_m, frame.camera), 0)
-    return replace(frame, depth_m=z.astype(np.float32))
+def _along_ray(frame: Frame, known: dict[tuple[str, int], DepthImage]) -> Frame:
+    """Return a frame whose depth was stored along the ray, not as planar z; ``known`` keeps what was computed."""
+    key = frame.key, frame.camera.width
+    if key not in known:
+        z = np.where(frame.valid, ray_length_to_z(frame.depth_m, frame.camera), 0)
+        known[key] = z.astype(np.float32)
+    return replace(frame, depth_m=known[key])
+
+
+def _of_quantity(
+    found: Sequence[tuple[dict[str, Any], list[_Pair]]],
+    rays: dict[tuple[str, int], DepthImage],
+    is_ray_length: bool,
+) -> Iterator[tuple[dict[str, Any], list[_Pair]]]:
+    for block, pairs in found:
+        if is_ray_length:
+            pairs = [
+                _Pair((_along_ray(a, rays), _along_ray(b, rays)), (_along_ray(c, rays), _along_ray(d, rays)))
+                for (a, b), (c, d) in pairs
+            ]
+        yield block, pairs
 
 
 def _readings(
     block: dict[str, Any], pairs: Sequence[_Pair], unit: float, hands: Mapping[str, Matrix], is_ray_length: bool
 ) -> Iterator[_Reading]:
-    if is_ray_length:
-        pairs = [_Pair((_along_ray(a), _along_ray(b)), (_along_ray(c), _along_ray(d))) for (a, b), (c, d) in pairs]
     # COLMAP's and nerfstudio's own files have one convention, whatever a manifest says.
     has_own = block.get("format") in ("colmap", "nerfstudio")
     for hand, T_hand_cam in ({"": np.eye(4)} | dict(hands)).items():
@@ -235,6 +247,11 @@ def _widest(reading: _Reading) -> list[_Pair]:
         return float(np.abs(invert_pose(b) @ a - np.eye(4))[:3, 3].max())
 
     return sorted(reading.pairs, key=motion, reverse=True)
+
+
+def _is_still(reading: _Reading) -> bool:
+    motions = [motion for pair in reading.pairs if (motion := reading.motion(pair)) is not None]
+    return not motions or max(float(np.abs(motion - np.eye(4)).max()) for motion in motions) <= _STILL_M
 
 
 def _tells_unit(reading: _Reading, error: float, units: Sequence[float]) -> bool:

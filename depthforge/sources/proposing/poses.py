@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,8 +14,8 @@ from depthforge.geometry import invert_pose
 from depthforge.sources.proposing.depth_frames import DepthFrames
 from depthforge.sources.proposing.described import FILL_IN, Described, number
 from depthforge.sources.proposing.pose_files import PoseFile
-from depthforge.sources.proposing.pose_trials import Runs, Tried, best_reading, moves
-from depthforge.sources.proposing.read_back import runs_of
+from depthforge.sources.proposing.pose_trials import Runs, Tried, best_reading
+from depthforge.sources.proposing.read_back import ReadBack
 from depthforge.sources.proposing.scales import Scale
 from depthforge.sources.templates import PathTemplate
 
@@ -27,17 +27,13 @@ _ALONG_THE_RAY: Final = ("ray", "range", "distance", "euclid")
 _SAME_MOTION: Final = 0.03
 
 
-def add_tried_poses(found: Described, files: Sequence[PoseFile], scale: Scale, hands: Mapping[str, Matrix]) -> None:
+def add_tried_poses(
+    found: Described, files: Sequence[PoseFile], frames: ReadBack, scale: Scale, hands: Mapping[str, Matrix]
+) -> None:
     """Add the poses that move neighbouring frames into each other, in the simplest reading; or say why none does."""
     units = scale.units or (1.0,)
     tried = [
-        (
-            file.block,
-            best_reading(
-                file.block, lambda own: runs_of(found.block, {"pose": own}), units, hands, counts=file.may_be_off
-            ),
-        )
-        for file in files
+        (file.block, best_reading(file.block, frames.runs, units, hands, counts=file.may_be_off)) for file in files
     ]
     fitting = [each for _, each in tried if each.best is not None]
     if not fitting:
@@ -63,8 +59,7 @@ def _take(found: Described, chosen: Tried, units: Sequence[float]) -> None:
     if best.unit != units[0]:
         found.block["depth_scale"] = number(best.unit)
         found.say("depth_scale", f"the poses decide: {best.unit:g} a metre")
-    is_still = not moves(runs_of(found.block, {"pose": best.block}))
-    if is_still:
+    if best.is_still:
         found.say("pose", "the camera hardly moves between frames: any convention fits, this one is a guess")
         found.unknown.append("the convention of the poses: the camera hardly moves")
     else:
@@ -76,10 +71,10 @@ def _take(found: Described, chosen: Tried, units: Sequence[float]) -> None:
             f"neighbouring frames into each other: off by {best.error:.2%} of depth (median)",
         )
     named = any(word in str(found.block["depth"]).lower() for word in _ALONG_THE_RAY)
-    if best.is_ray_length and not is_still:
+    if best.is_ray_length and not best.is_still:
         found.block["quantity"] = "ray_length"
         found.say("quantity", "along the ray: read as planar z, no pose re-projects as well")
-    elif named and is_still:
+    elif named and best.is_still:
         found.unknown.append("whether depth is planar z or along the ray (`quantity: ray_length`)")
 
 
@@ -90,9 +85,9 @@ class _Counted(NamedTuple):
     is_of_all: bool
 
 
-def add_counted_poses(found: Described, files: Sequence[PoseFile], frames: DepthFrames) -> None:
+def add_counted_poses(found: Described, files: Sequence[PoseFile], read_back: ReadBack, frames: DepthFrames) -> None:
     """Add the poses that most frames have, where no intrinsics tell their convention; several are to be chosen from."""
-    read = [counted for file in files if (counted := _counted(found.block, file, frames)) is not None]
+    read = [counted for file in files if (counted := _counted(read_back, file, frames)) is not None]
     if not read:
         return
     most = max((each.share, each.is_of_all) for each in read)
@@ -113,9 +108,9 @@ def add_counted_poses(found: Described, files: Sequence[PoseFile], frames: Depth
     found.fill_in.append(f"which poses: source.pose, {words}")
 
 
-def _counted(block: Mapping[str, Any], file: PoseFile, frames: DepthFrames) -> _Counted | None:
+def _counted(read_back: ReadBack, file: PoseFile, frames: DepthFrames) -> _Counted | None:
     try:
-        runs = runs_of(block, {"pose": file.block})
+        runs = read_back.runs(file.block)
     except DepthforgeError:
         return None
     has = [frame.T_world_cam is not None for run in runs for frame in run]

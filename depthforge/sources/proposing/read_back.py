@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from depthforge.frame import Finding, Frame
 from depthforge.sources.base import Source
+from depthforge.sources.companions import Companions, Listings
+from depthforge.sources.described_poses import DescribedPoses
+from depthforge.sources.file_tree import Tree
 from depthforge.sources.proposing.described import FILL_IN
 from depthforge.sources.proposing.pose_trials import Runs
 from depthforge.sources.resized import build_source
+from depthforge.sources.rgbd_blocks import PoseBlock
 from depthforge.sources.rgbd_config import RgbdFolderConfig
 from depthforge.sources.soundness import RunSampler, require_sound
+from depthforge.sources.templates import PathTemplate
 
-__all__ = ["runs_of", "source_of"]
+__all__ = ["ReadBack", "source_of"]
 
 _STANDS_FOR: Final[Mapping[str, float]] = {"assume_max_depth_m": 10.0, "depth_scale": 1.0}
-_COMPANIONS: Final = ("rgb", "instance", "semantic", "mask", "normals")
+_NOT_LOOKED_FOR: Final = ("rgb", "instance", "semantic", "mask", "normals", "pose")
 _BY_IMAGE: Final = ("colmap", "nerfstudio", "transforms_json")
 _RUNS: Final = 4
 
@@ -29,26 +35,49 @@ def source_of(block: Mapping[str, Any], extra: Mapping[str, Any]) -> Source:
     return build_source(name, RgbdFolderConfig.model_validate(fields))
 
 
-def runs_of(block: Mapping[str, Any], extra: Mapping[str, Any]) -> Runs:
-    """Return a few runs of consecutive frames, with poses where ``extra`` has them; raises what the source does.
+class ReadBack:
+    """A few runs of consecutive frames of a block, listed and decoded once, with whatever poses are tried on them."""
 
-    Colour and ids are left out, whose files would be looked for, but where poses are told by the names of images.
-    """
-    named = "pose" in extra and extra["pose"].get("format") in _BY_IMAGE
-    source = source_of({name: value for name, value in block.items() if named or name not in _COMPANIONS}, extra)
+    def __init__(self, tree: Tree, block: Mapping[str, Any]) -> None:
+        self._listings = Listings(tree)
+        self._template = PathTemplate(block["depth"])
+        rgb = block.get("rgb", ())
+        self._rgb = Companions([rgb] if isinstance(rgb, str) else list(rgb)) if rgb else None
+        self._runs = _read({name: value for name, value in block.items() if name not in _NOT_LOOKED_FOR})
+
+    def runs(self, pose: Mapping[str, Any]) -> Runs:
+        """Return the runs with the poses that a ``pose`` block reads, where it has some; raises what reading does."""
+        by_image = pose.get("format") in _BY_IMAGE
+        poses = DescribedPoses(PoseBlock.model_validate(pose), self._listings, self._frames_of)
+        return [
+            [
+                replace(frame, T_world_cam=poses.read(fields, self._files(path, fields, by_image)))
+                for path, fields, frame in run
+            ]
+            for run in ([(path, self._fields(path), frame) for path, frame in run] for run in self._runs)
+        ]
+
+    def _fields(self, path: str) -> dict[str, str]:
+        return {"scene": "all", **self._template.fields(path)}
+
+    def _files(self, depth: str, fields: Mapping[str, str], by_image: bool) -> tuple[str, ...]:
+        rgb = None if self._rgb is None or not by_image else self._rgb.path(fields, self._listings)
+        return (depth,) if rgb is None else (rgb, depth)
+
+    def _frames_of(self, fields: Mapping[str, str]) -> list[tuple[str, str]]:
+        return sorted((path, own["frame"]) for path, own in self._template.frames_of(self._listings.tree, fields))
+
+
+def _read(block: Mapping[str, Any]) -> list[list[tuple[str, Frame]]]:
+    """Return runs of (path of depth, frame) of one scene each; raises what the source does."""
+    source = source_of(block, {})
     sampler = RunSampler()
     findings: list[Finding] = []
     for _ in sampler.watch(source.frames(findings.append)):
         pass
-    wanted = frozenset({"T_world_cam"} if "pose" in extra else ())
     runs = []
     for refs in sampler.runs[:_RUNS]:
-        run: list[Frame] = []
-        for ref in refs:
-            frame = require_sound(source.read(ref, wanted))
-            if run and frame.key.rpartition("/")[0] != run[0].key.rpartition("/")[0]:
-                break
-            run.append(frame)
-        runs.append(run)
+        run = [ref for ref in refs if ref.scene == refs[0].scene]
+        runs.append([(ref.locator, require_sound(source.read(ref, frozenset()))) for ref in run])
     source.close()
     return runs

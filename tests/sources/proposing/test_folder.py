@@ -13,12 +13,11 @@ import pytest
 import scipy.io
 
 from depthforge.errors import MissingDataError
-from depthforge.manifest_problems import FILL_IN
 from depthforge.registry import sources
 from depthforge.sources.check import check_source
 from depthforge.sources.proposing import Proposal, propose
 from depthforge.sources.rgbd_config import RgbdFolderConfig
-from depthforge.yaml_files import parse_yaml
+from depthforge.yaml_files import FILL_IN, parse_yaml
 from tests.sources.simulator_tree import FOCAL_PX, FRAMES, HEIGHT, WIDTH, pose, quaternion, render
 
 K = np.array([[FOCAL_PX, 0, (WIDTH - 1) / 2], [0, FOCAL_PX, (HEIGHT - 1) / 2], [0, 0, 1]])
