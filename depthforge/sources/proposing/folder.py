@@ -135,7 +135,9 @@ def _add_camera(found: Described, tree: Tree, looked: Looked, frames: DepthFrame
     """Add the camera, numbers to fill in where there is none; return whether there is one."""
     height, width = frames.size
     size = {"width": width, "height": height}
-    cameras = cameras_in(tree, looked.numbers, frames.size, frames.names)
+    # A frame without intrinsics cannot be read: a file for some scenes only is none.
+    of_all = [group for group in looked.numbers if not group.names or len(frames.named_by(group)) == frames.count]
+    cameras = cameras_in(tree, of_all, frames.size, frames.names)
     if cameras:
         found.block["camera"] = cameras[0].block | (size if "fx" in cameras[0].block else {})
         found.say("camera", cameras[0].says)

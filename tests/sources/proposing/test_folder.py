@@ -70,6 +70,16 @@ def test_what_lies_with_other_depth_is_not_taken(tmp_path: Path) -> None:
     assert block_of(proposal)["camera"]["fx"] == FILL_IN
 
 
+def test_intrinsics_of_some_scenes_only_are_none(tmp_path: Path) -> None:
+    for scene in ("arm", "hand"):
+        write_depth(tmp_path / scene)
+    np.savetxt(tmp_path / "hand/K.txt", K)
+    proposal = propose(tmp_path, is_real=False)
+    assert block_of(proposal)["camera"]["fx"] == FILL_IN
+    np.savetxt(tmp_path / "arm/K.txt", K)
+    assert block_of(propose(tmp_path, is_real=False))["camera"] == {"matrix_file": "{scene}/K.txt"}
+
+
 def test_a_unit_and_intrinsics_that_a_file_states_are_taken(tmp_path: Path) -> None:
     write_depth(tmp_path, per_metre=10000, name="{:06d}_d.png")
     for index in range(FRAMES):
