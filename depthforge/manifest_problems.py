@@ -9,7 +9,7 @@ from typing import NamedTuple, NoReturn, get_args
 from pydantic import BaseModel, ValidationError
 
 from depthforge.errors import InputError, ManifestError, closest
-from depthforge.yaml_files import Path, YamlFile
+from depthforge.yaml_files import FILL_IN, Path, YamlFile
 
 __all__ = ["Problem", "WrongFieldsError", "problems_of", "raise_problems"]
 
@@ -63,6 +63,9 @@ def raise_problems(
 
     ``where`` is the origin of what was checked, ``prefix`` what stands before each path in words.
     """
+    blank = [each for each in problems if each.found == repr(FILL_IN)]
+    if blank and len(blank) == len(problems):
+        _raise_blank(blank, where=where, prefix=prefix, file=file)
     if len(problems) == 1:
         [only] = problems
         place = _place(only, prefix, file)
@@ -78,6 +81,28 @@ def raise_problems(
         error = WrongFieldsError(
             f"{len(problems)} fields are wrong", where=where, found="".join(f"\n    {line}" for line in lines)
         )
+    error.problems = tuple(problems)
+    raise error from None
+
+
+def _raise_blank(problems: Sequence[Problem], *, where: object, prefix: str, file: YamlFile | None) -> NoReturn:
+    """Raise WrongFieldsError for what is to be filled in yet: the fields of one block in one line."""
+    blocks: dict[tuple[int, str], list[str]] = {}
+    for each in problems:
+        place = file.place_of(each.path) if file is not None else None
+        *block, name = (str(part) for part in ((prefix, *each.path) if prefix else each.path))
+        blocks.setdefault((place.line if place is not None else 0, ".".join(block)), []).append(name)
+    lines = [
+        f"{f'line {line}: ' if line else ''}{f'{block}.' if block else ''}{', '.join(names)}"
+        for (line, block), names in sorted(blocks.items())
+    ]
+    error = WrongFieldsError(
+        f"{len(lines)} things are to be filled in yet" if len(lines) > 1 else "one thing is to be filled in yet",
+        where=where,
+        expected=f"values in place of {FILL_IN}",
+        found="".join(f"\n    {line}" for line in lines) if len(lines) > 1 else lines[0],
+        remedy="the comments at the top of the file and above each field say what is known of it",
+    )
     error.problems = tuple(problems)
     raise error from None
 

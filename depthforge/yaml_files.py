@@ -19,7 +19,7 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from depthforge.errors import ManifestError
 
-__all__ = ["Path", "Place", "YamlFile", "parse_yaml"]
+__all__ = ["FILL_IN", "Path", "Place", "YamlFile", "parse_yaml"]
 
 Path: TypeAlias = tuple[str | int, ...]
 """Keys and positions from the top of a file to a value."""
@@ -41,6 +41,9 @@ _TAGS: Final = frozenset(
 )
 _MOST_VALUES: Final = 100_000
 _VERSION: Final = re.compile(r"^%YAML\s+1\.2\s*$")
+
+FILL_IN: Final = "FILL_IN"
+"""What `init` writes where a person has to: it is no number and no block, so that such a manifest is refused."""
 
 
 class Place(NamedTuple):

@@ -197,3 +197,20 @@ def test_a_key_that_is_there_twice_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match="'seed' is there twice") as caught:
         load_manifest(path)
     assert caught.value.where == f"{path}, line 5, column 1"
+
+
+def test_what_is_to_be_filled_in_is_one_message_of_one_line_a_block(tmp_path: Path) -> None:
+    path = tmp_path / "proposed.yaml"
+    path.write_text(
+        "name: x\nsource:\n  name: rgbd_folder\n  root: .\n  depth: '{frame}.png'\n  depth_scale: FILL_IN\n"
+        "  camera: {width: 4, height: 3, fx: FILL_IN, fy: FILL_IN, cx: FILL_IN, cy: FILL_IN}\n  pose: FILL_IN\n"
+        "translator: identity\ncorpus: {out: corpora/x}\n"
+    )
+    with pytest.raises(ManifestError, match="3 things are to be filled in yet") as caught:
+        load_manifest(path)
+    assert caught.value.found is not None
+    assert [line.strip() for line in str(caught.value.found).splitlines() if line] == [
+        "line 6: source.depth_scale",
+        "line 7: source.camera.fx, fy, cx, cy",
+        "line 8: source.pose",
+    ]

@@ -15,7 +15,7 @@ from depthforge.sources.image_names import ByName
 from depthforge.sources.intrinsics import Intrinsics, parse_intrinsics
 from depthforge.sources.rgbd_blocks import CameraBlock
 from depthforge.sources.templates import PathTemplate
-from depthforge.sources.transforms_json import parse_transforms
+from depthforge.sources.transforms_json import named_images
 
 __all__ = ["DescribedCameras"]
 
@@ -80,7 +80,7 @@ class DescribedCameras:
             return self._colmap(path, data, where)
         if block.format == "matrix":
             return self._own(parse_intrinsics(data, block.key, where=where))
-        named = {name: image.intrinsics for name, image in parse_transforms(data, where=where).items()}
+        named = {name: image.intrinsics for name, image in named_images(data, where=where).items()}
         if None in named.values():
             raise DecodeError("no intrinsics in this file", where=where, expected="fl_x, fl_y, cx, cy")
         by_corner = block.format == "nerfstudio" or block.pixel_origin == "corner"

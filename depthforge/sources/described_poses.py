@@ -25,7 +25,7 @@ from depthforge.sources.pose_files import parse_trajectory_log, pose_matrix
 from depthforge.sources.rgbd_blocks import PoseBlock
 from depthforge.sources.templates import PathTemplate
 from depthforge.sources.trajectories import Stamped, associate, parse_stamped_poses
-from depthforge.sources.transforms_json import parse_transforms
+from depthforge.sources.transforms_json import named_images
 
 __all__ = ["DescribedPoses", "FrameFiles"]
 
@@ -116,7 +116,7 @@ class DescribedPoses:
                 images = parse_colmap_images(data, binary=path.endswith(".bin"), where=where)
                 return ByName({name: image.matrix for name, image in images.items()})
             case "nerfstudio" | "transforms_json":
-                frames = parse_transforms(data, where=where)
+                frames = named_images(data, where=where)
                 return ByName({name: image.matrix for name, image in frames.items()})
             case "trajectory_log":
                 return parse_trajectory_log(text_of(data, where=where, what="a trajectory log"), where=where)

@@ -24,7 +24,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final, Literal
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field, model_validator
@@ -37,7 +36,7 @@ from depthforge.registry import sources
 from depthforge.sources.base import Report, SourceConfig
 from depthforge.sources.conventions import to_house_pose
 from depthforge.sources.file_tree import Listing, Tree
-from depthforge.sources.images import _decode, decode_depth, decode_ids, decode_rgb, require_size
+from depthforge.sources.images import decode_as_stored, decode_depth, decode_ids, decode_rgb, require_size
 from depthforge.sources.npy import load_npy
 from depthforge.sources.scene_folders import (
     SceneFolders,
@@ -239,7 +238,7 @@ def depth_of_bytes(data: bytes, *, where: str) -> DepthImage:
 
     Blue, green, red and alpha, in that order, are the bytes of a little-endian float32.
     """
-    image = _decode(data, cv2.IMREAD_UNCHANGED, where)
+    image = decode_as_stored(data, where=where)
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 4:
         raise DecodeError(
             "not a float in the bytes of an image",

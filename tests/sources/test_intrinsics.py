@@ -18,7 +18,7 @@ from depthforge.sources.colmap_files import parse_colmap_cameras, parse_colmap_i
 from depthforge.sources.conventions import to_house_pose
 from depthforge.sources.image_names import ByName
 from depthforge.sources.intrinsics import Intrinsics, parse_intrinsics
-from depthforge.sources.transforms_json import parse_transforms
+from depthforge.sources.transforms_json import named_images
 
 K = np.array([[600.0, 0, 319.5], [0, 610, 239.5], [0, 0, 1]])
 FOUR = (600.0, 610.0, 319.5, 239.5)
@@ -169,7 +169,7 @@ def transforms(**fields: Any) -> bytes:
 
 
 def test_golden_values_of_transforms() -> None:
-    found = parse_transforms(transforms(), where="")
+    found = named_images(transforms(), where="")
     assert found.keys() == {"images/1.jpg", "depth/1.png"}
     image = found["images/1.jpg"]
     T = to_house_pose(image.matrix, "camera_to_world", "opengl", where="")
@@ -182,7 +182,7 @@ def test_a_frame_has_its_own_intrinsics_and_a_scale_is_undone() -> None:
     matrix = np.eye(4)
     matrix[:3, 3] = [1, 2, 3]
     frames = [{"file_path": "a", "transform_matrix": matrix[:3].tolist(), "fl_x": 300}]
-    found = parse_transforms(transforms(frames=frames, applied_scale=0.5), where="")["a"]
+    found = named_images(transforms(frames=frames, applied_scale=0.5), where="")["a"]
     assert found.matrix[:, 3].tolist() == [2, 4, 6, 1]
     assert found.intrinsics is not None
     assert found.intrinsics.fx == 300
@@ -193,16 +193,16 @@ def test_a_frame_has_its_own_intrinsics_and_a_scale_is_undone() -> None:
     [
         (b"[]", "not a transforms.json"),
         (transforms(frames=[]), "not a transforms.json"),
-        (transforms(frames=[{}]), "without file_path"),
-        (transforms(frames=[{"file_path": "a"}]), "not a pose"),
-        (transforms(frames=[{"file_path": "a", "transform_matrix": [["x"] * 4] * 4}]), "not a pose"),
-        (transforms(applied_scale=0), "not a scale"),
+        (transforms(frames=[{}]), "a frame without an image"),
+        (transforms(frames=[{"file_path": "a"}]), "transform_matrix is no matrix"),
+        (transforms(frames=[{"file_path": "a", "transform_matrix": [["x"] * 4] * 4}]), "transform_matrix is no matrix"),
+        (transforms(applied_scale=0), "cannot be undone"),
         (transforms(fl_x=None), "not intrinsics|pinhole"),
     ],
 )
 def test_what_is_no_transforms(data: bytes, message: str) -> None:
     with pytest.raises(DecodeError, match=message):
-        parse_transforms(data, where="t.json")
+        named_images(data, where="t.json")
 
 
 def test_an_image_is_found_by_the_end_of_its_path_or_by_its_name() -> None:
@@ -248,7 +248,7 @@ def test_an_image_is_found_by_the_end_of_its_path_or_by_its_name() -> None:
 def test_arbitrary_bytes_are_read_or_refused(data: bytes) -> None:
     for parse in (
         lambda: parse_intrinsics(data, None, where="x"),
-        lambda: parse_transforms(data, where="x"),
+        lambda: named_images(data, where="x"),
         lambda: parse_colmap_cameras(data, binary=False, where="x"),
         lambda: parse_colmap_cameras(data, binary=True, where="x"),
         lambda: parse_colmap_images(data, binary=False, where="x"),

@@ -12,8 +12,9 @@ import pytest
 from depthforge.errors import MissingDataError
 from depthforge.sources.file_tree import open_tree
 from depthforge.sources.proposing import Proposal, propose
-from depthforge.sources.proposing.groups import groups_of, roles_of
+from depthforge.sources.proposing.groups import groups_of
 from depthforge.sources.proposing.scales import scale_of
+from depthforge.sources.proposing.words import roles_of
 from depthforge.yaml_files import parse_yaml
 from tests.sources.simulator_tree import write_simulator
 
@@ -70,7 +71,8 @@ def test_poses_of_another_direction_and_axes_are_told(simulator: Path, tmp_path:
 
 def test_what_is_missing_is_named_and_stands_as_no_number(simulator: Path, tmp_path: Path) -> None:
     proposal = propose(only(simulator, tmp_path, "depth", "rgb"), is_real=False)
-    assert proposal.fill_in == ("the intrinsics: source.camera fx, fy, cx, cy",)
+    (line,) = proposal.fill_in
+    assert line.startswith("the intrinsics: source.camera fx, fy, cx, cy, in pixels of 64 x 48")
     assert source_of(proposal)["camera"]["fx"] == "FILL_IN"
 
 

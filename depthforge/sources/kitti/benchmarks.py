@@ -34,49 +34,55 @@ _CACHED = 64
 
 class Objects(KittiLayout):
     name: LayoutName = "object"
-    expected = "{training,testing}/{velodyne,calib,image_2,label_2}/"
+    expected = "{training,testing}/{velodyne,calib,image_2,label_2}/, or the folders of one of them"
 
     def __init__(self, root: Path, camera: int, split: str) -> None:
         super().__init__(root, camera)
         self.split = split
+        self._top = lru_cache(1)(self._find_top)
+
+    def _find_top(self) -> str:
+        """Return what stands before the folders of the split: nothing where root is that of the split itself."""
+        folders = self.tree().scan("").folders
+        return "" if "velodyne" in folders and self.split not in folders else f"{self.split}/"
 
     def frames(self, report: Report) -> Iterator[Listed]:
         self.tree().scan("")
         scans, calibrations = (
-            stems(self.tree(), f"{self.split}/{folder}", suffix)
+            stems(self.tree(), f"{self._top()}{folder}", suffix)
             for folder, suffix in (("velodyne", ".bin"), ("calib", ".txt"))
         )
         if missing := len(scans - calibrations):
             remedy = "unpack data_object_calib.zip beside the scans"
             report(
-                Finding("error", f"{self.split}/calib", f"{missing} of {len(scans)} frames have no calibration", remedy)
+                Finding("error", f"{self._top()}calib", f"{missing} of {len(scans)} frames have no calibration", remedy)
             )
-        images = stems(self.tree(), f"{self.split}/image_{self.camera}", *IMAGES)
+        images = stems(self.tree(), f"{self._top()}image_{self.camera}", *IMAGES)
         expected = images | calibrations
         if scans and (gone := len(expected - scans)):
             message = f"{gone} of {len(expected)} laser scans are missing"
-            report(Finding("error", f"{self.split}/velodyne", message, UNPACK_AGAIN))
-        self.report_without_image(scans, f"{self.split}/image_{self.camera}", report)
-        labelled = stems(self.tree(), f"{self.split}/label_2", ".txt")
+            report(Finding("error", f"{self._top()}velodyne", message, UNPACK_AGAIN))
+        self.report_without_image(scans, f"{self._top()}image_{self.camera}", report)
+        labelled = stems(self.tree(), f"{self._top()}label_2", ".txt")
         if self.split == "training" and (missing := len(scans - labelled)):
-            report(Finding("warning", f"{self.split}/label_2", f"{missing} of {len(scans)} frames have no labels"))
+            report(Finding("warning", f"{self._top()}label_2", f"{missing} of {len(scans)} frames have no labels"))
         for name in sorted(scans & calibrations):
             yield Listed(f"object-{self.split}", name, name)
 
     def parts(self, locator: str, *, with_pose: bool) -> Parts:
-        calib = self.file(f"{self.split}/calib/{locator}.txt")
+        calib = self.file(f"{self._top()}calib/{locator}.txt")
         try:
             calibration = of_object(calib.text(), where=calib.where)
         except FileNotFoundError:
             raise DecodeError("the calibration has gone since it was listed", where=calib.where) from None
-        right = None if self.partner is None else ImageFile(self.tree(), f"{self.split}/image_{self.partner}/{locator}")
+        right = None if self.partner is None else ImageFile(self.tree(), f"{self._top()}image_{self.partner}/{locator}")
         return Parts(
             calibration,
             calib.where,
-            ImageFile(self.tree(), f"{self.split}/image_{self.camera}/{locator}"),
+            ImageFile(self.tree(), f"{self._top()}image_{self.camera}/{locator}"),
             right,
-            scan=self.file(f"{self.split}/velodyne/{locator}.bin"),
-            labels=self.file(f"{self.split}/label_2/{locator}.txt"),
+            scan=self.file(f"{self._top()}velodyne/{locator}.bin"),
+            labels=self.file(f"{self._top()}label_2/{locator}.txt"),
         )
 
 

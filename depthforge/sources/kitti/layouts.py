@@ -6,7 +6,7 @@
                       <date>/<drive>_sync/{image_00..03,velodyne_points,oxts}/data/%010d.{png,bin,txt}
     depth_completion  {train,val}/<drive>_sync/proj_depth/{groundtruth,velodyne_raw}/image_{02,03}/%010d.png
                       val_selection_cropped/{groundtruth_depth,velodyne_raw,image,intrinsics}/...
-    object            {training,testing}/{image_2,image_3,velodyne,calib,label_2}/%06d.*
+    object            {training,testing}/{image_2,image_3,velodyne,calib,label_2}/%06d.*, or one of the two
     odometry          sequences/%02d/{image_0..3/%06d.png, velodyne/%06d.bin, calib.txt}, poses/%02d.txt
 
 Each layout lists its frames without opening an image or a scan, and says for one frame what it is made of.
@@ -57,6 +57,8 @@ def detect_layout(root: Path, *, remedy: str) -> LayoutName:
     for name, splits in _SPLITS.items():
         if names & set(splits):
             return name
+    if {"velodyne", "calib"} <= names:
+        return "object"
     if any(_DATE.fullmatch(name) for name in names) or "calib_cam_to_cam.txt" in listing.files:
         return "raw"
     found = sorted([*listing.files, *names])
@@ -85,7 +87,8 @@ def layout_of(
         return Raw(root, camera)
     if name == "odometry":
         return Odometry(root, camera)
-    chosen = split or _SPLITS[name][0]
+    own = next((each for each in _SPLITS[name] if each == root.name), None)
+    chosen = split or (own if own is not None and not (root / own).exists() else _SPLITS[name][0])
     if name == "object":
         return Objects(root, camera, chosen)
     if chosen == "val_selection_cropped":

@@ -10,7 +10,6 @@ Source: nerfstudio-project/nerfstudio, ``docs/quickstart/data_conventions.md`` a
 
 from __future__ import annotations
 
-import json
 import math
 import posixpath
 from collections.abc import Mapping
@@ -22,6 +21,7 @@ import numpy.typing as npt
 from depthforge.errors import DecodeError
 from depthforge.frame import Camera
 from depthforge.sources.conventions import centre_of_corner, to_house_pose
+from depthforge.sources.transforms_json import read_transforms, stated_number
 
 __all__ = ["Intrinsics", "Shot", "Transforms", "parse_transforms"]
 
@@ -106,37 +106,22 @@ class Transforms(NamedTuple):
 
 
 def parse_transforms(data: bytes, *, where: str) -> Transforms:
-    """Return what a ``transforms.json`` says; raise DecodeError, naming the frame, for what it cannot say."""
-    try:
-        stated = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise DecodeError("not a JSON file", where=where, found=error) from None
-    if not isinstance(stated, dict) or not isinstance(stated.get("frames"), list):
-        raise DecodeError("not a transforms.json", where=where, expected='{"frames": [...], ...}')
+    """Return what a ``transforms.json`` says to nerfstudio; raise DecodeError, naming the frame, for what it cannot."""
+    read = read_transforms(data, where=where)
     distortion: dict[str, float] = {}
     shots = []
-    for index, frame in enumerate(stated["frames"]):
-        at = f"{where}, frame {index}"
-        if not isinstance(frame, dict):
-            raise DecodeError("not a frame", where=at, expected="{file_path, transform_matrix}", found=frame)
-        merged = {**stated, **frame}
-        _require_pinhole(merged, at)
+    for frame in read.frames:
+        _require_pinhole(frame.stated, frame.where)
         for name in _DISTORTION:
-            value = _number(merged, name, at) or 0.0
+            value = stated_number(frame.stated, name, frame.where) or 0.0
             if value and name not in distortion:
                 distortion[name] = value
-        colour = _path(frame, "file_path", at)
-        if colour is None:
-            raise DecodeError("a frame without an image", where=at, expected="file_path")
-        matrix = _matrix(frame.get("transform_matrix"), at, "transform_matrix")
-        depth, mask = (_path(frame, name, at) for name in ("depth_file_path", "mask_path"))
-        shots.append(Shot(colour, depth, mask, matrix, _intrinsics(merged, at)))
-    transform = stated.get("applied_transform")
-    applied = np.eye(4) if transform is None else _matrix(transform, where, "applied_transform")
-    scale = _number(stated, "applied_scale", where)
-    if abs(np.linalg.det(applied)) < 1e-9 or (scale is not None and scale <= 0):
-        raise DecodeError("what was applied to the world cannot be undone", where=where, found=f"{transform}, {scale}")
-    return Transforms(shots, applied, 1.0 if scale is None else scale, distortion)
+        colour = _path(frame.file_path, "file_path", frame.where)
+        assert colour is not None, "every frame has a file_path"
+        depth = _path(frame.depth_file_path, "depth_file_path", frame.where)
+        mask = _path(frame.mask_path, "mask_path", frame.where)
+        shots.append(Shot(colour, depth, mask, frame.matrix, _intrinsics(frame.stated, frame.where)))
+    return Transforms(shots, read.applied_transform, read.applied_scale, distortion)
 
 
 def _require_pinhole(stated: Mapping[str, Any], where: str) -> None:
@@ -152,8 +137,10 @@ def _require_pinhole(stated: Mapping[str, Any], where: str) -> None:
 
 
 def _intrinsics(stated: Mapping[str, Any], where: str) -> Intrinsics:
-    fx, fy, cx, cy, angle = (_number(stated, name, where) for name in ("fl_x", "fl_y", "cx", "cy", "camera_angle_x"))
-    width, height = (_number(stated, name, where) for name in ("w", "h"))
+    fx, fy, cx, cy, angle = (
+        stated_number(stated, name, where) for name in ("fl_x", "fl_y", "cx", "cy", "camera_angle_x")
+    )
+    width, height = (stated_number(stated, name, where) for name in ("w", "h"))
     whole = [None if side is None else int(side) for side in (width, height)]
     angle_is_sound = angle is not None and 0 < angle < math.pi
     if not (fx is not None or angle_is_sound) or any(f is not None and f <= 0 for f in (fx, fy, *whole)):
@@ -166,32 +153,10 @@ def _intrinsics(stated: Mapping[str, Any], where: str) -> Intrinsics:
     return Intrinsics(fx, fy, cx, cy, whole[0], whole[1], angle)
 
 
-def _number(stated: Mapping[str, Any], name: str, where: str) -> float | None:
-    value = stated.get(name)
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise DecodeError(f"{name} is no number", where=where, found=value)
-    return float(value)
-
-
-def _path(frame: Mapping[str, Any], name: str, where: str) -> str | None:
-    value = frame.get(name)
+def _path(value: object, name: str, where: str) -> str | None:
     if value is None:
         return None
     path = value.replace("\\", "/") if isinstance(value, str) else ""
     if not path or path.startswith("/") or path[1:2] == ":":
         raise DecodeError(f"{name} is no path below the file", where=where, expected="images/0001.png", found=value)
     return posixpath.normpath(path)
-
-
-def _matrix(value: object, where: str, name: str) -> Matrix:
-    try:
-        matrix = np.array(value, dtype=np.float64)
-    except (TypeError, ValueError):
-        matrix = np.empty(0)
-    if matrix.shape == (3, 4):
-        matrix = np.vstack([matrix, [0.0, 0.0, 0.0, 1.0]])
-    if matrix.shape != (4, 4):
-        raise DecodeError(f"{name} is no matrix", where=where, expected="4 x 4 numbers", found=str(value)[:120])
-    return matrix

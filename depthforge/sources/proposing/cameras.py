@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -11,9 +10,10 @@ from depthforge.sources.colmap_files import parse_colmap_cameras
 from depthforge.sources.file_tree import Tree
 from depthforge.sources.intrinsics import Intrinsics, intrinsics_of_names, parse_intrinsics
 from depthforge.sources.numbers_file import is_json, parse_json
-from depthforge.sources.proposing.groups import Group, roles_of
-from depthforge.sources.transforms_json import parse_transforms
-from depthforge.yaml_files import parse_yaml
+from depthforge.sources.proposing.groups import Group
+from depthforge.sources.proposing.stated import named_numbers
+from depthforge.sources.proposing.words import roles_of
+from depthforge.sources.transforms_json import named_images
 
 __all__ = ["FoundCamera", "cameras_in"]
 
@@ -61,7 +61,7 @@ def _read(tree: Tree, group: Group) -> Iterator[tuple[dict[str, Any] | None, Int
         return
     try:
         if is_json(data) and "frames" in (parse_json(data, None, where=where) or {}):
-            image = next(iter(parse_transforms(data, where=where).values()))
+            image = next(iter(named_images(data, where=where).values()))
             if image.intrinsics is not None:
                 yield {**block, "format": "transforms_json"}, image.intrinsics
             return
@@ -69,13 +69,12 @@ def _read(tree: Tree, group: Group) -> Iterator[tuple[dict[str, Any] | None, Int
         return
     except DepthforgeError:
         pass
-    try:
-        named = parse_json(data, None, where=where) if is_json(data) else parse_yaml(data.decode(), where=where).value
-        if isinstance(named, dict):
-            short = {re.sub(r"^_", "", str(key)): value for key, value in named.items()}
-            short |= {"width": short["xres"], "height": short["yres"]} if {"xres", "yres"} <= short.keys() else {}
-            yield None, intrinsics_of_names(short, where=where)
-    except (DepthforgeError, UnicodeDecodeError):
+    for named in named_numbers(tree, path):
+        sides = {"width": named["xres"], "height": named["yres"]} if {"xres", "yres"} <= named.keys() else {}
+        try:
+            yield None, intrinsics_of_names({**named, **sides}, where=where)
+        except DepthforgeError:
+            continue
         return
 
 

@@ -19,7 +19,8 @@ from depthforge.sources.containers import Form, one_plane, read_container
 from depthforge.sources.file_tree import Tree
 from depthforge.sources.images import decode_as_stored, decode_integers
 from depthforge.sources.numbers_file import is_json, parse_json
-from depthforge.sources.proposing.groups import Group, roles_of
+from depthforge.sources.proposing.groups import Group
+from depthforge.sources.proposing.words import roles_of
 
 __all__ = ["DATA", "IMAGES", "Content", "Looked", "arrays_in", "look_at"]
 
@@ -29,16 +30,22 @@ IMAGES: Final = frozenset(
     {".png", ".pgm", ".ppm", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".exr", ".pfm", ".npy", ".npz"}
     | {".h5", ".hdf5", ".hdf"}
 )
-DATA: Final = frozenset({".txt", ".json", ".log", ".csv", ".npy", ".npz", ".yaml", ".yml", ".intr", ".tf", ".k"})
+DATA: Final = frozenset(
+    {".txt", ".json", ".log", ".csv", ".npy", ".npz", ".yaml", ".yml", ".intr", ".tf", ".k", ".mat"}
+)
 _FEW: Final = 64
+_TRIED: Final = 5
+_READ: Final = 6
 _LEAST_SIDE: Final = 16
+_MOST_CHANNELS: Final = 4
 
 
 @dataclass(frozen=True)
 class Content:
     """What a group is: ``kind`` is depth, relative_depth, rgb, instance, semantic, mask, normals or other.
 
-    ``form`` says where in a file the array lies, ``planes`` are the stored numbers of the files that were read.
+    ``form`` says where in a file the array lies, ``planes`` are the stored numbers of the files that were read, and
+    ``size`` is (height, width) of the first.
     """
 
     group: Group
@@ -47,6 +54,7 @@ class Content:
     planes: tuple[Array, ...]
     says: str
     rank: int = 0
+    size: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -57,8 +65,37 @@ class Looked:
     numbers: tuple[Group, ...]
 
     def of(self, *kinds: str) -> list[Content]:
-        """Return the images of some kinds, the plainest first."""
-        return sorted((each for each in self.images if each.kind in kinds), key=lambda each: each.rank)
+        """Return the images of some kinds, the plainest first, then those of most files."""
+        return sorted(
+            (each for each in self.images if each.kind in kinds), key=lambda each: (each.rank, -len(each.group.files))
+        )
+
+    def beside(self, depth: Content) -> Looked:
+        """Return what may belong to the frames of ``depth``: nothing from a folder with depth of its own."""
+        others = [each.group.template for each in self.of("depth", "relative_depth") if each is not depth]
+        others = [template for template in others if _folders(template) != _folders(depth.group.template)]
+
+        def is_apart(group: Group) -> bool:
+            shared, below = _branch(group.template, depth.group.template)
+            return bool(below) and any(f"{template}/".startswith(f"{shared}{below}/") for template in others)
+
+        images = tuple(each for each in self.images if not is_apart(each.group))
+        return Looked(images, tuple(group for group in self.numbers if not is_apart(group)))
+
+
+def _folders(template: str) -> str:
+    return template.rpartition("/")[0]
+
+
+def _branch(template: str, other: str) -> tuple[str, str]:
+    """Return the folders that two templates share, with a slash, and the one in which the first goes its own way."""
+    shared = ""
+    own, theirs = template.split("/")[:-1], other.split("/")[:-1]
+    for index, part in enumerate(own):
+        if index >= len(theirs) or theirs[index] != part:
+            return shared, part
+        shared += f"{part}/"
+    return shared, ""
 
 
 def look_at(tree: Tree, groups: Sequence[Group]) -> Looked:
@@ -110,31 +147,50 @@ def _json_arrays(value: Any, path: tuple[str, ...]) -> Iterator[tuple[str | None
 
 
 def _image(tree: Tree, group: Group) -> list[Content]:
-    """Return what a group of images or arrays holds; nothing where its arrays are no images."""
-    path = group.sample(1)[0]
-    where = tree.describe(path)
-    try:
-        data = tree.read(path)
-        best = _best_plane(data, group, where)
-        if best is None:
-            return []
-        kind, form, says = best
-        planes = [] if kind in ("rgb", "other") else [_plane(tree, each, form, kind) for each in group.sample(6)]
-        kept = tuple(plane for plane in planes if plane is not None)
-    except (DepthforgeError, OSError, ValueError, KeyError) as error:
-        said = error.message if isinstance(error, DepthforgeError) else str(error)
-        return [Content(group, "other", Form(), (), f"cannot be read: {said}", 99)]
+    """Return what a group of images or arrays holds; nothing where its arrays are no images.
+
+    A damaged file does not speak for the others: what the first readable one of a few holds counts.
+    """
+    said = ""
+    for path in group.sample(_TRIED):
+        try:
+            best = _best_plane(tree.read(path), group, tree.describe(path))
+        except (DepthforgeError, OSError, ValueError, KeyError) as error:
+            said = said or (error.message if isinstance(error, DepthforgeError) else str(error))
+            continue
+        return [] if best is None else [_content(tree, group, *best)]
+    return [Content(group, "other", Form(), (), f"cannot be read: {said}", 99)]
+
+
+def _content(tree: Tree, group: Group, kind: str, form: Form, array: Array | None, says: str) -> Content:
+    planes = []
+    for path in group.sample(_READ) if kind not in ("rgb", "other") else ():
+        try:
+            planes.append(_plane(tree, path, form, kind))
+        except (DepthforgeError, OSError, ValueError, KeyError):
+            planes.append(None)
+    kept = tuple(plane for plane in planes if plane is not None)
     if planes and not kept:
-        return [Content(group, "other", form, (), f"{says}, not readable as {kind}", 99)]
-    return [Content(group, kind, form, kept, says, _rank(group, kind))]
+        return Content(group, "other", form, (), f"{says}, not readable as {kind}", 99)
+    size = None if array is None else (array.shape[0], array.shape[1])
+    return Content(group, kind, form, kept, says, _rank(group, kind), size)
 
 
-def _best_plane(data: bytes, group: Group, where: str) -> tuple[str, Form, str] | None:
+def _best_plane(data: bytes, group: Group, where: str) -> tuple[str, Form, Array | None, str] | None:
     if data.startswith(b"v/1\x01"):
         return _exr(data, group, where)
+    arrays = [*arrays_in(data, where)]
     candidates = [
-        (key, array) for key, array in arrays_in(data, where) if array.ndim >= 2 and min(array.shape[:2]) > _LEAST_SIDE
+        (key, array)
+        for key, array in arrays
+        if array.ndim >= 2 and min(array.shape[:2]) > _LEAST_SIDE and not _is_stack(array)
     ]
+    stacks = [
+        f"{key or 'the only one'}: {' x '.join(map(str, array.shape))}" for key, array in arrays if _is_stack(array)
+    ]
+    if stacks and not candidates:
+        says = f"many images in one array ({', '.join(stacks)}); a file for each frame is read: write them apart"
+        return "other", Form(), None, says
     if not candidates and not _holds_arrays(data):
         candidates = [(None, decode_as_stored(data, where=where))]
     if not candidates:
@@ -144,24 +200,30 @@ def _best_plane(data: bytes, group: Group, where: str) -> tuple[str, Form, str] 
         kind = _kind(array, [*roles_of(key or ""), *roles_of(group.own_name), *_folder_roles(group)], group.suffix)
         ranked.append((kind != "depth", "depth" not in roles_of(key or ""), kind, key, array))
     _, _, kind, key, array = min(ranked, key=lambda each: each[:2])
-    return kind, Form(key=key), f"{array.dtype} {' x '.join(map(str, array.shape))}"
+    return kind, Form(key=key), array, f"{array.dtype} {' x '.join(map(str, array.shape))}"
+
+
+def _is_stack(array: Array) -> bool:
+    """Return whether an array (N, H, W) or (N, H, W, C) holds images, and is none itself."""
+    is_one = array.ndim < 3 or array.shape[2] <= _MOST_CHANNELS or array.shape[0] == 1
+    return not is_one and min(array.shape[1:3]) > _LEAST_SIDE
 
 
 def _holds_arrays(data: bytes) -> bool:
     return data.startswith((b"PK\x03\x04", b"\x89HDF", b"\x93NUMPY", b"Pf", b"PF", b"{", b"["))
 
 
-def _exr(data: bytes, group: Group, where: str) -> tuple[str, Form, str]:
+def _exr(data: bytes, group: Group, where: str) -> tuple[str, Form, Array | None, str]:
     if "normals" in roles_of(group.own_name):
-        return "other", Form(), "normals in EXR: normals.channels has to name their channels"
+        return "other", Form(), None, "normals in EXR: normals.channels has to name their channels"
     for channel in (None, "R"):
         try:
             plane = read_container(data, Form(channel=channel), where=where)
         except DepthforgeError:
             continue
         assert plane is not None
-        return "depth", Form(channel=channel), f"EXR, {plane.dtype} {' x '.join(map(str, plane.shape))}"
-    return "other", Form(), "EXR without a channel of depth"
+        return "depth", Form(channel=channel), plane, f"EXR, {plane.dtype} {' x '.join(map(str, plane.shape))}"
+    return "other", Form(), None, "EXR without a channel of depth"
 
 
 def _folder_roles(group: Group) -> list[str]:

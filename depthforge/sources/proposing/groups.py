@@ -8,30 +8,21 @@ for 200,000 files.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Final
 
 from depthforge.sources.file_tree import Listing, Tree
+from depthforge.sources.proposing.scene_names import Named, Pattern, scenes_in
+from depthforge.sources.proposing.words import roles_of
 
-__all__ = ["Group", "groups_of", "roles_of", "words_of"]
+__all__ = ["Group", "groups_of"]
 
 _DIGITS: Final = re.compile(r"\d+")
-_WORDS: Final = re.compile(r"[A-Z]?[a-z]+|[A-Z]+|\d+")
 _PLACEHOLDERS: Final = ("scene", "sequence", "part", "part4", "part5", "part6", "part7", "part8")
 _MOST_LEVELS: Final = 8
-_ROLES: Final = {
-    "depth": ("depth", "disp", "zbuf", "distance", "range", "ray"),
-    "rgb": ("rgb", "color", "colour", "image", "img", "photo"),
-    "instance": ("inst", "object", "obj"),
-    "semantic": ("sem", "seg", "class", "label"),
-    "mask": ("mask",),
-    "normals": ("normal", "nrm"),
-    "pose": ("pose", "traj", "extr", "base", "groundtruth", "gt", "odom", "transform"),
-    "camera": ("intr", "cam", "calib", "k"),
-}
-_PLAIN: Final = frozenset({"k", "gt", "ray", "obj", "img", "cam", "base"})
+_MOST_COMPARED: Final = 64
 Shape = tuple[str, str]
 """A folder with its digits masked, and a file's name with them masked."""
 
@@ -55,26 +46,20 @@ class Group:
         """The last part of the template, without placeholders and suffix."""
         return self.template.rpartition("/")[2].removesuffix(self.suffix)
 
+    def in_names(self, known: Set[str]) -> Group:
+        """Return the group with a placeholder written out that is not ``known`` and has one value: sparse/0, say."""
+        values = {name: {fields[name] for fields in self.files.values()} for name in self.names if name not in known}
+        template = self.template
+        for name, found in values.items():
+            if len(found) == 1 and name != "frame":
+                template = template.replace(f"{{{name}}}", next(iter(found)))
+        return _made(template, self.files, self.suffix)
+
     def sample(self, count: int) -> list[str]:
         """Return up to ``count`` paths, evenly spaced."""
         paths = sorted(self.files)
         wanted = min(count, len(paths))
         return [paths[(2 * index + 1) * len(paths) // (2 * wanted)] for index in range(wanted)]
-
-
-def words_of(text: str) -> list[str]:
-    """Return the words in a name in lower case: ``depthRaw_2`` is depth, raw and 2."""
-    return [word.lower() for word in _WORDS.findall(re.sub(r"\{\w+\}", " ", text))]
-
-
-def roles_of(text: str) -> list[str]:
-    """Return what the words of a name say is in it: depth, rgb, instance, semantic, mask, normals, pose, camera."""
-    words = words_of(text)
-    return [
-        role
-        for role, starts in _ROLES.items()
-        if any(word == start if start in _PLAIN else word.startswith(start) for word in words for start in starts)
-    ]
 
 
 def groups_of(tree: Tree) -> list[Group]:
@@ -92,7 +77,7 @@ class _Grouping:
 
     def walk(self, folders: Sequence[tuple[str, Mapping[str, str]]], template: str, level: int) -> None:
         """Add the groups of folders that one template describes, and of those below them."""
-        shapes: dict[str, list[tuple[str, str, Mapping[str, str]]]] = {}
+        shapes: dict[str, list[Named]] = {}
         below: dict[str, list[tuple[str, Mapping[str, str]]]] = {}
         for folder, fields in folders:
             listing = self._scan(folder)
@@ -102,8 +87,8 @@ class _Grouping:
             for name in listing.folders:
                 if name[0] != "." and not set(name) & set("{}*"):
                     below.setdefault(name, []).append((_joined(folder, name), fields))
-        for found in shapes.values():
-            self.groups.append(_group(found, template))
+        for found, pattern in scenes_in(list(shapes.values()), template):
+            self.groups.append(_group(found, template) if pattern is None else _named(found, pattern, template))
         if level < _MOST_LEVELS:
             for names in self._alike(below):
                 self._descend({name: below[name] for name in names}, template, level)
@@ -119,29 +104,32 @@ class _Grouping:
 
     def _alike(self, below: Mapping[str, list[tuple[str, Mapping[str, str]]]]) -> Iterator[list[str]]:
         """Yield the names of folders that are scenes beside each other together, every other one alone."""
-        clusters: list[tuple[set[Shape], list[str]]] = []
+        clusters: list[tuple[set[Shape], set[Shape], list[str]]] = []
         for name in sorted(below):
-            shapes = self._shapes(below[name][0][0], "", 0)
-            for known, names in clusters:
+            shapes, kinds = self._shapes(below[name][0][0]), self._shapes(below[name][0][0], any_name=True)
+            for known, known_kinds, names in clusters:
                 share = len(shapes & known) / max(1, min(len(shapes), len(known)))
                 differ_in_digits = _DIGITS.sub("0", name) == _DIGITS.sub("0", names[0])
-                if share >= 0.5 and (differ_in_digits or not (roles_of(name) or roles_of(names[0]))):
+                if (share >= 0.5 or (kinds and kinds == known_kinds)) and (
+                    differ_in_digits or not (roles_of(name) or roles_of(names[0]))
+                ):
                     names.append(name)
                     known |= shapes
                     break
             else:
-                clusters.append((shapes, [name]))
-        for _, names in clusters:
+                clusters.append((shapes, kinds, [name]))
+        for _, _, names in clusters:
             yield names
 
-    def _shapes(self, folder: str, inside: str, level: int) -> set[Shape]:
+    def _shapes(self, folder: str, inside: str = "", level: int = 0, *, any_name: bool = False) -> set[Shape]:
+        """Return the shapes below a folder; ``any_name``: folders that do not say what is in them are all the same."""
         listing = self._scan(folder)
         shapes = {(inside, _masked(name)) for name in listing.files if name[0] != "."}
         if level < _MOST_LEVELS:
-            for name in listing.folders[:64]:
+            for name in listing.folders[:_MOST_COMPARED]:
                 if name[0] != ".":
-                    inner = _joined(inside, _DIGITS.sub("0", name))
-                    shapes |= self._shapes(_joined(folder, name), inner, level + 1)
+                    inner = _joined(inside, "*" if any_name and not roles_of(name) else _DIGITS.sub("0", name))
+                    shapes |= self._shapes(_joined(folder, name), inner, level + 1, any_name=any_name)
         return shapes
 
     def _scan(self, folder: str) -> Listing:
@@ -160,7 +148,19 @@ def _masked(name: str) -> str:
     return f"{_DIGITS.sub('0', stem)}{dot}{suffix.lower()}" if stem else _DIGITS.sub("0", name)
 
 
-def _group(found: Sequence[tuple[str, str, Mapping[str, str]]], folder: str) -> Group:
+def _named(found: Sequence[Named], pattern: Pattern, folder: str) -> Group:
+    """Return the group of files whose names are a scene and a frame, whatever placeholders the folder has."""
+    placeholder = next(each for each in _PLACEHOLDERS if f"{{{each}}}" not in folder)
+    template = _joined(folder, pattern.text.replace("{scene}", f"{{{placeholder}}}"))
+    files = {
+        _joined(place, name): {**fields, **{placeholder if key == "scene" else key: own[key] for key in own}}
+        for (place, name, fields), own in zip(found, pattern.fields, strict=True)
+    }
+    suffix = pattern.text[pattern.text.rindex("}") + 1 :]
+    return _made(template, files, suffix[suffix.rindex(".") :] if "." in suffix else "")
+
+
+def _group(found: Sequence[Named], folder: str) -> Group:
     """Return the group of files (folder, name, placeholders) whose masked names are the same."""
     first = found[0][1]
     stem, dot, ending = first.rpartition(".")

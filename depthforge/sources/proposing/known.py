@@ -15,11 +15,13 @@ from depthforge.sources.base import Source
 from depthforge.sources.resized import build_source
 from depthforge.sources.soundness import RunSampler, examine
 
-__all__ = ["Known", "known_layouts"]
+__all__ = ["Known", "known_below", "known_layouts"]
 
 _NOT_ASKED: Final = frozenset({"procedural", "fused", "rgbd_folder"})
 #: The parts of KITTI lie in folders of their own below what people call its root.
-_BELOW: Final = {"kitti": ("", "raw", "depth_completion", "object", "odometry")}
+_BELOW_KITTI: Final = ("", "raw", "depth_completion", "object", "odometry")
+_SPLITS_OF_KITTI: Final = ("train", "val", "val_selection_cropped")
+_MOST_FOLDERS: Final = 16
 
 
 class Known(NamedTuple):
@@ -30,7 +32,7 @@ class Known(NamedTuple):
     num_frames: int
     labels: tuple[str, ...]
     problem: str | None
-    options: Mapping[str, str] = {}
+    options: Mapping[str, Any] = {}
     greatest_m: float = 0.0
 
 
@@ -40,11 +42,40 @@ def known_layouts(root: Path) -> list[Known]:
         known
         for name in sources.names()
         if name not in _NOT_ASKED
-        for below in _BELOW.get(name, ("",))
-        for options in _options(name, root)
-        if (root / below).exists() and (known := _asked(name, root / below, options)) is not None
+        for place, options in _places(name, root)
+        if place.exists() and (known := _asked(name, place, options)) is not None
     ]
     return sorted(found, key=lambda known: (known.problem is not None, -known.num_frames, known.name))
+
+
+def known_below(root: Path) -> list[Known]:
+    """Return the layouts in the folders of ``root``, for one that lies a level above: as :func:`known_layouts`."""
+    folders = sorted(path for path in root.iterdir() if path.is_dir() and path.name[0] != ".") if root.is_dir() else []
+    found = [known for folder in folders[:_MOST_FOLDERS] for known in known_layouts(folder)]
+    return sorted(found, key=lambda known: (known.problem is not None, -known.num_frames, known.name))
+
+
+def _places(name: str, root: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Yield the roots that a source is asked for, with options: what lies below its root may have been pointed at."""
+    if name != "kitti":
+        yield from ((root, options) for options in _options(name, root))
+        return
+    for place, options in _places_of_kitti(root):
+        yield place, options
+        yield place, {**options, "camera": 0}  # where the grey images alone were unpacked
+
+
+def _places_of_kitti(root: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    yield from ((root / below, {}) for below in _BELOW_KITTI)
+    if root.name in _SPLITS_OF_KITTI:
+        yield root.parent, {"split": root.name}
+    elif root.name == "sequences":
+        yield root.parent, {}
+    elif root.parent.name == "sequences":
+        yield root.parent.parent, {"include": [f"sequence-{root.name}"]}
+    elif root.name.endswith("_sync"):
+        split = {"split": root.parent.name} if root.parent.name in _SPLITS_OF_KITTI else {}
+        yield root.parent.parent if split else root.parent, {"include": [root.name], **split}
 
 
 def _options(name: str, root: Path) -> list[dict[str, str]]:
@@ -57,7 +88,7 @@ def _options(name: str, root: Path) -> list[dict[str, str]]:
     return [{} if split == "test" else {"split": split} for split in dict.fromkeys(splits)]
 
 
-def _asked(name: str, root: Path, options: Mapping[str, str]) -> Known | None:
+def _asked(name: str, root: Path, options: Mapping[str, Any]) -> Known | None:
     try:
         source = build_source(name, sources.get(name).Config(root=root, **options))
     except (ValidationError, MissingDependencyError):

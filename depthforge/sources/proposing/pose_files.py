@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,21 +14,41 @@ from depthforge.sources.file_tree import Tree
 from depthforge.sources.numbers_file import is_json, parse_json, read_numbers, read_rows
 from depthforge.sources.pose_files import parse_trajectory_log, pose_matrix
 from depthforge.sources.proposing.contents import arrays_in
-from depthforge.sources.proposing.groups import Group, roles_of
+from depthforge.sources.proposing.groups import Group
+from depthforge.sources.proposing.words import roles_of
 from depthforge.sources.trajectories import parse_stamped_poses
 
-__all__ = ["hands_in", "pose_blocks"]
+__all__ = ["PoseFile", "hands_in", "pose_blocks"]
 
 Matrix = npt.NDArray[np.float64]
 
 
-def pose_blocks(tree: Tree, groups: Sequence[Group], names: set[str]) -> list[dict[str, Any]]:
+class PoseFile(NamedTuple):
+    """A ``pose`` block, and how many poses the file of a scene holds (of the first); None for a file per frame."""
+
+    block: dict[str, Any]
+    num_poses: int | None
+
+    @property
+    def may_be_off(self) -> bool:
+        """Whether poses are counted, so that an index may be off by one."""
+        form = self.block.get("format", "matrix")
+        return form in ("matrix", "rows", "trajectory_log") or self.block.get("match") == "line"
+
+
+def pose_blocks(tree: Tree, groups: Sequence[Group], names: set[str]) -> list[PoseFile]:
     """Return the pose blocks that read some file, those of a file per frame first, then by how they are named.
 
     ``names`` are the placeholders that the depth template has.
     """
     found = [
-        ("pose" not in roles_of(group.template), not group.has_frame, group.template, index, block)
+        (
+            "pose" not in roles_of(group.template) or "odom" in group.template.lower(),
+            not group.has_frame,
+            group.template,
+            index,
+            block,
+        )
         for group in groups
         if set(group.names) <= names
         for index, block in enumerate(_of_group(tree, group))
@@ -52,7 +72,7 @@ def hands_in(tree: Tree, groups: Sequence[Group]) -> dict[str, Matrix]:
     return found
 
 
-def _of_group(tree: Tree, group: Group) -> Iterator[dict[str, Any]]:
+def _of_group(tree: Tree, group: Group) -> Iterator[PoseFile]:
     path = group.sample(1)[0]
     where, name = tree.describe(path), path.rpartition("/")[2]
     try:
@@ -62,30 +82,31 @@ def _of_group(tree: Tree, group: Group) -> Iterator[dict[str, Any]]:
     if group.has_frame:
         yield from _of_frame(data, group, where)
     elif name in ("images.txt", "images.bin"):
-        yield {"file": group.template, "format": "colmap"}
+        yield PoseFile({"file": group.template, "format": "colmap"}, None)
     elif is_json(data):
         whole = parse_json(data, None, where=where)
         if isinstance(whole, dict) and isinstance(whole.get("frames"), list):
-            yield {"file": group.template, "format": "transforms_json"}
+            yield PoseFile({"file": group.template, "format": "transforms_json"}, None)
     else:
         yield from _of_list(data, group, where)
 
 
-def _of_frame(data: bytes, group: Group, where: str) -> Iterator[dict[str, Any]]:
+def _of_frame(data: bytes, group: Group, where: str) -> Iterator[PoseFile]:
     try:
         arrays = [*arrays_in(data, where)] or [(None, read_numbers(data, None, where=where, what="a pose"))]
     except (DepthforgeError, ValueError):
         return
     for key, array in arrays:
         if array.size in (12, 16) and array.dtype.kind in "iuf" and _is_rigid(array, where):
-            yield {"file": group.template, **({"key": key} if key else {})}
+            yield PoseFile({"file": group.template, **({"key": key} if key else {})}, None)
 
 
-def _of_list(data: bytes, group: Group, where: str) -> Iterator[dict[str, Any]]:
+def _of_list(data: bytes, group: Group, where: str) -> Iterator[PoseFile]:
     text = data.decode(errors="replace")
     try:
-        if len(parse_trajectory_log(text, where=where)) > 1:
-            yield {"file": group.template, "format": "trajectory_log"}
+        count = len(parse_trajectory_log(text, where=where))
+        if count > 1:
+            yield PoseFile({"file": group.template, "format": "trajectory_log"}, count)
             return
     except DepthforgeError:
         pass
@@ -96,15 +117,15 @@ def _of_list(data: bytes, group: Group, where: str) -> Iterator[dict[str, Any]]:
     sizes = {row.size for row in rows}
     in_lines_of_four = len(rows) > 4 and len(rows) % 4 == 0 and sizes == {4}
     if (len(rows) > 1 and sizes <= {12, 16}) or in_lines_of_four:
-        yield {"file": group.template, "format": "rows"}
+        yield PoseFile({"file": group.template, "format": "rows"}, len(rows) // (4 if in_lines_of_four else 1))
     elif len(rows) > 1 and min(sizes) >= 8:
         try:
             parse_stamped_poses(text, "xyzw", where=where)
         except DepthforgeError:
             return
         block = {"file": group.template, "format": "euroc" if group.suffix == ".csv" else "tum"}
-        yield block
-        yield {**block, "match": "line"}
+        yield PoseFile(block, None)
+        yield PoseFile({**block, "match": "line"}, len(rows))
 
 
 def _is_rigid(array: npt.NDArray[Any], where: str) -> bool:

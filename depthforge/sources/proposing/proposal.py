@@ -14,14 +14,20 @@ from pathlib import Path
 from typing import Any
 
 from depthforge.errors import DepthforgeError, InputError, MissingDataError
-from depthforge.sources.proposing.folder import FILL_IN, Described, describe_folder
-from depthforge.sources.proposing.known import Known, known_layouts
+from depthforge.registry import sources
+from depthforge.sources.file_tree import ARCHIVE_SUFFIXES
+from depthforge.sources.proposing.described import FILL_IN, Described
+from depthforge.sources.proposing.folder import describe_folder
+from depthforge.sources.proposing.known import Known, known_below, known_layouts
+from depthforge.sources.resized import build_source
+from depthforge.sources.rosbag.bags import BAG_SUFFIXES
 
 __all__ = ["Proposal", "propose"]
 
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_./-]*")
 _FARTHEST_M = 65.0
 _WORDS = frozenset({"null", "true", "false", "yes", "no", "on", "off"})
+_PACKED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".gz", ".bz2", ".xz", ".7z", ".rar", ".zst")
 
 
 @dataclass(frozen=True)
@@ -47,6 +53,8 @@ def propose(root: Path, *, is_real: bool) -> Proposal:
     name = re.sub(r"[^a-z0-9_.-]+", "-", root.stem.lower() if root.is_file() else root.name.lower()).strip("-._")
     name = name if name and name[0].isalnum() else f"data-{name}".rstrip("-")
     known = known_layouts(root)
+    if root.is_file() and root.suffix.lower() not in ARCHIVE_SUFFIXES and not known:
+        raise _damaged_bag(root) or _not_read(root)
     if known and known[0].problem is None:
         described = _of_known(known[0], known[1:])
     else:
@@ -54,6 +62,34 @@ def propose(root: Path, *, is_real: bool) -> Proposal:
     text = _manifest(name, described, is_real=is_real)
     evidence = [f"{field}: {line}" for field in described.block for line in described.comments.get(field, ())]
     return Proposal(text, tuple(evidence), tuple(described.fill_in), tuple(described.unknown))
+
+
+def _damaged_bag(root: Path) -> DepthforgeError | None:
+    """Return what is wrong with a recording, or with those in a folder; None where there is none, or nothing wrong."""
+    files = [root] if root.is_file() else sorted(root.iterdir())
+    if not any(path.suffix.lower() in BAG_SUFFIXES for path in files):
+        return None
+    try:
+        source = build_source("rosbag", sources.get("rosbag").Config(root=root))
+        for _ in source.candidates(lambda finding: None):
+            pass
+    except DepthforgeError as error:
+        return error
+    return None
+
+
+def _not_read(root: Path) -> DepthforgeError:
+    """Return why a file is nothing to read from."""
+    is_packed = root.name.lower().endswith(_PACKED)
+    return InputError(
+        "an archive that cannot be read in place" if is_packed else "not a folder, an archive or a bag",
+        where=root,
+        expected="a folder, a .zip or .tar, or a recording (.bag, .mcap, .db3)",
+        found="a compressed archive: its files cannot be read one by one"
+        if is_packed
+        else f"a {root.suffix or 'file'}",
+        remedy="unpack it and point to the folder, or to a .tar of it" if is_packed else "point to the folder it is in",
+    )
 
 
 def _of_known(known: Known, others: Sequence[Known]) -> Described:
@@ -71,8 +107,14 @@ def _of_folder(root: Path, name: str, known: Sequence[Known]) -> Described:
     try:
         found = describe_folder(root, name)
     except DepthforgeError as error:
+        below = [] if known else known_below(root)
+        if below and below[0].problem is None:
+            found = _of_known(below[0], ())
+            found.say("root", *(f"not used: {each.root}, {each.name}, {each.num_frames} frames" for each in below[1:]))
+            return found
+        known = known or below
         if not known:
-            raise
+            raise (_damaged_bag(root) or error) from None
         raise InputError(
             f"this looks like the layout of {known[0].name}, which cannot be read as it is",
             where=known[0].root,

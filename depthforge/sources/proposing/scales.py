@@ -13,11 +13,14 @@ __all__ = ["Scale", "scale_of"]
 Array = npt.NDArray[Any]
 
 _PLAUSIBLE_M: Final = (0.2, 30.0)
+#: Of several plausible units one is preferred that gives no more than this, the reach of most depth cameras.
+_USUAL_M: Final = 10.0
 _OF_INTEGERS: Final = (1000.0, 5000.0, 6553.5, 10000.0, 4000.0, 256.0, 100.0, 1.0)
 _OF_FLOATS: Final = (1.0, 1000.0, 100.0)
 _LARGEST_HALF: Final = 65504.0
 _LEAST_SHARE: Final = 0.005
 _RARE: Final = 0.0005
+_PIXELS: Final = 100_000
 
 
 class Scale(NamedTuple):
@@ -33,12 +36,14 @@ class Scale(NamedTuple):
     median: float
     far_m: float | None
     reasons: tuple[str, ...]
+    told: str = ""
+    """What each plausible unit makes of the median, in words."""
 
 
 def scale_of(planes: Sequence[Array]) -> Scale:
     """Return what the stored numbers of some depth images (H, W) say about their unit and codes."""
     is_integer = all(plane.dtype.kind in "iub" for plane in planes)
-    values = [plane.astype(np.float64).ravel() for plane in planes]
+    values = [_thinned(plane).astype(np.float64).ravel() for plane in planes]
     flat = np.concatenate(values)
     finite = flat[np.isfinite(flat)]
     is_negative = bool(np.count_nonzero(finite < 0) > 0.5 * np.count_nonzero(finite))
@@ -50,9 +55,12 @@ def scale_of(planes: Sequence[Array]) -> Scale:
     measured = np.abs(finite[(finite != 0) & ~np.isin(finite, codes) & (np.abs(finite) < _LARGEST_HALF)])
     median = float(np.median(measured)) if measured.size else 0.0
     low, high = _PLAUSIBLE_M
-    units = tuple(unit for unit in (_OF_INTEGERS if is_integer else _OF_FLOATS) if low <= median / unit <= high)
+    plausible = [unit for unit in (_OF_INTEGERS if is_integer else _OF_FLOATS) if low <= median / unit <= high]
+    units = tuple(sorted(plausible, key=lambda unit: median / unit > _USUAL_M))
+    told = ""
     if units:
-        reasons.append(f"unit: the median of the stored values is {median:.4g}, so {_told(median, units)}")
+        told = f"the median of the stored values is {median:.4g}, so {_told(median, units)}"
+        reasons.append(f"unit: {told}")
     far_m = None
     if units and measured.size:
         bulk, greatest = float(np.quantile(measured, 0.99)) / units[0], float(measured.max()) / units[0]
@@ -62,7 +70,13 @@ def scale_of(planes: Sequence[Array]) -> Scale:
                 f"99 % of the depths are below {bulk:.3g} m, the greatest is {greatest:.3g} m: where that is junk, "
                 f"say max_depth_m: {far_m:g}"
             )
-    return Scale(units, tuple(codes), is_negative, is_integer, median, far_m, tuple(reasons))
+    return Scale(units, tuple(codes), is_negative, is_integer, median, far_m, tuple(reasons), told)
+
+
+def _thinned(plane: Array) -> Array:
+    """Return every n-th pixel of a large image, whose shares and quantiles are about the same."""
+    step = max(1, int((plane.size / _PIXELS) ** 0.5))
+    return plane[::step, ::step]
 
 
 def _codes(values: Sequence[Array], is_integer: bool, reasons: list[str]) -> list[int | float]:

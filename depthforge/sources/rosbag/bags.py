@@ -21,9 +21,9 @@ from depthforge.errors import DecodeError, DepthforgeError, MissingDependencyErr
 from depthforge.frame import Finding
 from depthforge.sources.base import Report
 
-__all__ = ["Bag", "BagFile", "Stored", "Topic", "find_bags", "message_types", "stamp_of"]
+__all__ = ["BAG_SUFFIXES", "Bag", "BagFile", "Stored", "Topic", "find_bags", "message_types", "stamp_of"]
 
-_SUFFIXES: Final = (".bag", ".db3", ".mcap")
+BAG_SUFFIXES: Final = (".bag", ".db3", ".mcap")
 _REPAIR: Final = "record it again, or repair it: `rosbag reindex`, `ros2 bag reindex`, `mcap recover`"
 _TF: Final = "tf2_msgs/msg/TFMessage"
 _ACTIVE: Final = ".bag.active"
@@ -181,7 +181,7 @@ def _is_recording(folder: Path) -> bool:
 
 
 def _scene(path: str) -> str:
-    stem = path.rsplit(".", 1)[0] if path.endswith(_SUFFIXES) else path
+    stem = path.rsplit(".", 1)[0] if path.endswith(BAG_SUFFIXES) else path
     return stem.replace("/", ".")
 
 
@@ -197,7 +197,7 @@ def _below(root: Path, folder: str, report: Report) -> Iterator[str]:
                 report(Finding("warning", path, "a link to a folder is not followed", "name that folder as root"))
             else:
                 yield from _below(root, path, report)
-        elif entry.name.endswith(_SUFFIXES):
+        elif entry.name.endswith(BAG_SUFFIXES):
             yield path
         elif entry.name.endswith(_ACTIVE):
             report(Finding("error", path, "a recording that was not ended; ignored", "rosbag reindex"))
