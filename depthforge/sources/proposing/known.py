@@ -18,8 +18,6 @@ from depthforge.sources.soundness import RunSampler, examine
 __all__ = ["Known", "known_layouts"]
 
 _NOT_ASKED: Final = frozenset({"procedural", "fused", "rgbd_folder"})
-#: The parts of KITTI lie in folders of their own below what people call its root.
-_BELOW: Final = {"kitti": ("", "raw", "depth_completion", "object", "odometry")}
 
 
 class Known(NamedTuple):
@@ -40,9 +38,8 @@ def known_layouts(root: Path) -> list[Known]:
         known
         for name in sources.names()
         if name not in _NOT_ASKED
-        for below in _BELOW.get(name, ("",))
         for options in _options(name, root)
-        if (root / below).exists() and (known := _asked(name, root / below, options)) is not None
+        if (known := _asked(name, root, options)) is not None
     ]
     return sorted(found, key=lambda known: (known.problem is not None, -known.num_frames, known.name))
 
