@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import cast
+
+import numpy as np
 
 from depthforge.frame import RGB_FILE, Frame, FrameRef
 from depthforge.identity import Identity
@@ -23,6 +26,8 @@ from depthforge.sources.base import (
 )
 
 __all__ = ["Resized", "build_source"]
+
+_READING_IMAGES = 4
 
 
 def build_source(name: str, config: SourceConfig) -> Source:
@@ -88,7 +93,11 @@ class Resized(Source):
         return resize_frame(frame, self.labels, self._resize.width, self._resize.height)
 
     def working_bytes(self) -> int:
-        return self._source.working_bytes()
+        """As of the source, and a frame in the size in which it is read: its fields twice, and images of depth."""
+        height, width = self._source.size
+        shapes = ((spec.shape(height, width, 0), np.dtype(spec.dtype).itemsize) for spec in self.labels.values())
+        field_bytes = sum(math.prod(shape) * itemsize for shape, itemsize in shapes)
+        return self._source.working_bytes() + 2 * field_bytes + _READING_IMAGES * height * width * 4
 
     def close(self) -> None:
         self._source.close()
