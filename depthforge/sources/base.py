@@ -9,10 +9,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
+from depthforge.addresses import local_folder
 from depthforge.frame import Finding, Frame, FrameRef, Licence
 from depthforge.identity import Identity, changed_fields
 from depthforge.labels.spec import LabelSpec
@@ -55,6 +56,12 @@ class SourceConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     local_fields: ClassVar[frozenset[str]] = frozenset({"root", "trust"})
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_url(cls, value: Any, info: ValidationInfo) -> Any:
+        is_place = info.field_name in cls.local_fields and isinstance(value, str | Path)
+        return local_folder(value, where=info.field_name) if is_place else value
 
     trust: tuple[Literal["unit", "background", "camera", "normals", "poses"], ...] = Field(
         default=(),
