@@ -91,7 +91,9 @@ def blame_sums(storage: Storage, fingerprint: str, problems: Iterable[Problem]) 
         shard = mended_by(name)[1]
         return name == Layout.plan if shard is None else name in committed(shard)
 
-    kept, unlisted, translator = [], [], []
+    kept: list[Problem] = []
+    unlisted: list[Problem] = []
+    translator: list[Problem] = []
     for problem in problems:
         if problem.mend != "move away":
             kept.append(problem)

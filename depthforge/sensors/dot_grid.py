@@ -70,7 +70,7 @@ class DotGrid:
         y, x = np.nonzero(centres)
 
         # A view in place of indices, which would take 64 times the memory of the image.
-        seen = sliding_window_view(mass, (window, window))[y - half, x - half].reshape(len(y), window**2)
+        seen = sliding_window_view(np.pad(mass, half), (window, window))[y, x].reshape(len(y), window**2)
         # A whisker more, so that 5/6 of 6 dots is 5 and not 4.999.
         required = np.floor(seen.sum(1, dtype=np.int64) * mass_fraction + 1e-6)
 
