@@ -19,7 +19,10 @@ _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/|(?:s3[an]?|gs|gcs|azs?|abfss?|adl|
 
 
 def local_folder(address: Path | str, *, where: object = None) -> Path:
-    """Return ``address`` as a path; raise InputError, naming ``where`` it was said, when it is a URL."""
+    """Return ``address`` as a path, a ``~`` at its head as the home that it means.
+
+    Raises InputError, naming ``where`` it was said, when it is a URL, or the home is not known.
+    """
     text = os.fspath(address)
     if _URL.match(text):
         raise InputError(
@@ -27,6 +30,15 @@ def local_folder(address: Path | str, *, where: object = None) -> Path:
             where=where,
             expected="a path",
             found=text,
-            remedy="write to a folder and copy it there when it is done, or mount the object store",
+            remedy="use a folder, and copy from or to the object store; or mount it",
         )
-    return Path(address)
+    try:
+        return Path(address).expanduser()
+    except RuntimeError:
+        raise InputError(
+            "nobody knows which folder ~ is here",
+            where=where,
+            expected="HOME, or a user of that name",
+            found=text,
+            remedy="write the path out",
+        ) from None

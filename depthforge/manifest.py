@@ -79,6 +79,12 @@ def _sound_splits(splits: dict[str, float]) -> dict[str, float]:
 
 
 Labels = dict[str, Presence]
+_SPLITS_SAY = (
+    "share of scenes in each split, drawn by a hash of each scene's name, so that more scenes never move others; where "
+    "that leaves a split empty, by the rank of the hash: each has at least one scene then, but more scenes (or a "
+    "higher `limit`) can move others"
+)
+
 Splits = Annotated[dict[str, float], AfterValidator(_sound_splits)]
 
 
@@ -237,7 +243,7 @@ class Manifest(_Block):
         default_factory=dict,
         description="label -> required (rejects a frame without it), if_present or off; unnamed: if_present",
     )
-    splits: Splits = Field(default_factory=lambda: {"train": 1.0}, description="share of scenes in each split")
+    splits: Splits = Field(default_factory=lambda: {"train": 1.0}, description=_SPLITS_SAY)
     limit: int | None = Field(default=None, ge=1, description="convert the first N frames only")
     max_reject_fraction: float = Field(default=0.01, ge=0, le=1, description="more rejects than this fail the run")
     corpus: CorpusSettings

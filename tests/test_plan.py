@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from depthforge.corpus.plan_file import read_plan, write_plan
 from depthforge.errors import InputError
 from depthforge.frame import FrameRef
-from depthforge.plan import WorkItem, plan_shards, split_of
+from depthforge.plan import WorkItem, plan_shards, split_of, splits_by_rank
 
 
 def listing(*frames_per_scene: int) -> list[FrameRef]:
@@ -90,3 +91,27 @@ def test_the_digest_of_a_plan_depends_on_keys_and_shards(tmp_path: Path) -> None
     assert digest(one) == digest(one)
     assert digest(one) != digest(WorkItem("train-000001", "train", one.frames))
     assert digest(one) != digest(WorkItem("train-000000", "train", one.frames[:1]))
+
+
+@pytest.mark.parametrize(
+    ("num_scenes", "counts"),
+    [(3, {"train": 1, "val": 1, "test": 1}), (5, {"train": 3, "val": 1, "test": 1}), (20, {"train": 16, "val": 2})],
+)
+def test_by_rank_each_split_has_its_share_whatever_the_order(num_scenes: int, counts: dict[str, int]) -> None:
+    splits = {"train": 0.8, "val": 0.1, "test": 0.1, "never": 0.0}
+    scenes = [f"set/{index}" for index in range(num_scenes)]
+    for seed in range(20):
+        found = splits_by_rank(scenes, splits, seed)
+        assert found == splits_by_rank(reversed(scenes), splits, seed)
+        held = Counter(found.values())
+        assert {name: held[name] for name in counts} == counts
+        assert held["never"] == 0
+    assert len({tuple(splits_by_rank(scenes, splits, seed).items()) for seed in range(20)}) > 1
+    with pytest.raises(ValueError, match="2 scenes do not fill 3 splits"):
+        splits_by_rank(scenes[:2], splits, 0)
+
+
+def test_assigned_scenes_go_where_they_are_assigned() -> None:
+    assigned = {"set/room-000": "val", "set/room-001": "train"}
+    both = plan_shards(listing(2, 1), splits={"train": 0.5, "val": 0.5}, seed=0, shard_frames=8, assigned=assigned)
+    assert {item.split: len(item.frames) for item in both} == {"train": 1, "val": 2}

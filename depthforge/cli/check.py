@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
 
 from depthforge.cli.options import as_json, debug, echo_json
 from depthforge.cli.progress import frame_progress
-from depthforge.errors import printable
+from depthforge.errors import ManifestError, printable
 from depthforge.manifest import PluginBlock
 from depthforge.manifest_file import load_manifest
+from depthforge.manifest_problems import WrongFieldsError
 from depthforge.registry import sources
 from depthforge.sources.check import check_source
 from depthforge.stages.check import check_manifest
@@ -37,7 +39,23 @@ def command(target: Path, source: str | None, frames: int | None, as_json: bool,
     if source is None:
         report = check_manifest(load_manifest(target), max_frames=frames, progress=progress, note=progress.note)
     else:
-        block = PluginBlock.parse(sources, {"name": source, "root": str(target)})
-        report = check_source(make_source(block), max_frames=frames, progress=progress, note=progress.note)
+        report = check_source(
+            make_source(_block(source, target)), max_frames=frames, progress=progress, note=progress.note
+        )
     echo_json(report.to_json()) if as_json else click.echo("\n".join(printable(line) for line in report.lines()))
     return report.exit_code
+
+
+def _block(source: str, root: Path) -> PluginBlock:
+    try:
+        return PluginBlock.parse(sources, {"name": source, "root": str(root)})
+    except WrongFieldsError as error:
+        has_root = all(problem.path != ("root",) for problem in error.problems)
+        init = f"depthforge init {shlex.quote(str(root))} proposes one"
+        raise ManifestError(
+            f"the source {source!r} needs more than a root" if has_root else f"the source {source!r} has no root",
+            where="--source",
+            expected="a manifest that describes it",
+            found="; ".join(problem.message for problem in error.problems),
+            remedy=init if has_root else "depthforge check MANIFEST",
+        ) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
@@ -32,4 +33,5 @@ def command(out: Path, layout: str, scenes: int, frames: int, seed: int, debug: 
     writer: Layout = layouts.get(layout, where="--layout")()
     count = writer.write(out, num_scenes=scenes, frames_per_scene=frames, seed=seed)
     click.echo(f"wrote {count} frames of {scenes} scenes in the layout of {layout} to {out}")
+    click.echo(f"a manifest for them: depthforge init {shlex.quote(str(out))}")
     return 0

@@ -41,6 +41,10 @@ _CONVENTIONS: Final = {
     "axes": "OpenCV: x right, y down, z forward; T_world_cam maps camera coordinates to world coordinates",
     "labels": "bit for bit as the source has them; has_<label> in the index says whether a frame has one",
 }
+_DAMAGED: Final = (
+    "bring corpus.json back from a copy of the corpus (SHA256SUMS has its hash), or make the corpus anew: depthforge "
+    "synthesize MANIFEST --overwrite"
+)
 # depthforge's own version is beside them.
 _WRITING_PACKAGES: Final = ("numcodecs", "numpy", "pyarrow")
 
@@ -195,7 +199,13 @@ class CorpusInfo(_Record):
                 "this is not a corpus", where=storage.address, expected=f"a directory that holds {CORPUS_FILE}"
             ) from None
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise CorpusError("corpus.json cannot be read", where=path, found=error) from error
+            raise CorpusError(
+                "corpus.json cannot be read",
+                where=path,
+                expected="a JSON object with a format_version, and all else that a corpus says of itself",
+                found=f"something else ({error})",
+                remedy=_DAMAGED,
+            ) from error
         if found != FORMAT_VERSION:
             raise CorpusError(
                 "this version of the corpus format is not read here",
@@ -218,7 +228,10 @@ class CorpusInfo(_Record):
         except pydantic.ValidationError as error:
             first = error.errors(include_url=False)[0]
             field = ".".join(str(part) for part in first["loc"])
-            raise CorpusError("corpus.json is not sound", where=f"{path}: {field}", found=first["msg"]) from None
+            found = f"{first['msg']}: {first['input']!r:.60}"
+            raise CorpusError(
+                "corpus.json is not sound", where=f"{path}: {field}", found=found, remedy=_DAMAGED
+            ) from None
 
 
 def _remedy_for_version(found: object) -> str:

@@ -244,11 +244,15 @@ def _refuse_strangers(storage: Storage) -> None:
 
 
 def _is_corpus(storage: Storage) -> bool:
+    """Say whether the storage holds a corpus, its description damaged or not: its plan is a witness then."""
     try:
         value = json.loads(storage.read(Layout.info))
-    except (OSError, ValueError):
+    except FileNotFoundError:
         return False
-    return isinstance(value, dict) and {"format_version", "fingerprint"} <= value.keys()
+    except (OSError, ValueError):
+        value = None
+    described = isinstance(value, dict) and {"format_version", "fingerprint"} <= value.keys()
+    return described or _is_parquet(storage, Layout.plan)
 
 
 def _owner_of_lock(storage: Storage) -> str:

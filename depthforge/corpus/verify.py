@@ -28,7 +28,7 @@ from depthforge.corpus.plan_file import read_plan
 from depthforge.corpus.reader import depth_encoding
 from depthforge.corpus.schema import DEPTH_CLEAN, DEPTH_NOISY, CorpusSchema, decode_depth
 from depthforge.corpus.shard import ShardReader
-from depthforge.corpus.verify_files import Problem, check_files, in_order
+from depthforge.corpus.verify_files import Problem, blame_sums, check_files, in_order
 from depthforge.corpus.writer import as_held, jpeg_of, label_of
 from depthforge.errors import DepthforgeError, IntegrityError
 from depthforge.frame import Frame, FrameRef
@@ -177,6 +177,7 @@ def _check_shards(
     except DepthforgeError as error:
         report.problems.append(Problem(CORPUS_FILE, str(error), "description"))
         return
+    report.problems = blame_sums(storage, info.fingerprint, report.problems)
     if progress is not None:
         progress.start(num_frames=info.plan.num_frames, done_frames=0)
     held: dict[str, int] = {}

@@ -12,14 +12,15 @@ import io
 import re
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from itertools import islice
 from typing import Final, Literal, NamedTuple, TypeAlias, TypeVar
 
-from depthforge.corpus.index import FileDigest
+from depthforge.corpus.index import FileDigest, intact_commit
 from depthforge.corpus.layout import Layout
 from depthforge.storage import Storage, is_stray, name_order
 
-__all__ = ["CheckedFile", "Mend", "Problem", "check_files", "in_order", "mended_by"]
+__all__ = ["CheckedFile", "Mend", "Problem", "blame_sums", "check_files", "in_order", "mended_by"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -72,6 +73,38 @@ def mended_by(name: str) -> tuple[Mend, str | None]:
     if room in (Layout.shards, Layout.index, Layout.rejects):
         return "shard", rest.partition("/")[0].removesuffix(".zarr").removesuffix(".parquet")
     return ("description" if name in (Layout.info, Layout.plan) else "written again"), None
+
+
+def blame_sums(storage: Storage, fingerprint: str, problems: Iterable[Problem]) -> list[Problem]:
+    """Return ``problems`` with SHA256SUMS blamed, once, for the files of the corpus that it does not list.
+
+    A file is of the corpus where the commit of its shard names it, or it is the plan; where SHA256SUMS lacks one, it
+    was cut, and lacks what lies in ``translator`` as well.
+    """
+
+    @lru_cache(maxsize=16)
+    def committed(shard: str) -> frozenset[str]:
+        commit = intact_commit(storage, shard, fingerprint)
+        return frozenset() if commit is None else frozenset((*commit.files, Layout.index_part(shard)))
+
+    def is_ours(name: str) -> bool:
+        shard = mended_by(name)[1]
+        return name == Layout.plan if shard is None else name in committed(shard)
+
+    kept: list[Problem] = []
+    unlisted: list[Problem] = []
+    translator: list[Problem] = []
+    for problem in problems:
+        if problem.mend != "move away":
+            kept.append(problem)
+        elif problem.where.startswith(f"{Layout.translator}/"):
+            translator.append(problem)
+        else:
+            (unlisted if is_ours(problem.where) else kept).append(problem)
+    if not unlisted:
+        return kept + translator
+    text = f"it does not list {len(unlisted) + len(translator)} files of this corpus, such as {unlisted[0].where}"
+    return [*kept, Problem(Layout.sums, text, "written again")]
 
 
 def in_order(

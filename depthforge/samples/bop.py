@@ -1,10 +1,11 @@
 """Procedural tables as a BOP data set: rendered training scenes and real-looking test scenes.
 
 Scenes go in turn to ``train_pbr`` (exact depth, ``depth_scale`` 0.1, JPEG colour, as BlenderProc writes it) and
-``test`` (through a simulated Kinect, ``depth_scale`` 1, PNG), with masks, ``scene_gt_info.json`` and the world's pose
-in both; ``test_targets_bop19.json`` lists every second test image. The twenty models are numbered 1 to 20, in
-millimetres, in ``models`` and, with fewer triangles, ``models_eval``; the camera is YCB-V's. ``models_info.json``
-names no symmetries, and ``scene_gt_coco.json`` is left out. About 0.4 s and 0.7 MB a frame.
+``test`` (through a simulated Kinect, ``depth_scale`` 1, PNG; a single scene goes there), with masks,
+``scene_gt_info.json`` and the world's pose in both; ``test_targets_bop19.json`` lists every second test image. The
+twenty models are numbered 1 to 20, in millimetres, in ``models`` and, with fewer triangles, ``models_eval``; the camera
+is YCB-V's. ``models_info.json`` names no symmetries, and ``scene_gt_coco.json`` is left out. About 0.4 s and 0.7 MB a
+frame.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ class BopLayout(Layout):
             table = build_tabletop(rng)
             poses = table.camera_poses(rng, frames_per_scene, _DISTANCE_M)
             views = posed_views(table, poses, self.camera, key)
-            is_test = scene % 2 == 1
+            is_test = scene % 2 == 1 or num_scenes == 1
             ids = write_bop_scene(
                 root / ("test" if is_test else "train_pbr") / f"{scene:06d}",
                 views,

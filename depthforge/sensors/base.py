@@ -41,6 +41,9 @@ class Sensor(BaseModel, ABC):
     """The least share of an image's pixels that it looks at: 1 for a camera, a few per cent for a scanner. What a
     frame must keep (``min_kept`` of the translator) is meant of these pixels."""
 
+    working_images: ClassVar[float] = 12.0
+    """Float32 images of the frame's size that ``measure`` holds at its peak, with what it keeps for later frames."""
+
     preset: str | None = Field(
         default=None, description="the preset to start from, by name or file; the other fields change it"
     )
@@ -51,6 +54,10 @@ class Sensor(BaseModel, ABC):
 
         Pure: the same arguments give the same bytes. What is not ``frame.valid`` is a hole and stays one.
         """
+
+    def working_bytes(self, height: int, width: int) -> int:
+        """Return what a process's resident memory grows by, at most, to measure frames of (height, width)."""
+        return round(self.working_images * height * width * 4)
 
     def files(self) -> Mapping[str, bytes]:
         """Return, by name, the user's files that make the noise, read and checked; a corpus keeps them.

@@ -36,6 +36,8 @@ _GRID, _IMAGE = 0, 1  # random streams
 class DexNet(Sensor):
     """Dex-Net noise: a gamma factor for each image, and a smooth additive field on a share of the images."""
 
+    working_images = 4.0
+
     gamma_shape: float | None = Field(
         default=1000.0,
         ge=1,

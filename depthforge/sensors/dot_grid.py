@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from numpy.lib.stride_tricks import sliding_window_view
 
 from depthforge.frame import BoolImage
-from depthforge.sensors.dot_pattern import disc_offsets
+from depthforge.sensors.dot_pattern import DOT_SHARE, disc_offsets
 
 __all__ = ["DotGrid"]
 
@@ -68,9 +69,8 @@ class DotGrid:
         centres[inside] = mass[inside] > 0
         y, x = np.nonzero(centres)
 
-        span = range(-half, half + 1)
-        around = np.array([(dy, dx) for dy in span for dx in span])
-        seen = mass[y[:, None] + around[:, 0], x[:, None] + around[:, 1]]
+        # A view in place of indices, which would take 64 times the memory of the image.
+        seen = sliding_window_view(np.pad(mass, half), (window, window))[y, x].reshape(len(y), window**2)
         # A whisker more, so that 5/6 of 6 dots is 5 and not 4.999.
         required = np.floor(seen.sum(1, dtype=np.int64) * mass_fraction + 1e-6)
 
@@ -80,22 +80,36 @@ class DotGrid:
             centre_row=np.searchsorted(y, np.arange(size[0] + 1)).astype(np.int32),
             centre_x=x.astype(np.int32),
             partner_start=np.concatenate([[0], np.cumsum((seen > 0).sum(1))]).astype(np.int32),
-            partner=np.nonzero(seen)[1].astype(np.uint8),
+            partner=(np.flatnonzero(seen) % window**2).astype(np.uint8),
             mass=mass,
             required_mass=required.astype(np.int32),
             turn=_turns(centres, reach),
             reach=np.array([*reach, (0, 0)], np.int32),
         )
 
+    @staticmethod
+    def building_bytes(size: tuple[int, int], *, window: int, radius: float) -> int:
+        """Return how much memory :meth:`from_pattern` takes at most: more than the tables that it leaves.
+
+        A byte for each pixel of each window, eight for each dot in one, and one for each dot near a pixel.
+        """
+        pixels = size[0] * size[1]
+        in_window, near = DOT_SHARE * window**2, DOT_SHARE * len(disc_offsets(radius + 1))
+        return round(pixels * (DOT_SHARE * (window**2 + 10 * in_window + 24) + max(1.0, near) + 4))
+
 
 def _turns(centres: BoolImage, reach: list[tuple[int, int]]) -> npt.NDArray[np.uint8]:
     height, width = centres.shape
     radius = max(dy for dy, _ in reach)
     padded = np.pad(centres, radius)
-    near = np.stack([padded[radius + dy :, radius + dx :][:height, :width] for dy, dx in reach])
-    rank = np.cumsum(near, axis=0, dtype=np.uint8)
-    turn = np.full((max(1, int(rank[-1].max(initial=0))), height, width), len(reach), np.uint8)
-    for index in range(len(reach)):
-        rows, columns = np.nonzero(near[index])
-        turn[rank[index, rows, columns] - 1, rows, columns] = index
+    near = [padded[radius + dy :, radius + dx :][:height, :width] for dy, dx in reach]
+    num_near = np.zeros(centres.shape, np.uint8)
+    for is_near in near:
+        num_near += is_near
+    turn = np.full((max(1, int(num_near.max(initial=0))), height, width), len(reach), np.uint8)
+    rank = np.zeros(centres.shape, np.uint8)
+    for index, is_near in enumerate(near):
+        rows, columns = np.nonzero(is_near)
+        turn[rank[rows, columns], rows, columns] = index
+        rank += is_near
     return turn

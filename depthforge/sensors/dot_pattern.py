@@ -21,10 +21,11 @@ import numpy.typing as npt
 
 from depthforge.frame import BoolImage
 
-__all__ = ["TILE_PX", "disc_offsets", "dot_tile", "tiled_dots"]
+__all__ = ["DOT_SHARE", "TILE_PX", "disc_offsets", "dot_tile", "tiled_dots"]
 
 TILE_PX = 192
 _NUM_DOTS = 4096
+DOT_SHARE = _NUM_DOTS / TILE_PX**2
 _SEED = 20_120_611
 _MIN_DISTANCE_PX = 2
 _MAX_NEIGHBOUR_PX = 4

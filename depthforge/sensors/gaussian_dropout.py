@@ -40,6 +40,8 @@ class GaussianDropout(Sensor):
     Only the quadratic noise is on by default; the preset ``gaussian_dropout`` has some of everything.
     """
 
+    working_images = 7.0
+
     sigma_constant_m: float = Field(default=0.0, ge=0, le=10, description="sigma of the noise at any depth, metres")
     sigma_linear: float = Field(default=0.0, ge=0, le=1, description="growth of sigma with depth, metres per metre")
     sigma_quadratic_per_m: float = Field(

@@ -74,6 +74,7 @@ class Lidar(Sensor):
     """
 
     sampled_share: ClassVar[float] = 0.02
+    working_images = 4.0
 
     beams: tuple[BeamBlock, ...] = Field(
         default=(

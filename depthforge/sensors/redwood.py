@@ -48,6 +48,8 @@ class Redwood(Sensor):
     The defaults are the published ones, with our own distortion table in place of the published file.
     """
 
+    working_images = 7.0
+
     shift_sigma_px: float = Field(
         default=0.25, ge=0, le=8, description="standard deviation of the lateral shift before rounding, pixels"
     )

@@ -78,6 +78,8 @@ class StructuredLight(Sensor):
     disparity is half a step too large: depth is 1.5 mm too small at 1 m and 13 mm at 3 m.
     """
 
+    working_images = 8.0
+
     focal_length_px: float = Field(default=480.0, gt=0, description="focal length of the infrared camera, pixels")
     baseline_m: float = Field(default=0.075, gt=0, description="distance from projector to camera, metres")
     steps_per_px: float = Field(default=8.0, gt=0, description="disparity steps of the matcher in one pixel")
@@ -148,6 +150,13 @@ class StructuredLight(Sensor):
     def depth_disparity_m_px(self) -> float:
         """Depth times disparity: focal length x baseline, metres x pixels."""
         return self.focal_length_px * self.baseline_m
+
+    def working_bytes(self, height: int, width: int) -> int:
+        """Return the images of the stages, and the tables of the dot pattern at their largest: while they are made."""
+        margin = 2 * self.margin_px
+        return round(self.working_images * height * width * 4) + DotGrid.building_bytes(
+            (height + margin, width + margin), window=self.window_px, radius=self.fill_radius_px
+        )
 
     @property
     def margin_px(self) -> int:

@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
+from depthforge.addresses import local_folder
 from depthforge.errors import ManifestError
 from depthforge.frame import Finding, Frame, FrameRef, Licence
 from depthforge.identity import Identity, changed_fields
@@ -62,6 +63,12 @@ class SourceConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     local_fields: ClassVar[frozenset[str]] = frozenset({"root", "trust"})
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_url(cls, value: Any, info: ValidationInfo) -> Any:
+        is_place = info.field_name in cls.local_fields and isinstance(value, str | Path)
+        return local_folder(value, where=info.field_name) if is_place else value
 
     trust: tuple[Literal["unit", "background", "camera", "normals", "poses"], ...] = Field(
         default=(),

@@ -17,7 +17,16 @@ import numpy.typing as npt
 from depthforge.errors import DecodeError
 from depthforge.geometry import invert_pose
 
-__all__ = ["AXES", "Axes", "Direction", "as_stored", "centre_of_corner", "to_house_pose", "why_not_rigid"]
+__all__ = [
+    "AXES",
+    "Axes",
+    "Direction",
+    "as_stored",
+    "centre_of_corner",
+    "first_not_rigid",
+    "to_house_pose",
+    "why_not_rigid",
+]
 
 Direction: TypeAlias = Literal["camera_to_world", "world_to_camera"]
 Axes: TypeAlias = Literal["opencv", "opengl", "ned", "robot", "unity", "unreal"]
@@ -102,6 +111,19 @@ def why_not_rigid(matrix: npt.NDArray[np.floating]) -> str | None:
         mirrored = " and mirrored" if np.linalg.det(R) < 0 else ""
         return f"a rotation scaled by {scale:.4g}{mirrored}"
     return f"a sheared matrix: the lengths of its columns are {_row(np.linalg.norm(R, axis=0))}, or they are not square"
+
+
+def first_not_rigid(T: Matrix, *, within: float = _TOLERANCE) -> tuple[int, str] | None:
+    """Return the row of the first of ``T`` (N, 4, 4) that is no rigid motion to ``within``, and why; None if none."""
+    R = T[:, :3, :3]
+    with np.errstate(invalid="ignore", over="ignore"):
+        off = np.abs(R @ R.transpose(0, 2, 1) - np.eye(3)).max(axis=(1, 2), initial=0.0)
+        last_row = np.abs(T[:, 3] - (0, 0, 0, 1)).max(axis=1, initial=0.0)
+        sound = np.isfinite(T).all(axis=(1, 2)) & (off <= within) & (last_row <= _TOLERANCE) & (np.linalg.det(R) > 0)
+    if sound.all():
+        return None
+    row = int(sound.argmin())
+    return row, why_not_rigid(T[row]) or "a matrix that is not orthonormal"
 
 
 def centre_of_corner(c_px: float) -> float:

@@ -72,7 +72,18 @@ class Tree(ABC):
 
 
 def open_tree(path: Path) -> Tree:
-    """Return the tree of a directory or archive; raise DecodeError for an archive that cannot be indexed."""
+    """Return the tree of a directory or archive; raise DecodeError for an archive that cannot be indexed or no archive.
+
+    That there is nothing at ``path`` is said by whoever lists it.
+    """
+    if path.suffix.lower() not in ARCHIVE_SUFFIXES and path.is_file():
+        raise DecodeError(
+            "a file where a folder or an archive belongs",
+            where=path,
+            expected=f"a folder, or an archive that ends in {', '.join(sorted(ARCHIVE_SUFFIXES))}",
+            found="a file",
+            remedy="name the folder that it lies in",
+        )
     return Archive(path) if path.suffix.lower() in ARCHIVE_SUFFIXES else Directory(path)
 
 

@@ -28,8 +28,8 @@ from depthforge.sources.base import (
 
 __all__ = ["Resampled", "build_source"]
 
-# What a pixel that is read and not kept needs: its labels, decoded and as they were stored, and float32 images between.
-_COPIES, _BETWEEN_BYTES = 2, 24 * 4
+# Images of float32 that a frame of the size in which it is read needs, besides its fields.
+_READING_IMAGES = 12
 
 
 def build_source(name: str, config: SourceConfig) -> Source:
@@ -100,12 +100,11 @@ class Resampled(Source):
         return resize_frame(frame, self.labels, self.config.resize.width, self.config.resize.height)
 
     def working_bytes(self) -> int:
-        """Of the source that it resamples, and the pixels that its frames have more than those that are kept."""
-        (height, width), (kept_height, kept_width) = self._source.size, self.size
-        left_out = max(0, height * width - kept_height * kept_width)
-        images = [spec for spec in self.labels.values() if spec.layout == "image"]
-        stored = sum(np.dtype(spec.dtype).itemsize * math.prod(spec.trailing) for spec in images)
-        return self._source.working_bytes() + left_out * (_COPIES * stored + _BETWEEN_BYTES)
+        """As of the source, and a frame in the size in which it is read: its fields twice, and images between."""
+        height, width = self._source.size
+        shapes = ((spec.shape(height, width, 0), np.dtype(spec.dtype).itemsize) for spec in self.labels.values())
+        field_bytes = sum(math.prod(shape) * itemsize for shape, itemsize in shapes)
+        return self._source.working_bytes() + 2 * field_bytes + _READING_IMAGES * height * width * 4
 
     def close(self) -> None:
         self._source.close()

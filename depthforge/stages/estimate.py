@@ -20,8 +20,9 @@ __all__ = ["Estimate", "available_memory_bytes", "estimate", "require_memory"]
 # Resident memory of a worker without a frame, rounded up from 320 to 340 MiB measured (benchmarks/bench_memory):
 # interpreter, ray, numpy, numba with compiled kernels, OpenCV, pyarrow.
 WORKER_BASE_BYTES = 400 * 2**20
-# What one frame in flight needs: its fields decoded, encoded, compressed and re-read, and float32 images between.
-FIELD_COPIES, BETWEEN_IMAGES = 6, 24
+# What one frame in flight needs besides its translator: its fields decoded, and encoded or re-read; and float32 images
+# between: a frame's depth and a capture's with their masks, and what decoding a file passes through.
+FIELD_COPIES, BETWEEN_IMAGES = 2, 4
 # What a frame that waits for the model or for the writer needs: its labels, and images of depth, clean and noisy.
 WAITING_IMAGES = 4
 
@@ -31,9 +32,9 @@ class Estimate:
     """What a run will cost: stored bytes before compression, memory, and time if frames were sampled.
 
     ``worker_bytes`` bounds the resident memory of one worker: a base, what the source holds (``Source.working_bytes``),
-    and one frame in flight: shards are written frame by frame, ragged rows too, so their length does not matter. Of a
-    ragged label 32 rows are counted; a source whose frames may have many more says so in its ``working_bytes``. With a
-    heavy translator it is the base, its model at work (``Translator.working_bytes``), one frame being read, one being
+    the translator at work (``Translator.working_bytes``), and one frame in flight: shards are written frame by frame,
+    ragged rows too, so their length does not matter. Of a ragged label 32 rows are counted; a source whose frames may
+    have many more says so in its ``working_bytes``. With a heavy translator it is one frame being read, one being
     written, and three batches that wait.
     ``benchmarks/bench_memory.py`` holds the bound against reality.
     """
@@ -77,13 +78,13 @@ def _worker_bytes(prepared: Prepared) -> int:
     schema, translator = prepared.schema, prepared.translator
     image_bytes = schema.height * schema.width * 4
     base_bytes = WORKER_BASE_BYTES + prepared.source.working_bytes()
+    base_bytes += translator.working_bytes(schema.height, schema.width)
     frame_bytes = FIELD_COPIES * schema.bytes_per_frame + BETWEEN_IMAGES * image_bytes
     if not translator.heavy:
         return base_bytes + frame_bytes
     waiting_bytes = frames_in_flight(translator.batch_size) * (schema.bytes_per_frame + WAITING_IMAGES * image_bytes)
     on_gpu = translator.gpu_use == "required" or (translator.gpu_use == "if_present" and translator.local_gpus() > 0)
-    model_bytes = translator.working_bytes(schema.height, schema.width)
-    return base_bytes + model_bytes + (SHARDS_PER_GPU if on_gpu else 1) * (2 * frame_bytes + waiting_bytes)
+    return base_bytes + (SHARDS_PER_GPU if on_gpu else 1) * (2 * frame_bytes + waiting_bytes)
 
 
 def available_memory_bytes() -> int | None:

@@ -6,8 +6,9 @@ All that can be checked is checked here, before a worker starts: names, labels, 
 from __future__ import annotations
 
 import errno
+import heapq
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -20,12 +21,12 @@ from depthforge.corpus.plan_file import PlanSummary, read_plan, write_plan
 from depthforge.corpus.schema import DEPTH_CLEAN, DEPTH_NOISY, CorpusSchema
 from depthforge.encoding import ColourEncoding
 from depthforge.errors import FrameError, InputError, StorageError
-from depthforge.frame import RGB_FILE, Finding
+from depthforge.frame import RGB_FILE, Finding, FrameRef
 from depthforge.identity import changed_fields
 from depthforge.labels.catalogue import INTRINSICS, POSE, RGB
 from depthforge.labels.spec import LabelSpec
 from depthforge.manifest import Manifest, PluginBlock
-from depthforge.plan import plan_shards
+from depthforge.plan import plan_shards, splits_by_rank
 from depthforge.sources.base import Note, Preparation, Source, SourceConfig, say_nothing
 from depthforge.sources.resized import build_source
 from depthforge.sources.soundness import Examined, RunSampler, examine, require_plausible
@@ -90,15 +91,8 @@ def prepare(manifest: Manifest, note: Note = say_nothing, *, dry_run: bool = Fal
     sampler = RunSampler()
     with tempfile.TemporaryDirectory(prefix="depthforge-plan-") as folder:
         plan_file = Path(folder) / "frames.parquet"
-        items = plan_shards(
-            sampler.watch(listing(findings.append)),
-            splits=manifest.splits,
-            seed=manifest.seed,
-            shard_frames=manifest.corpus.shard_frames,
-            limit=manifest.limit,
-        )
         try:
-            plan = write_plan(plan_file, items)
+            plan = _plan(manifest, sampler.watch(listing(findings.append)), plan_file)
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
@@ -124,14 +118,40 @@ def prepare(manifest: Manifest, note: Note = say_nothing, *, dry_run: bool = Fal
         )
 
 
+def _plan(manifest: Manifest, refs: Iterable[FrameRef], plan_file: Path) -> PlanSummary:
+    """Write the plan; where a split came out empty and scenes suffice, once more with scenes in splits by rank."""
+    options: dict[str, Any] = {
+        "splits": manifest.splits,
+        "seed": manifest.seed,
+        "shard_frames": manifest.corpus.shard_frames,
+    }
+    plan = write_plan(plan_file, plan_shards(refs, limit=manifest.limit, **options))
+    asked = {name for name, share in manifest.splits.items() if share > 0}
+    if asked <= plan.frames_per_split.keys():
+        return plan
+    scenes = {ref.scene for ref in _frames_of(plan_file)}
+    if len(scenes) < len(asked):
+        return plan
+    by_hash = plan_file.rename(plan_file.with_name("by-hash.parquet"))
+    in_order = heapq.merge(*(_frames_of(by_hash, split) for split in plan.frames_per_split), key=lambda ref: ref.key)
+    assigned = splits_by_rank(scenes, manifest.splits, manifest.seed)
+    return write_plan(plan_file, plan_shards(in_order, assigned=assigned, **options))
+
+
+def _frames_of(plan_file: Path, split: str | None = None) -> Iterator[FrameRef]:
+    """Yield the planned frames, in key order within a split."""
+    return (ref for item in read_plan(plan_file) if split in (None, item.split) for ref in item.frames)
+
+
 def _empty_splits(manifest: Manifest, plan: PlanSummary) -> list[Finding]:
-    """Return a warning for each split that got no scene: shares are of scenes, of which a small set has few."""
+    """Return a warning for each split that got no scene: there are fewer scenes than splits."""
     return [
         Finding(
             "warning",
             f"splits.{name}",
             f"the split {name!r} is empty: {share:.0%} of the scenes were to be its, and none is",
-            "scenes are never divided; use fewer splits, or name more scenes apart in the source block",
+            "there are fewer scenes than splits, and scenes are never divided; use fewer splits, or name more scenes "
+            "apart in the source block",
         )
         for name, share in manifest.splits.items()
         if share > 0 and not plan.frames_per_split.get(name)
@@ -188,8 +208,7 @@ def _colour(manifest: Manifest, source: Source, plan_file: Path) -> ColourEncodi
         return ColourEncoding(format="jpeg", from_pixels=True, quality=settings.jpeg_quality)
     if not source.ships_colour_files:
         return ColourEncoding()
-    refs = (ref for item in read_plan(plan_file) for ref in item.frames)
-    for ref in islice(refs, _LOOKED_AT):
+    for ref in islice(_frames_of(plan_file), _LOOKED_AT):
         frame = attempt("read", source.read, ref, frozenset((RGB_FILE,)))
         if isinstance(frame, Rejected):
             continue  # its row in the rejects will say what is wrong

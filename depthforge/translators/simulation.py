@@ -64,6 +64,10 @@ class Simulation(Translator):
             self._identity = Identity(self.name, self.version, {**fields, "files": files} if files else fields)
         return self._identity
 
+    def working_bytes(self, height: int, width: int) -> int:
+        """Return what the sensor needs."""
+        return self.config.sensor.working_bytes(height, width)
+
     def files(self) -> Mapping[str, bytes]:
         """Return the files that the sensor reads, checked."""
         return self.config.sensor.files()

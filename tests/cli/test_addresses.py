@@ -53,6 +53,34 @@ def test_a_url_on_the_command_line_is_a_usage_error(
     assert [path.name for path in manifest.parent.iterdir()] == ["m.yaml"]
 
 
+def test_a_tilde_is_home_wherever_it_was_quoted(
+    depthforge: Any, manifest: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = manifest.parent / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    value = yaml.safe_load(manifest.read_text())
+    small = {**value["source"], "width": 32, "height": 24}
+    manifest.write_text(yaml.safe_dump({**value, "source": small, "corpus": {"out": "~/by manifest"}}))
+    assert depthforge("convert", "m.yaml", "--inline").code == 0
+    assert depthforge("convert", "m.yaml", "--inline", "--out", "~/by option").code == 0
+    assert sorted(path.name for path in home.iterdir()) == ["by manifest", "by option"]
+    assert not (manifest.parent / "~").exists()
+    unknown = depthforge("convert", "m.yaml", "--inline", "--out", "~nobody-of-this-name/x")
+    assert unknown.code == 2
+    assert "nobody knows which folder ~ is" in unknown.err
+
+
+@pytest.mark.parametrize("url", URLS)
+def test_a_url_as_the_root_of_a_source_is_named(depthforge: Any, manifest: Path, url: str) -> None:
+    value = yaml.safe_load(manifest.read_text())
+    manifest.write_text(yaml.safe_dump({**value, "source": {"name": "tum", "root": url}}))
+    for command in (("check", "m.yaml"), ("synthesize", "m.yaml", "--dry-run"), ("check", url, "--source", "tum")):
+        outcome = depthforge(*command)
+        assert outcome.code in (2, 3), outcome.err
+        assert "a URL is no folder" in outcome.err
+
+
 @pytest.mark.parametrize("url", URLS)
 def test_a_url_in_a_manifest_is_an_error_of_its_field(manifest: Path, url: str) -> None:
     value = yaml.safe_load(manifest.read_text())

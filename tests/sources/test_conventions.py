@@ -13,6 +13,7 @@ from depthforge.sources.conventions import (
     Direction,
     as_stored,
     centre_of_corner,
+    first_not_rigid,
     to_house_pose,
     why_not_rigid,
 )
@@ -134,3 +135,22 @@ def test_a_rotation_printed_with_four_digits_is_one() -> None:
 
 def test_a_corner_lies_half_a_pixel_before_the_centre() -> None:
     assert centre_of_corner(320.0) == 319.5
+
+
+def test_the_first_of_many_that_is_not_rigid_is_named_for_what_it_is() -> None:
+    T = np.tile(np.eye(4), (4, 1, 1))
+    assert first_not_rigid(T) is None
+    assert first_not_rigid(T[:0]) is None
+    for spoil, words in ((np.diag([-1.0, 1, 1]), "mirrored"), (2 * np.eye(3), "scaled by 2"), (np.nan, "not finite")):
+        wrong = T.copy()
+        wrong[2, :3, :3] = spoil
+        assert (found := first_not_rigid(wrong)) is not None
+        assert found[0] == 2
+        assert words in found[1]
+    transposed = T.copy()
+    transposed[1, 3, :3] = 5
+    assert first_not_rigid(transposed) == (1, "a transposed matrix: the translation is its last row")
+    coarse = T.copy()
+    coarse[3, 0, 1] = 0.004
+    assert first_not_rigid(coarse, within=1e-2) is None
+    assert (first_not_rigid(coarse) or (0, ""))[0] == 3

@@ -179,15 +179,26 @@ def test_a_layout_that_cannot_be_found_or_does_not_fit(tmp_path: Path) -> None:
     with pytest.raises(MissingDataError, match="no KITTI data") as caught:
         listed(tmp_path / "nowhere", "auto")
     assert caught.value.found == "no such folder"
-    write_odometry(tmp_path / "odometry")
+    (tmp_path / "odometry").mkdir()
     with pytest.raises(MissingDataError, match="no KITTI data") as caught:
         listed(tmp_path, "auto")
-    assert caught.value.remedy == f"root: {tmp_path / 'odometry'}"
+    assert caught.value.found == "odometry"
+    write_odometry(tmp_path / "odometry")
     with pytest.raises(InputError, match="odometry has no splits"):
         listed(tmp_path / "odometry", "auto", split="val")
     write_completion(tmp_path / "completion")
     write_raw(tmp_path / "raw")
     assert len(listed(tmp_path / "completion", "auto", raw_root=tmp_path / "raw")[0]) == 2
+
+
+def test_of_trees_side_by_side_the_first_is_read(tmp_path: Path) -> None:
+    write_odometry(tmp_path / "odometry")
+    assert listed(tmp_path, "auto")[0] == listed(tmp_path / "odometry", "odometry")[0]
+    write_completion(tmp_path / "depth_completion")
+    write_raw(tmp_path / "raw")
+    assert listed(tmp_path, "auto")[0] == listed(tmp_path / "raw", "raw")[0]
+    (tmp_path / "raw").rename(tmp_path / "days")
+    assert len(listed(tmp_path, "auto", raw_root=tmp_path / "days")[0]) == 2
 
 
 def test_one_day_is_not_the_root(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from depthforge.errors import InputError, StorageError
 from depthforge.manifest import Manifest
+from depthforge.sensors.structured_light import StructuredLight
 from depthforge.stages.estimate import Estimate, available_memory_bytes, estimate, require_memory
 from depthforge.stages.prepare import prepare
 
@@ -53,6 +54,26 @@ def test_memory_is_bounded_by_the_frame_and_not_by_the_shard(tiny: Callable[...,
 
     assert bound(shard_frames=1) == bound(shard_frames=64)
     assert (available_memory_bytes() or 0) > 10 * MIB
+
+
+def test_memory_counts_the_sensor_and_the_size_in_which_frames_are_read(tiny: Callable[..., Manifest]) -> None:
+    def bound(**changes: object) -> tuple[int, int]:
+        with prepare(tiny(**changes)) as prepared:
+            height, width = prepared.source.size
+            return estimate(prepared, num_workers=1, sample_frames=0).worker_bytes, height * width * 4
+
+    plain, image_bytes = bound(translator="identity")
+    sensor = StructuredLight(preset="kinect_v1").working_bytes
+    with prepare(tiny(translator="simulation")) as prepared:
+        needed = sensor(*prepared.source.size)
+    assert needed > 8 * image_bytes
+    assert bound(translator="simulation")[0] == plain + needed
+    tiny_source = tiny().source.config.model_dump(exclude_defaults=True)
+    resized, small_bytes = bound(
+        translator="identity", source={"name": "procedural", **tiny_source, "resize": {"width": 8, "height": 8}}
+    )
+    assert small_bytes == 256
+    assert resized > plain - 12 * image_bytes + 4 * image_bytes
 
 
 @pytest.fixture

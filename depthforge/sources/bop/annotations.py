@@ -23,6 +23,7 @@ import numpy.typing as npt
 from depthforge.errors import DecodeError
 from depthforge.frame import Camera
 from depthforge.geometry import Float64, invert_pose
+from depthforge.sources.conventions import first_not_rigid
 
 __all__ = [
     "ByImage",
@@ -242,10 +243,10 @@ def _rigid(rotations: Any, translations_mm: Any, name_R: str, name_t: str) -> Fl
     R[:] = _numbers(rotations, (count, 9), name_R).reshape(count, 3, 3)
     T[:, :3, 3] = _numbers(translations_mm, (count, 3), name_t) * _METRES_PER_MM
     T[:, 3, 3] = 1.0
-    off = np.abs(R @ R.transpose(0, 2, 1) - np.eye(3)).max(axis=(1, 2), initial=0.0)
-    wrong = (off > _ORTHONORMAL_WITHIN) | (np.linalg.det(R) < 0)
-    if wrong.any():
-        found = R[wrong][0].ravel().tolist()
+    wrong = first_not_rigid(T, within=_ORTHONORMAL_WITHIN)
+    if wrong is not None:
+        row, reason = wrong
+        found = f"{reason}: {R[row].ravel().tolist()}"
         raise DecodeError(f"{name_R} is not a rotation", expected="9 numbers, row by row", found=found)
     return T
 

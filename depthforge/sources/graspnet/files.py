@@ -23,6 +23,7 @@ import numpy.typing as npt
 from depthforge.errors import DecodeError, InputError
 from depthforge.frame import Camera
 from depthforge.geometry import Float64, rotation_from_quaternion
+from depthforge.sources.conventions import first_not_rigid
 from depthforge.sources.npy import load_npy
 
 __all__ = [
@@ -251,12 +252,16 @@ def _sound(objects: Objects, path: Path) -> Objects:
 
 def _require_poses(T: Float64, path: Path) -> None:
     """Raise DecodeError unless ``T`` (N, 4, 4) are rigid motions of metres."""
-    rotations = T[:, :3, :3]
-    is_rigid = (
-        np.isfinite(T).all() and np.abs(rotations @ np.swapaxes(rotations, 1, 2) - np.eye(3)).max(initial=0) < 1e-2
-    )
-    if not is_rigid or (np.linalg.det(rotations) < 0).any():
-        raise DecodeError("the poses are not rigid motions", where=path, remedy=_FETCH_AGAIN)
+    wrong = first_not_rigid(T, within=1e-2)
+    if wrong is not None:
+        row, reason = wrong
+        raise DecodeError(
+            "the poses are not rigid motions",
+            where=path,
+            expected="rotations (orthonormal, determinant +1) and translations",
+            found=f"pose {row}: {reason}",
+            remedy=_FETCH_AGAIN,
+        )
     farthest = float(np.abs(T[:, :3, 3]).max(initial=0))
     if farthest > _FARTHEST_M:
         raise DecodeError(

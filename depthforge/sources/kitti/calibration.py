@@ -13,12 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from depthforge.errors import DecodeError
+from depthforge.sources.conventions import why_not_rigid
 
 __all__ = ["Calibration", "of_object", "of_odometry", "of_raw", "parse_keys", "parse_pinhole"]
 
 Float64 = npt.NDArray[np.float64]
-
-_ROTATION_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -166,10 +165,16 @@ def _shaped(values: dict[str, Float64], key: str, shape: tuple[int, int], where:
 
 
 def _rotation(R: Float64, where: str) -> Float64:
-    if np.abs(R @ R.T - np.eye(3)).max() > _ROTATION_TOLERANCE:
-        raise DecodeError("a rotation of the calibration is none", where=where, found=R.tolist())
     T = np.eye(4)
     T[:3, :3] = R
+    reason = why_not_rigid(T)
+    if reason is not None:
+        raise DecodeError(
+            "a rotation of the calibration is none",
+            where=where,
+            expected="an orthonormal matrix of determinant +1",
+            found=f"{reason}: {R.tolist()}",
+        )
     return T
 
 

@@ -17,6 +17,7 @@ from depthforge.errors import DecodeError
 from depthforge.frame import Camera, DepthImage
 from depthforge.kernels import njit
 from depthforge.labels.vocabularies import class_names
+from depthforge.sources.conventions import first_not_rigid
 from depthforge.sources.kitti.boxes import box_pose
 
 __all__ = ["Labels", "Scan", "parse_labels", "parse_oxts", "parse_poses", "parse_scan", "project_scan"]
@@ -32,7 +33,6 @@ _FETCH_AGAIN = "unpack the archive again; `depthforge check` lists every such fi
 _EARTH_RADIUS_M = 6378137.0
 _OXTS_FIELDS = 30
 _LABEL_FIELDS = 15
-_ROTATION_TOLERANCE = 1e-3
 _CLASSES = {name.casefold(): number for number, name in enumerate(class_names("kitti_object"))}
 _DONT_CARE = "dontcare"
 
@@ -171,14 +171,14 @@ def parse_poses(text: str, *, where: str) -> Float64:
     try:
         poses = np.tile(np.eye(4), (len(rows), 1, 1))
         poses[:, :3] = np.array([[float(word) for word in row] for row in rows]).reshape(-1, 3, 4)
-        rotations = poses[:, :3, :3]
-        is_rigid = np.abs(rotations @ rotations.transpose(0, 2, 1) - np.eye(3)).max(initial=0) < _ROTATION_TOLERANCE
+        wrong = first_not_rigid(poses)
+        found = None if wrong is None else f"row {wrong[0] + 1}: {wrong[1]}"
     except ValueError:
-        is_rigid = False
-    if not (is_rigid and np.isfinite(poses).all()):
+        found = text[:80]
+    if found is not None:
         raise DecodeError(
             "not a file of poses", where=where, expected="12 numbers a row: 3 x 4, camera 0 to world",
-            found=text[:80], remedy=_FETCH_AGAIN,
+            found=found, remedy=_FETCH_AGAIN,
         )  # fmt: skip
     return poses
 

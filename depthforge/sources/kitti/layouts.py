@@ -9,13 +9,16 @@
     object            {training,testing}/{image_2,image_3,velodyne,calib,label_2}/%06d.*, or one of the two
     odometry          sequences/%02d/{image_0..3/%06d.png, velodyne/%06d.bin, calib.txt}, poses/%02d.txt
 
-Each layout lists its frames without opening an image or a scan, and says for one frame what it is made of.
+A folder that holds some of them side by side, by these names, is read as well. Each layout lists its frames without
+opening an image or a scan, and says for one frame what it is made of.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Set
 from pathlib import Path
+from typing import get_args
 
 from depthforge.errors import InputError, MissingDataError
 from depthforge.sources.file_tree import open_tree
@@ -43,8 +46,12 @@ def misfit(name: LayoutName, split: Split | None, camera: int) -> str | None:
     return None
 
 
-def detect_layout(root: Path, *, remedy: str) -> LayoutName:
-    """Return which layout lies under ``root``, by the names of its folders; raise MissingDataError when none does."""
+def detect_layout(root: Path, *, remedy: str) -> tuple[LayoutName, Path]:
+    """Return which layout is meant by ``root`` and its own root, by the names of folders.
+
+    That is ``root`` itself, or of the trees side by side in it (``raw/``, ``depth_completion/``, ...) the first in the
+    order of LayoutName. Raises MissingDataError when there is none.
+    """
     try:
         listing = open_tree(root).scan("")
     except FileNotFoundError:
@@ -52,20 +59,14 @@ def detect_layout(root: Path, *, remedy: str) -> LayoutName:
             "no KITTI data", where=root, expected=_EXPECTED, found="no such folder", remedy=remedy
         ) from None
     names = set(listing.folders)
-    if "sequences" in names:
-        return "odometry"
-    for name, splits in _SPLITS.items():
-        if names & set(splits):
-            return name
-    if {"velodyne", "calib"} <= names:
-        return "object"
-    if any(_DATE.fullmatch(name) for name in names) or "calib_cam_to_cam.txt" in listing.files:
-        return "raw"
+    name = _layout_by(names, listing.files)
+    if name is not None:
+        return name, root
+    for beside in get_args(LayoutName):
+        if beside in names and _names_layout(root / beside) == beside:
+            return beside, root / beside
     found = sorted([*listing.files, *names])
-    nested = sorted(name for name in names if name in ("raw", "depth_completion", "object", "odometry"))
-    if nested:
-        remedy = f"root: {root / nested[0]}"
-    elif any(name.endswith(".zip") for name in found):
+    if any(name.endswith(".zip") for name in found):
         remedy = f"unpack the .zip archives here; {remedy}"
     raise MissingDataError(
         "no KITTI data",
@@ -74,6 +75,23 @@ def detect_layout(root: Path, *, remedy: str) -> LayoutName:
         found=f"{', '.join(found[:8])}{' ...' if len(found) > 8 else ''}" if found else "an empty folder",
         remedy=remedy,
     )
+
+
+def _names_layout(root: Path) -> LayoutName | None:
+    listing = open_tree(root).scan("")
+    return _layout_by(set(listing.folders), listing.files)
+
+
+def _layout_by(folders: Set[str], files: Collection[str]) -> LayoutName | None:
+    if "sequences" in folders:
+        return "odometry"
+    for name, splits in _SPLITS.items():
+        if not folders.isdisjoint(splits):
+            return name
+    if {"velodyne", "calib"} <= folders:
+        return "object"
+    is_raw = any(_DATE.fullmatch(name) for name in folders) or "calib_cam_to_cam.txt" in files
+    return "raw" if is_raw else None
 
 
 def layout_of(

@@ -57,7 +57,9 @@ class KittiConfig(SourceConfig):
 
     root: Path = Field(description="folder of the layout: of the days (raw), of train and val, training, or sequences")
     layout: LayoutName | Literal["auto"] = Field(
-        default="auto", description="which of KITTI's trees lies under root; auto: by the names of its folders"
+        default="auto",
+        description="which of KITTI's trees lies under root; auto: by the names of its folders, and of trees side by "
+        "side in it the first of raw, depth_completion, object and odometry",
     )
     camera: Literal[0, 1, 2, 3] = Field(
         default=2, description="0 and 1 are the grey pair, 2 and 3 the colour pair, left and right"
@@ -194,8 +196,14 @@ class Kitti(Source):
     def _find_layout(self) -> KittiLayout:
         config = self.config
         root = config.root.expanduser()
-        name = detect_layout(root, remedy=_TRY_WITHOUT_DATA) if config.layout == "auto" else config.layout
         raw_root = None if config.raw_root is None else config.raw_root.expanduser()
+        if config.layout != "auto":
+            name = config.layout
+        else:
+            name, own_root = detect_layout(root, remedy=_TRY_WITHOUT_DATA)
+            if raw_root is None and own_root != root:
+                raw_root = root / "raw"
+            root = own_root
         return layout_of(name, root, config.camera, split=config.split, depth=config.depth, raw_root=raw_root)
 
     def _is_chosen(self, scene: str) -> bool:

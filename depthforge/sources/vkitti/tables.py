@@ -18,6 +18,7 @@ import numpy.typing as npt
 from depthforge.errors import DecodeError
 from depthforge.geometry import invert_pose
 from depthforge.labels.vocabularies import class_names
+from depthforge.sources.conventions import first_not_rigid
 from depthforge.sources.kitti.boxes import box_pose
 
 __all__ = [
@@ -38,7 +39,6 @@ Ids = npt.NDArray[np.uint16]
 
 _CLASSES = {name.lower(): number for number, name in enumerate(class_names("vkitti"))}
 _VEHICLES = frozenset(_CLASSES[name] for name in ("truck", "car", "van"))
-_ROTATION_TOLERANCE = 1e-3
 _FETCH_AGAIN = "unpack the archive of this table again"
 
 
@@ -150,15 +150,14 @@ def parse_extrinsics(text: str, *, where: str) -> dict[View, Float64]:
     """Return T_world_cam (4, 4) of every view, from rows of world-to-camera matrices; raise DecodeError."""
     table = _Table(text, ("frame", "r1,1"), where)
     matrices = table.last(16).reshape(-1, 4, 4)
-    rotations = matrices[:, :3, :3]
-    wrong = np.abs(rotations @ rotations.transpose(0, 2, 1) - np.eye(3)).max(axis=(1, 2)) > _ROTATION_TOLERANCE
-    wrong |= (matrices[:, 3] != [0, 0, 0, 1]).any(axis=1)
-    if wrong.any():
+    wrong = first_not_rigid(matrices)
+    if wrong is not None:
+        row, reason = wrong
         raise DecodeError(
             "a row is not a rigid transform",
             where=where,
             expected="frame, then 4 x 4 numbers, world to camera",
-            found=" ".join(table.rows[int(wrong.argmax())][:10]),
+            found=f"{reason}, in the row {' '.join(table.rows[row][:10])}",
             remedy=_FETCH_AGAIN,
         )
     return dict(zip(_keys(table), invert_pose(matrices), strict=True))

@@ -1,0 +1,58 @@
+"""A corpus whose corpus.json is damaged: every reader says so and what to do, and it can be made anew."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from depthforge.corpus.layout import CorpusInfo
+from depthforge.corpus.store import open_for_writing
+from depthforge.corpus.verify import verify_corpus
+from depthforge.errors import CorpusError
+from tests.corpus.corpora import fill, make_info
+
+
+def other_types(content: bytes) -> bytes:
+    return json.dumps({**json.loads(content), "plan": "x"}).encode()
+
+
+DAMAGES: dict[str, Callable[[bytes], bytes]] = {
+    "cut": lambda content: content[:300],
+    "empty": lambda _: b"",
+    "no JSON": lambda _: b"hello",
+    "a list": lambda _: b"[1]",
+    "other types": other_types,
+}
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_a_damaged_description_is_named_and_the_corpus_can_be_made_anew(
+    own_corpus: Path, tmp_path: Path, name: str
+) -> None:
+    path = own_corpus / "corpus.json"
+    path.write_bytes(DAMAGES[name](path.read_bytes()))
+    info, plan_file = make_info(tmp_path, 22)
+    for attempt in (lambda: CorpusInfo.load(own_corpus), lambda: resume(own_corpus, info, plan_file)):
+        with pytest.raises(CorpusError, match=r"corpus.json (cannot be read|is not sound)") as caught:
+            attempt()
+        assert str(path) in (caught.value.where or "")
+        assert "--overwrite" in (caught.value.remedy or "")
+    resume(own_corpus, info, plan_file, overwrite=True)
+    assert verify_corpus(own_corpus).ok
+
+
+def resume(root: Path, info: CorpusInfo, plan_file: Path, *, overwrite: bool = False) -> None:
+    with open_for_writing(root, info, plan_file, overwrite=overwrite) as corpus:
+        fill(corpus, (7,))
+        corpus.finish()
+
+
+def test_files_of_others_are_no_corpus(tmp_path: Path) -> None:
+    info, plan_file = make_info(tmp_path, 22)
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own/corpus.json").write_text("hello")
+    with pytest.raises(CorpusError, match="other files and no corpus"):
+        resume(tmp_path / "own", info, plan_file, overwrite=True)
