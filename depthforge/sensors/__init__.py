@@ -7,6 +7,7 @@ PLUGINS: Final = (
     "dexnet",
     "gaussian_dropout",
     "lidar",
+    "matched_stereo",
     "redwood",
     "structured_light",
     "time_of_flight",

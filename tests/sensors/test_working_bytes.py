@@ -34,7 +34,7 @@ for name in sys.argv[1:]:
         sensor.measure(large, (0, row))
     print(name, peak_and_present()[0] - before, sensor.working_bytes(HEIGHT, WIDTH))
 """
-_PRESETS = ("d435", "azure_kinect", "primesense", "gaussian_dropout", "dexnet", "hdl_64e_kitti")
+_PRESETS = ("d435_drawn", "matched_stereo", "azure_kinect", "primesense", "gaussian_dropout", "dexnet", "hdl_64e_kitti")
 
 
 def test_no_sensor_takes_more_than_it_says_and_none_says_twice_what_it_takes() -> None:

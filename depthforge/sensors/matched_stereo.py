@@ -1,0 +1,287 @@
+"""Active stereo by matching: the two infrared images are rendered from depth and colour and matched, as a camera does.
+
+What ``active_stereo`` draws falls out here: relief like worms on walls, silhouettes that bleed and scallop, thin things
+that melt into what is behind them, shadows on one side, holes where there is no texture or too much light. It costs
+seven times as much.
+
+1. Views. Depth becomes disparity at the sensor's own focal length (``focal_length_px``); ``stereo_views`` renders what
+   both imagers see: an albedo, lit by the room and by the projector's dots, exposed, with noise. The albedo is the
+   luma of the frame's colour, without colour a random field.
+2. Matching. ``stereo_matching``: census windows, left-right check, a sub-pixel fit of the light.
+3. Confidence. A match is kept where both views agree on it, where the noise of the images lets a shift be told to
+   ``max_sigma_px`` (Cramer-Rao: sigma of light over the root of the summed squared gradients) and where no other
+   disparity is as good (``least_margin``). Small islands are taken out.
+4. What calibration leaves: a slow error of the frame, and one of the device that every frame repeats.
+5. Steps of 1 / ``steps_per_px``, the near and far limits, and nearest pixels back to the frame's own size, as where
+   depth is aligned to colour.
+
+Sources: Keselman et al., "Intel RealSense stereoscopic depth cameras", CVPR Workshops 2017 (the parts of the camera);
+Matthies, Kanade and Szeliski, IJCV 3(3), 1989 (variance of a match). SAPIEN and others render both images in a scene;
+here depth on disk is enough.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Literal
+
+import cv2
+import numpy as np
+from pydantic import Field
+
+from depthforge.frame import BoolImage, Frame, NoisyDepth
+from depthforge.registry import sensors
+from depthforge.sensors import stereo_views as views
+from depthforge.sensors.base import Sensor
+from depthforge.sensors.draws import standard_normals
+from depthforge.sensors.fields import correlated_normals
+from depthforge.sensors.stereo_matching import Match, Windows, match_views
+from depthforge.sensors.surface import Float32, infrared_albedo, luminance_of
+
+__all__ = ["MatchedStereo"]
+
+_ALBEDO, _LEFT, _RIGHT, _SLOW = 0, 1, 2, 3  # streams of random numbers
+_DEVICE_WORD = 0x6465766963653031  # keys what belongs to a camera and to no frame
+_ALBEDO_LENGTH_PX = 8.0
+_ALBEDO_MEAN, _ALBEDO_SPREAD = 0.45, 0.12
+_EXPOSED_EVERY = 4
+_MATCHED_IMAGES = 14.0  # images of float32 that views and matching hold at their peak
+
+
+@sensors.register("matched_stereo")
+class MatchedStereo(Sensor):
+    """Active stereo (RealSense D400), rendered and matched: what windows do to edges and noise comes by itself.
+
+    The defaults are a D4xx whose image has the frame's resolution and field of view.
+    """
+
+    uses = frozenset({"rgb"})
+
+    baseline_m: float = Field(default=0.05, gt=0, le=10, description="distance between the two imagers, metres")
+    focal_length_px: float | None = Field(
+        default=None,
+        gt=0,
+        le=1e5,
+        description="focal length of the images that are matched, pixels: depth is taken to that size and back; by "
+        "default the frame's own fx",
+    )
+    second_imager: Literal["right", "left"] = Field(
+        default="right", description="side of the second imager as the camera looks; shadows fall on the other side"
+    )
+    blank_band: bool = Field(
+        default=True,
+        description="whether the second image ends where the frame does, so that a band along its border has no match; "
+        "false where frames are a crop of what the sensor sees, as depth aligned to colour is",
+    )
+
+    ambient: float = Field(default=0.3, ge=0, le=100, description="light of the room on a white surface")
+    projector_power: float = Field(
+        default=0.22, ge=0, le=1000, description="mean light of the projector on a white surface at one metre"
+    )
+    projector_at: float = Field(
+        default=0.5, ge=-2, le=2, description="where the projector is, from 0, the first imager, to 1, the second one"
+    )
+    projector_near_m: float = Field(
+        default=0.4, gt=0, le=10, description="depth below which the projector's light grows no more, metres"
+    )
+    dot_spacing_px: float = Field(
+        default=8.0, ge=2, le=64, description="mean distance of neighbouring dots, sensor pixels"
+    )
+    dot_sigma_px: float = Field(
+        default=1.5, ge=0.5, le=8, description="radius of a dot (standard deviation), sensor pixels"
+    )
+    device_seed: int = Field(default=0, ge=0, lt=2**63, description="which camera of its kind: draws another pattern")
+    darkest_albedo: float = Field(
+        default=0.15, ge=0, le=1, description="infrared albedo of what looks black, where white is 1. Needs rgb"
+    )
+
+    exposure: float = Field(
+        default=0.35, gt=0, le=1, description="mean of an exposed image, as a share of what saturates it"
+    )
+    shot_noise: float = Field(
+        default=0.08, ge=0, le=1, description="standard deviation of light at full scale, as a share of it"
+    )
+    read_noise: float = Field(default=0.04, ge=0, le=1, description="the same in the dark")
+    levels: int = Field(default=1023, ge=3, le=65535, description="steps of the converter between dark and full scale")
+
+    match_columns: int = Field(default=6, ge=1, le=15, description="half the width of the window of a match, pixels")
+    match_rows: int = Field(default=5, ge=1, le=15, description="half its height, pixels")
+    fit_columns: int = Field(
+        default=3, ge=1, le=15, description="half the width of the window of the sub-pixel fit, which is laid on twice"
+    )
+    fit_rows: int = Field(default=3, ge=1, le=15, description="half its height, pixels")
+    surface_columns: int = Field(
+        default=2, ge=0, le=15, description="half the width over which the surface is smoothed that the fit starts from"
+    )
+    surface_rows: int = Field(default=2, ge=0, le=15, description="half its height, pixels")
+    beyond_px: int = Field(
+        default=2, ge=1, le=64, description="disparities tried beyond those that occur within reach of a window, pixels"
+    )
+
+    slow_sigma_px: float = Field(
+        default=0.0,
+        ge=0,
+        le=10,
+        description="standard deviation of an error that varies slowly over a frame, sensor px",
+    )
+    slow_length_px: float = Field(
+        default=16.0, gt=0, le=1000, description="lag at which its autocorrelation is 1/e, sensor pixels"
+    )
+    device_sigma_px: float = Field(
+        default=0.0,
+        ge=0,
+        le=10,
+        description="standard deviation of the camera's own error, the same in every frame of one device_seed, sensor "
+        "pixels: what calibration leaves",
+    )
+    device_length_px: float = Field(
+        default=40.0, gt=0, le=1000, description="lag at which its autocorrelation is 1/e, sensor pixels"
+    )
+
+    max_sigma_px: float = Field(
+        default=0.25,
+        gt=0,
+        le=10,
+        description="a match is kept where image noise lets it be told to this, sensor px",
+    )
+    least_margin: float = Field(
+        default=0.0, ge=0, le=1, description="share of the census bits by which the next best match must be worse"
+    )
+    smallest_island_px: int = Field(
+        default=30, ge=0, le=10000, description="connected measurements of fewer sensor pixels are taken out"
+    )
+    steps_per_px: float = Field(default=32.0, gt=0, le=65536, description="disparity steps in one pixel")
+    max_disparity_px: float = Field(
+        default=126.0, gt=0, le=1000, description="end of the search, sensor pixels: nothing is nearer than f B over it"
+    )
+    max_depth_m: float = Field(default=10.0, gt=0, le=1e4, description="farther measurements are discarded, metres")
+
+    working_images = 4.0
+
+    def working_bytes(self, height: int, width: int) -> int:
+        """As of every sensor; images of another focal length are counted as of a lens of 90 degrees."""
+        scale = 1.0 if self.focal_length_px is None else self.focal_length_px / (0.5 * width)
+        return round((self.working_images + _MATCHED_IMAGES * scale**2) * height * width * 4)
+
+    def measure(self, frame: Frame, words: tuple[int, int]) -> NoisyDepth:
+        """Return what the sensor would measure of ``frame``; see the module for the model."""
+        height, width = self._size(frame)
+        focal_px = frame.camera.fx * width / frame.camera.width
+        clean = _resized(np.where(frame.valid, frame.depth_m, np.float32(0)), (height, width))
+        albedo = self._albedo(frame, (height, width), words)
+        if self.second_imager == "left":  # is one on the right of a mirrored scene
+            clean, albedo = np.ascontiguousarray(clean[:, ::-1]), np.ascontiguousarray(albedo[:, ::-1])
+        left, right, disparity = self._views(clean, albedo, focal_px, words)
+        windows = Windows(
+            (self.match_columns, self.match_rows),
+            (self.fit_columns, self.fit_rows),
+            (self.surface_columns, self.surface_rows),
+        )
+        match = match_views(left, right, disparity, windows, beyond_px=self.beyond_px, rivals=self.least_margin > 0)
+        measured = match.disparity + self._slow_error(match.disparity.shape, words)
+        steps = np.rint(measured * np.float32(self.steps_per_px))
+        kept = self._kept(match, left) & (clean > 0) & (steps > 0)
+        kept &= steps <= self.max_disparity_px * self.steps_per_px
+        steps_m = np.float32(focal_px * self.baseline_m * self.steps_per_px)
+        depth_m = steps_m / np.maximum(steps, np.float32(1))
+        kept &= depth_m <= self.max_depth_m
+        kept = self._without_islands(measured, kept)
+        depth_m = np.where(kept, depth_m, np.float32(0))
+        if self.second_imager == "left":
+            depth_m = depth_m[:, ::-1]
+        whole = _resized(np.ascontiguousarray(depth_m), frame.camera.size)
+        whole = np.where(frame.valid, whole, np.float32(0))
+        return NoisyDepth(whole, whole > 0)
+
+    def _size(self, frame: Frame) -> tuple[int, int]:
+        """Return the height and width of the images that are matched."""
+        camera = frame.camera
+        scale = 1.0 if self.focal_length_px is None else self.focal_length_px / camera.fx
+        return max(1, round(camera.height * scale)), max(1, round(camera.width * scale))
+
+    def _albedo(self, frame: Frame, size: tuple[int, int], words: tuple[int, int]) -> Float32:
+        if frame.rgb is None:
+            field = correlated_normals(words, size, _ALBEDO_LENGTH_PX, stream=_ALBEDO)
+            albedo = np.clip(_ALBEDO_MEAN + _ALBEDO_SPREAD * field, self.darkest_albedo, 1.0)
+        else:
+            luma = luminance_of(frame.rgb)
+            if luma.shape != size:
+                luma = cv2.resize(luma, size[::-1], interpolation=cv2.INTER_AREA)
+            albedo = infrared_albedo(self.darkest_albedo)[luma]
+        return np.asarray(albedo, np.float32)
+
+    def _views(
+        self, clean: Float32, albedo: Float32, focal_px: float, words: tuple[int, int]
+    ) -> tuple[Float32, Float32, Float32]:
+        """Return the left view (H, W), the right one (H, pad + W) and the left one's disparity (H, W)."""
+        height, width = clean.shape
+        disparity_m_px = np.float32(focal_px * self.baseline_m)
+        disparity = np.divide(disparity_m_px, clean, out=np.zeros_like(clean), where=clean > 0)
+        np.minimum(disparity, np.float32(2 * self.max_disparity_px), out=disparity)
+        views.fill_rows(disparity)
+        pad = 0 if self.blank_band else int(disparity.max()) + 2
+        right_disparity = np.empty((height, pad + width), np.float32)
+        views.right_disparity(disparity, right_disparity)
+        left, right = np.empty_like(disparity), np.empty_like(right_disparity)
+        light = (
+            albedo,
+            views.dot_rows(self.dot_spacing_px, self.dot_sigma_px, self.device_seed),
+            np.float32(self.projector_at),
+            np.float32(self.ambient),
+            np.float32(self.projector_power),
+            np.float32(self.projector_near_m),
+            disparity_m_px,
+        )
+        views.shade(disparity, disparity, False, *light, left)
+        views.shade(right_disparity, disparity, True, *light, right)
+        mean = float(left[::_EXPOSED_EVERY, ::_EXPOSED_EVERY].mean(dtype=np.float64))
+        gain = np.float32(self.exposure / mean) if mean > 0 else np.float32(1)
+        for image, stream in ((left, _LEFT), (right, _RIGHT)):
+            noise = standard_normals(words, image.shape, stream=stream)
+            views.add_noise(
+                image, gain, np.float32(self.shot_noise), np.float32(self.read_noise), np.float32(self.levels), noise
+            )
+        return left, right, disparity
+
+    def _slow_error(self, size: tuple[int, int], words: tuple[int, int]) -> Float32 | np.float32:
+        """Return what calibration leaves and what drifts, (H, W) float32 sensor px; 0 where neither is asked for."""
+        error: Float32 | np.float32 = np.float32(0)
+        if self.slow_sigma_px > 0:
+            error = np.float32(self.slow_sigma_px) * correlated_normals(words, size, self.slow_length_px, stream=_SLOW)
+        if self.device_sigma_px > 0:
+            of_device = (self.device_seed, _DEVICE_WORD)
+            error = error + np.float32(self.device_sigma_px) * _device_error(of_device, size, self.device_length_px)
+        return error
+
+    def _kept(self, match: Match, left: Float32) -> BoolImage:
+        """Return where the images say enough: both views agree, the shift can be told, and no other is as good."""
+        # A box laid on twice is a tent; the noise of its mean is that of a box 3/2 as wide.
+        pixels = (2 * self.fit_columns + 1) * (2 * self.fit_rows + 1) * 2.25
+        variance = self.read_noise**2 + self.shot_noise**2 * left
+        # Noise has gradients too: of the mean of two central differences, a quarter of its variance.
+        gradients = match.information - np.float32(0.25) * variance
+        enough = gradients * (pixels * self.max_sigma_px**2) > 2.0 * variance
+        kept: BoolImage = match.found & enough & (match.margin >= self.least_margin)
+        return kept
+
+    def _without_islands(self, disparity: Float32, kept: BoolImage) -> BoolImage:
+        if self.smallest_island_px == 0:
+            return kept
+        steps = np.where(kept, np.rint(disparity * 16.0), 0.0).astype(np.int16)
+        cv2.filterSpeckles(steps, 0, self.smallest_island_px, 16)
+        remaining: BoolImage = steps > 0
+        return remaining
+
+
+@lru_cache(maxsize=4)
+def _device_error(words: tuple[int, int], size: tuple[int, int], length_px: float) -> Float32:
+    field = correlated_normals(words, size, length_px)
+    field.flags.writeable = False
+    return field
+
+
+def _resized(depth_m: Float32, size: tuple[int, int]) -> Float32:
+    """Return depth in another size, nearest pixel."""
+    if depth_m.shape == size:
+        return depth_m
+    return np.asarray(cv2.resize(depth_m, size[::-1], interpolation=cv2.INTER_NEAREST_EXACT), np.float32)

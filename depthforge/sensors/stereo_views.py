@@ -1,0 +1,187 @@
+"""What the two infrared imagers of an active-stereo camera see: surfaces of some albedo under a projected dot pattern.
+
+Everything is told by one disparity image. The left view is the frame's own. Of the right one each column is asked which
+surface it sees: neighbouring pixels of one surface are joined, the nearer of two surfaces hides the other, and what
+the left imager does not see shows what lies behind. The pattern comes from a projector between the imagers: a dot
+falls on a surface at a column that depends on its disparity, by ``projector_at`` of the baseline. Light falls off with
+the square of distance. Then exposure, shot and read noise and the steps of the converter.
+
+640x480 on one core: the right disparity 3 ms, both views 5 ms, noise 3 ms. Reflections, defocus, rolling shutter and
+the projector's own shadows are left out.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from depthforge.kernels import njit
+
+__all__ = ["PATTERN_SAMPLES", "add_noise", "dot_rows", "fill_rows", "right_disparity", "shade"]
+
+Float32 = npt.NDArray[np.float32]
+
+PATTERN_SAMPLES = 4
+"""Samples of the pattern in a pixel's width: light between two pixels is told to a quarter of one."""
+_TILE_PX = 512
+_SAME_SURFACE_PX = np.float32(1.5)
+_LEAST_PX = np.float32(0.5)
+_ZERO, _ONE, _HALF = np.float32(0), np.float32(1), np.float32(0.5)
+
+_compiled = njit(error_model="numpy")
+
+
+@lru_cache(maxsize=8)
+def dot_rows(spacing_px: float, sigma_px: float, device_seed: int) -> Float32:
+    """Return the projector's tile, (512, 2048) float32, of mean 1; it continues without a seam.
+
+    One dot in every cell of ``spacing_px`` squared, anywhere in it, of Gaussian profile, seen by square pixels;
+    brightness varies by 20 %. Another ``device_seed`` is another camera of the same kind. Read-only, cached.
+    """
+    random = np.random.Philox(key=device_seed)
+    cells = max(1, round(_TILE_PX / spacing_px))
+    # Raw words: NumPy promises them, and not what a Generator makes of them.
+    words = random.random_raw(3 * cells * cells).reshape(3, cells, cells) >> np.uint64(11)
+    fractions = words.astype(np.float64) * 2.0**-53
+    rows = (np.arange(cells)[:, None] + fractions[0]) * (_TILE_PX / cells)
+    columns = (np.arange(cells)[None, :] + fractions[1]) * (_TILE_PX / cells)
+    side = _TILE_PX * PATTERN_SAMPLES
+    fine = np.zeros((side, side), np.float32)
+    places = (rows * PATTERN_SAMPLES).astype(int) % side, (columns * PATTERN_SAMPLES).astype(int) % side
+    np.add.at(fine, places, (0.6 + 0.8 * fractions[2]).astype(np.float32))
+    margin = 8 * PATTERN_SAMPLES + int(np.ceil(4 * sigma_px)) * PATTERN_SAMPLES
+    wrapped = cv2.copyMakeBorder(fine, margin, margin, margin, margin, cv2.BORDER_WRAP)
+    blurred = cv2.GaussianBlur(wrapped, (0, 0), sigma_px * PATTERN_SAMPLES)
+    of_pixels = cv2.blur(blurred, (PATTERN_SAMPLES, PATTERN_SAMPLES))[margin:-margin, margin:-margin]
+    tile = np.ascontiguousarray(of_pixels[PATTERN_SAMPLES // 2 :: PATTERN_SAMPLES])
+    tile /= tile.mean()
+    tile.flags.writeable = False
+    return tile
+
+
+@_compiled
+def fill_rows(disparity):  # type: ignore[no-untyped-def]
+    """Fill holes (0) of ``disparity`` (H, W) float32 in place with the farther of what lies left and right of them."""
+    for y in range(disparity.shape[0]):
+        _fill(disparity[y])
+
+
+@_compiled
+def _fill(row):  # type: ignore[no-untyped-def]
+    width = row.shape[0]
+    before = _ZERO
+    x = 0
+    while x < width:
+        if row[x] > _ZERO:
+            before = row[x]
+            x += 1
+            continue
+        end = x
+        while end < width and row[end] <= _ZERO:
+            end += 1
+        after = row[end] if end < width else _ZERO
+        value = min(before, after) if before > _ZERO and after > _ZERO else max(before, after)
+        row[x:end] = max(value, _LEAST_PX)
+        x = end
+
+
+@_compiled
+def right_disparity(disparity, out):  # type: ignore[no-untyped-def]
+    """Write what the right imager sees: ``out`` (H, pad + W) holds column x' of its image at x' + pad.
+
+    ``disparity`` (H, W) float32, pixels, positive everywhere.
+    """
+    height, width = disparity.shape
+    pad = out.shape[1] - width
+    for y in range(height):
+        row, seen = disparity[y], out[y]
+        seen[:] = _ZERO
+        for x in range(width):
+            here = row[x]
+            there = row[x + 1] if x + 1 < width else here
+            start = np.float32(x + pad) - here
+            slope, span = _ZERO, _HALF  # a pixel at the end of a surface reaches half a pixel beyond its centre
+            if abs(there - here) <= _SAME_SURFACE_PX:
+                span = _ONE - (there - here)
+                slope = (there - here) / span if span != _ZERO else _ZERO
+            before = _ZERO if x > 0 and abs(row[x - 1] - here) <= _SAME_SURFACE_PX else _HALF
+            first = max(int(np.ceil(min(start - before, start + span))), 0)
+            last = min(int(np.floor(max(start, start + span))), seen.shape[0] - 1)
+            for at in range(first, last + 1):
+                value = here + (np.float32(at) - start) * slope
+                seen[at] = max(seen[at], value)
+        _fill(seen)
+
+
+@_compiled
+def _sample(row, x):  # type: ignore[no-untyped-def]
+    last = np.float32(row.shape[0] - 1)
+    # What lies beyond a border is as what lies within, mirrored.
+    x = abs(x)
+    x = x if x < last else max(last + last - x, _ZERO)
+    first = np.int64(x)
+    here = row[first]
+    there = row[first + 1 if first + 1 < row.shape[0] else first]
+    return here + (there - here) * (x - np.float32(first))
+
+
+@_compiled
+def _past_what_hides(row, column, disparity):  # type: ignore[no-untyped-def]
+    """Return a column of the left image that shows the surface of ``disparity`` where ``column`` shows a nearer one.
+
+    Mirrored at the end of what is nearer: its own texture must not be seen twice, or it would match behind itself.
+    """
+    at = np.int64(column + _HALF)
+    if at < 0 or at >= row.shape[0] or row[at] <= disparity + _SAME_SURFACE_PX:
+        return column
+    end = at
+    while end < row.shape[0] and row[end] > disparity + _SAME_SURFACE_PX:
+        end += 1
+    return np.float32(2 * end - 1) - column
+
+
+@_compiled
+def shade(  # type: ignore[no-untyped-def]
+    disparity, left_disparity, shifted, albedo, tile, projector_at, ambient, power, least_z, disparity_m_px, out
+):
+    """Write the light ``out`` (H, pad + W) that an imager gets of surfaces with ``disparity`` (H, pad + W).
+
+    ``shifted`` says that columns are those of the right imager; ``left_disparity`` (H, W) is what the left one sees.
+    ``albedo`` (H, W) is that of the left image's columns; ``power`` is the projector's light on a white surface at one
+    metre against ``ambient``, and does not grow nearer than ``least_z`` metres.
+    """
+    height, width = out.shape
+    pad = width - left_disparity.shape[1]
+    samples = np.float32(PATTERN_SAMPLES)
+    mask = np.int64(tile.shape[1] - 1)
+    for y in range(height):
+        pattern = tile[y % tile.shape[0]]
+        for x in range(width):
+            d = disparity[y, x]
+            column = np.float32(x - pad) + d if shifted else np.float32(x)
+            fine = (column - projector_at * d) * samples
+            floor = np.floor(fine)
+            part = fine - floor
+            first = np.int64(floor)
+            here, there = pattern[first & mask], pattern[(first + 1) & mask]
+            dots = here + (there - here) * part
+            z = max(disparity_m_px / d, least_z)
+            if shifted:
+                column = _past_what_hides(left_disparity[y], column, d)
+            out[y, x] = _sample(albedo[y], column) * (ambient + power * dots / (z * z))
+
+
+@_compiled
+def add_noise(image, gain, shot, read, levels, noise):  # type: ignore[no-untyped-def]
+    """Turn light (H, W) into what is read out, in place: shares of full scale in ``levels`` steps.
+
+    ``shot`` and ``read`` are standard deviations at full scale and in the dark; ``noise`` (H, W) is normal.
+    """
+    for y in range(image.shape[0]):
+        for x in range(image.shape[1]):
+            light = min(image[y, x] * gain, _ONE)
+            noisy = light + noise[y, x] * np.sqrt(read * read + shot * shot * light)
+            image[y, x] = np.floor(min(max(noisy, _ZERO), _ONE) * levels + _HALF) / levels

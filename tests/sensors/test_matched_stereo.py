@@ -1,0 +1,197 @@
+"""Matched stereo as a sensor: what windows do to planes, silhouettes, dark and bright surfaces, and borders."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from depthforge.frame import Camera, Frame
+from depthforge.sensors.base import Sensor
+from depthforge.sensors.matched_stereo import MatchedStereo
+from depthforge.sensors.preset import parse_sensor
+from depthforge.testing.sensors import SensorTests
+
+CAMERA = Camera(fx=200.0, fy=200.0, cx=79.5, cy=59.5, width=160, height=120)
+QUIET = {"shot_noise": 0.02, "read_noise": 0.01, "max_sigma_px": 1.0}
+INSIDE = np.s_[12:-12, 32:-16]
+
+
+def stereo(**changes: Any) -> MatchedStereo:
+    return MatchedStereo(**{"baseline_m": 0.1, **QUIET, **changes})
+
+
+def frame_of(depth_m: np.ndarray, rgb: np.ndarray | None = None, camera: Camera = CAMERA) -> Frame:
+    depth_m = depth_m.astype(np.float32)
+    return Frame("test/scene/0", depth_m, depth_m > 0, camera, rgb)
+
+
+def wall(z_m: float = 2.0) -> np.ndarray:
+    return np.full(CAMERA.size, z_m)
+
+
+def wall_with_box() -> np.ndarray:
+    depth_m = wall(4.0)  # disparity 5 px
+    depth_m[30:90, 70:120] = 1.0  # disparity 20 px
+    return depth_m
+
+
+class TestMatchedStereo(SensorTests):
+    sizes = ((48, 64), (37, 53), (60, 80))
+
+    @pytest.fixture
+    def sensor(self) -> Sensor:
+        return MatchedStereo(preset=None, smallest_island_px=4)
+
+
+@pytest.mark.parametrize("z_m", [1.0, 1.9, 3.1])
+def test_a_wall_is_measured_where_it_is_and_noise_grows_with_the_square(z_m: float) -> None:
+    measured = stereo().measure(frame_of(wall(z_m)), (1, 2))
+    assert measured.valid[INSIDE].mean() > 0.99
+    error_px = 20.0 / measured.depth_m[INSIDE] - 20.0 / z_m
+    assert abs(float(np.median(error_px))) <= 1 / 32
+    assert 0.005 < float(np.std(error_px)) < 0.2
+
+
+def test_disparities_are_steps() -> None:
+    measured = stereo().measure(frame_of(wall(1.7)), (1, 2))
+    steps = 20.0 * 32 / measured.depth_m[measured.valid]
+    np.testing.assert_allclose(steps, np.rint(steps), atol=1e-2)
+
+
+def test_more_noise_in_the_images_is_more_noise_in_depth() -> None:
+    spread = [
+        float(np.std(20.0 / stereo(shot_noise=noise).measure(frame_of(wall()), (1, 2)).depth_m[INSIDE].clip(1)))
+        for noise in (0.01, 0.04, 0.1)
+    ]
+    assert spread[0] < spread[1] < spread[2]
+
+
+def test_a_shadow_falls_left_of_what_is_near_and_as_wide_as_the_jump() -> None:
+    measured = stereo().measure(frame_of(wall_with_box()), (1, 2))
+    rows = measured.valid[45:75]
+    widths = [int((~row[45:75]).sum()) for row in rows]
+    assert 9 <= float(np.median(widths)) <= 18  # 15 px, less what the near surface grows over
+    assert float(rows[:, 124:140].mean()) > 0.9
+
+
+def test_the_surface_with_more_contrast_grows_over_the_other() -> None:
+    rgb = np.full((*CAMERA.size, 3), 120, np.uint8)
+    rgb[:, :, :] += np.random.default_rng(1).integers(0, 12, (*CAMERA.size, 1), dtype=np.uint8)
+    rgb[30:90, 70:120] = np.random.default_rng(0).integers(0, 256, (60, 50, 1), dtype=np.uint8)
+    depth_m = stereo(projector_power=0.0).measure(frame_of(wall_with_box(), rgb), (1, 2)).depth_m
+    beyond, within = depth_m[45:75, 120:123], depth_m[45:75, 117:120]
+    assert float((np.abs(beyond - 1.0) < 0.1).mean()) > 0.5
+    assert float((np.abs(within - 1.0) < 0.1).mean()) > 0.9
+
+
+def test_a_thin_thing_melts_into_what_is_behind_it() -> None:
+    depth_m = wall(4.0)
+    depth_m[:, 80] = 1.0
+    measured = stereo(ambient=3.0).measure(frame_of(depth_m), (1, 2))
+    assert float((np.abs(measured.depth_m[12:-12, 80] - 1.0) < 0.1).mean()) < 0.3
+
+
+def test_no_texture_and_no_projector_is_no_measurement() -> None:
+    grey = np.full((*CAMERA.size, 3), 128, np.uint8)
+    dark = stereo(projector_power=0.0, max_sigma_px=0.25).measure(frame_of(wall(), grey), (1, 2))
+    lit = stereo().measure(frame_of(wall(), grey), (1, 2))
+    assert dark.valid[INSIDE].mean() < 0.05
+    assert lit.valid[INSIDE].mean() > 0.99
+
+
+def test_what_is_too_bright_is_lost_and_what_is_dark_is_noisy() -> None:
+    rgb = np.full((*CAMERA.size, 3), 60, np.uint8)
+    rgb[:, 80:] = 255
+    measured = stereo(exposure=0.9, ambient=2.0).measure(frame_of(wall(), rgb), (1, 2))
+    assert measured.valid[12:-12, 100:-16].mean() < 0.2
+    dimmed = np.full((*CAMERA.size, 3), 200, np.uint8)
+    dimmed[:, 80:] = 10
+    depth_m = stereo(read_noise=0.03).measure(frame_of(wall(), dimmed), (1, 2)).depth_m
+    light, dark = (20.0 / np.where(part > 0, part, 2.0) for part in (depth_m[12:-12, 32:68], depth_m[12:-12, 92:-16]))
+    assert float(np.std(dark)) > 1.5 * float(np.std(light))
+
+
+def test_the_second_image_ends_where_the_first_does() -> None:
+    native = stereo().measure(frame_of(wall(1.0)), (1, 2)).valid
+    aligned = stereo(blank_band=False).measure(frame_of(wall(1.0)), (1, 2)).valid
+    assert not native[:, :17].any()
+    assert native[12:-12, 26:-12].mean() > 0.99
+    assert aligned[12:-12, 4:].mean() > 0.95
+
+
+def test_an_imager_on_the_left_is_one_on_the_right_of_the_mirrored_scene() -> None:
+    depth_m = wall_with_box()
+    rgb = np.random.default_rng(0).integers(0, 256, (*CAMERA.size, 3), dtype=np.uint8)
+    left = stereo(second_imager="left").measure(frame_of(depth_m, rgb), (1, 2))
+    right = stereo().measure(frame_of(depth_m[:, ::-1], rgb[:, ::-1]), (1, 2))
+    np.testing.assert_array_equal(left.depth_m, right.depth_m[:, ::-1])
+
+
+def test_images_may_be_matched_at_another_size_than_the_frame() -> None:
+    """Half the focal length, half the disparity: twice the noise in depth, in blocks of two pixels."""
+    own = stereo().measure(frame_of(wall(1.3)), (1, 2))
+    half = stereo(focal_length_px=100.0).measure(frame_of(wall(1.3)), (1, 2))
+    spread = [float(np.std(1 / each.depth_m[INSIDE][each.valid[INSIDE]])) for each in (own, half)]
+    assert spread[1] > 1.3 * spread[0]
+    pairs = half.depth_m[:, ::2], half.depth_m[:, 1::2]
+    np.testing.assert_array_equal(*pairs)
+
+
+def test_limits_are_kept() -> None:
+    assert not stereo(max_disparity_px=15.0).measure(frame_of(wall(1.0)), (1, 2)).valid.any()
+    assert not stereo(max_depth_m=1.5).measure(frame_of(wall(2.0)), (1, 2)).valid.any()
+
+
+def test_every_device_has_its_own_error_and_keeps_it() -> None:
+    """The mean over frames tends to the device's error, which another device does not share."""
+
+    def mean_error(seed: int, first: int) -> np.ndarray:
+        sensor = stereo(device_seed=seed, device_sigma_px=0.3, device_length_px=20.0)
+        frames = [sensor.measure(frame_of(wall()), (first, number)).depth_m for number in range(4)]
+        return (20.0 / np.mean(frames, axis=0).clip(1))[INSIDE].ravel()
+
+    one, again, other = mean_error(1, 0), mean_error(1, 9), mean_error(2, 0)
+    assert np.corrcoef(one, again)[0, 1] > 0.8
+    assert abs(np.corrcoef(one, other)[0, 1]) < 0.5
+
+
+def test_a_slow_error_has_the_spread_and_the_length_asked_for() -> None:
+    sensor = stereo(slow_sigma_px=0.4, slow_length_px=6.0, steps_per_px=4096)
+    depth_m = sensor.measure(frame_of(wall()), (1, 2)).depth_m[INSIDE]
+    error = 20.0 / depth_m.clip(1) - 10.0
+    assert 0.3 < float(np.std(error)) < 0.5
+    error = error - error.mean()
+    lag = float((error[:, :-6] * error[:, 6:]).mean() / (error**2).mean())
+    assert 0.2 < lag < 0.55  # 1/e
+
+
+def test_a_hole_and_an_island_stay_out() -> None:
+    depth_m = wall()
+    depth_m[40:60, 60:100] = 0
+    measured = stereo().measure(frame_of(depth_m), (1, 2))
+    assert not measured.valid[40:60, 60:100].any()
+    lone = np.zeros(CAMERA.size)
+    lone[60:63, 80:83] = 2.0
+    assert not stereo().measure(frame_of(lone), (1, 2)).valid.any()
+
+
+def test_colour_in_another_layout_changes_nothing() -> None:
+    rgb = np.random.default_rng(0).integers(0, 256, (*CAMERA.size, 3), dtype=np.uint8)
+    frame = frame_of(wall(), rgb)
+    again = replace(frame, rgb=np.asfortranarray(rgb))
+    np.testing.assert_array_equal(stereo().measure(frame, (1, 2)).depth_m, stereo().measure(again, (1, 2)).depth_m)
+
+
+@pytest.mark.parametrize(
+    ("name", "baseline_m", "nearest_m"),
+    [("d435", 0.05, 0.168), ("d435i", 0.05, 0.254), ("d415", 0.055, 0.29), ("d455", 0.095, 0.322)],
+)
+def test_presets_are_the_cameras_of_their_data_sheets(name: str, baseline_m: float, nearest_m: float) -> None:
+    camera = parse_sensor(name)
+    assert isinstance(camera, MatchedStereo)
+    assert camera.baseline_m == baseline_m
+    assert camera.focal_length_px is not None
+    assert camera.focal_length_px * baseline_m / camera.max_disparity_px == pytest.approx(nearest_m, abs=0.002)
