@@ -42,7 +42,7 @@ _UNTRIED: Final = np.uint32(0xFFFFFFFF)
 _DISPARITY_BITS: Final = np.uint32(10)
 _DISPARITY_MASK: Final = np.uint32(1023)
 _MOST_STEP_PX: Final = np.float32(0.5)
-_EDGE_PX: Final = 3.0
+_EDGE_PX: Final = 1.5
 _ZERO, _ONE, _HALF = np.float32(0), np.float32(1), np.float32(0.5)
 
 _compiled = njit(error_model="numpy")
