@@ -92,7 +92,7 @@ def _pose_field(u: Float64, v: Float64, depth_m: Float64, error: Float64) -> Flo
     """Return what a rigid error of the pose can have added to each block."""
     plane = np.stack([np.ones_like(u), u, v], axis=1)
     basis = np.concatenate([plane, plane / depth_m[:, None], plane * depth_m[:, None]], axis=1)
-    first = basis @ np.linalg.lstsq(basis, error, rcond=None)[0]
+    first: Float64 = basis @ np.linalg.lstsq(basis, error, rcond=None)[0]
     rest = error - first
     near = np.abs(rest - np.median(rest)) <= 3 * _spread(rest)
     if np.count_nonzero(near) < _FEWEST_BLOCKS:

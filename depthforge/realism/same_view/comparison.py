@@ -16,7 +16,7 @@ Frames are measured as they come and only their statistics kept, 0.3 MB a frame 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final, NamedTuple
 
@@ -26,7 +26,7 @@ import numpy.typing as npt
 from depthforge.errors import FrameError, InputError, UnknownNameError
 from depthforge.realism.same_view import between_frames, blocks, hole_places, outliers, pattern, silhouettes
 from depthforge.realism.same_view.figures import Direction, Figure
-from depthforge.realism.same_view.truth import Truth, truth_of
+from depthforge.realism.same_view.truth import Truth, inverse_depth, truth_of
 from depthforge.realism.same_view.views import Measured, SameView
 
 __all__ = ["FIGURES", "REAL", "CalibrationPoint", "Row", "SameViewComparison", "compare_same_views"]
@@ -161,6 +161,7 @@ def compare_same_views(views: Iterable[SameView], baseline_m: float | None) -> S
 
 def _measure(view: SameView, before: _Before | None, baseline_m: float | None) -> tuple[dict[str, _Side], _Before]:
     truth = truth_of(view, baseline_m)
+    edges = silhouettes.find_edges(truth)
     points = None
     if before is not None and before.view.scene == view.scene:
         first, second = before.view.T_world_cam, view.T_world_cam
@@ -168,21 +169,18 @@ def _measure(view: SameView, before: _Before | None, baseline_m: float | None) -
             points = between_frames.correspondence(before.truth, first, truth, second)
     sides, errors = {}, {}
     for name, measured in _sets(view).items():
-        error = errors[name] = pattern.inverse_error(truth, measured)
+        inverse = inverse_depth(measured)
+        error = errors[name] = pattern.inverse_error(truth, inverse)
         pair = None
         if before is not None and points is not None:
             valid_before = _sets(before.view)[name].valid
-            pair = between_frames.measure_pair(
-                points, truth, valid_before, measured.valid, before.errors[name], error
-            )
+            pair = between_frames.measure_pair(points, truth, valid_before, measured.valid, before.errors[name], error)
         scale = truth.disparity_m_px
         sides[name] = _Side(
-            hole_places.measure_overlap(
-                truth.valid, view.real.valid, measured.valid, view.hole_probability.get(name)
-            ),
+            hole_places.measure_overlap(truth.valid, view.real.valid, measured.valid, view.hole_probability.get(name)),
             blocks.measure_blocks(truth, measured),
             outliers.measure_errors(truth, measured),
-            silhouettes.measure_silhouettes(truth, measured),
+            silhouettes.measure_silhouettes(truth, edges, measured.valid, inverse),
             None if scale is None else pattern.low_frequency_error(error) * np.float32(scale),
             pair,
         )
@@ -237,8 +235,8 @@ def _require_sound(view: SameView, measured: Sequence[Mapping[str, Any]]) -> Non
                 expected=f"depth {size} float32, valid {size} bool, as the camera says",
                 found=f"depth {depth_m.shape} {depth_m.dtype}, valid {valid.shape} {valid.dtype}",
             )
-        nearest, farthest = (f(depth_m, where=valid, initial=1.0) for f in (np.min, np.max))
-        if not (nearest > 0 and farthest < np.inf):
+        measured_m = np.where(valid, depth_m, np.float32(1))
+        if not (measured_m.min() > 0 and measured_m.max() < np.inf):
             raise FrameError("depth is not a positive finite number where valid", where=f"{view.key}, {name}")
 
 

@@ -99,9 +99,7 @@ def measure_overlap(
         step = np.rint(np.clip(probability, 0, 1) * _STEPS).astype(np.int64)
         at_holes = np.bincount(step[real_hole], minlength=_STEPS + 1)
         elsewhere = np.bincount(step[truth_valid & real_valid], minlength=_STEPS + 1)
-    return HoleOverlap(
-        int(np.count_nonzero(truth_valid)), both, num_holes - both, num_real - both, at_holes, elsewhere
-    )
+    return HoleOverlap(int(np.count_nonzero(truth_valid)), both, num_holes - both, num_real - both, at_holes, elsewhere)
 
 
 def summarise(frames: Sequence[HoleOverlap]) -> dict[str, float]:

@@ -3,7 +3,7 @@
 A measurement beside a silhouette may be right for the other surface, and a pose that is off moves silhouettes: only
 pixels farther than 15 px from every edge of the truth count. There an error of 5 % of depth is no noise.
 The percentile is of everything away from edges, by depth, read off a histogram in steps of 3 %, so that a set of
-frames is a sum. 640x480 on one core: 5 ms.
+frames is a sum. Every second row is looked at; 640x480 on one core: 4 ms.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ FIGURES: Final = (
 )
 
 _EDGE_PX: Final = 15
+_EVERY: Final = 2
 _OUTLIER: Final = 0.05
 _PERCENTILE: Final = 0.99
 # The percentile wants this many pixels: ten of them are above it.
@@ -47,11 +48,13 @@ class ErrorCounts(NamedTuple):
 
 
 def measure_errors(truth: Truth, measured: Measured) -> ErrorCounts:
-    """Count errors at the pixels that both images have and that are far from edges."""
-    compared = truth.valid & measured.valid & (truth.edge_distance_px > _EDGE_PX)
-    depth_m = truth.depth_m[compared]
-    error_m = np.abs(measured.depth_m[compared] - depth_m)
-    bins = np.digitize(depth_m, DEPTH_EDGES_M.astype(np.float32)) - 1
+    """Count errors at the pixels of every second row that both images have and that are far from edges."""
+    rows = slice(None, None, _EVERY)
+    compared = truth.valid[rows] & measured.valid[rows] & (truth.edge_distance_px[rows] > _EDGE_PX)
+    depth_m = truth.depth_m[rows][compared]
+    error_m = np.abs(measured.depth_m[rows][compared] - depth_m)
+    # Bins are half octaves of depth.
+    bins = np.floor(2 * np.log2(depth_m / np.float32(DEPTH_EDGES_M[0]))).astype(np.int64)
     octaves = np.log2(np.maximum(error_m, np.float32(_SMALLEST_M)) / np.float32(_SMALLEST_M))
     step = np.minimum((octaves * _STEPS_AN_OCTAVE).astype(np.int64), _NUM_STEPS - 1)
     inside = (bins >= 0) & (bins < _NUM_BINS)
@@ -64,7 +67,7 @@ def summarise(frames: Sequence[ErrorCounts]) -> dict[str, float]:
     """Return the figures of a set of frames, by id."""
     pixels, outliers = sum(f.num_pixels for f in frames), sum(f.num_outliers for f in frames)
     found = {"outlier_share": 100 * outliers / pixels if pixels else math.nan}
-    counts = np.sum([f.by_depth for f in frames], axis=0, dtype=np.int64)
+    counts: npt.NDArray[np.int64] = np.sum([f.by_depth for f in frames], axis=0, dtype=np.int64)
     for name, of_bin in zip(depth_ids("error_p99"), counts, strict=True):
         found[name] = 1000 * _percentile_m(of_bin)
     return found

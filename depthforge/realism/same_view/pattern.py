@@ -3,10 +3,10 @@
 A camera is calibrated to some tenths of a pixel, and what is left stands still in the image: rings about the centre, a
 seam, tiles. The error of disparity (measured less true, px) of each frame, away from edges and without an affine field
 (an error of the pose is smooth over the image), is averaged over 31x31 px; the mean of those maps over frames is the
-pattern. Its deviation over the image also holds what did not average out; that which both halves of the recording share,
-the root of their covariance, does not. A halves' correlation near 1 says that the pattern is the device's, near 0 that
-there is none, or too few frames. Where a camera looks at one scene from one place, the scene's own errors (those of
-its truth, too) stand still with the camera's: move it.
+pattern. Its deviation over the image also holds what did not average out; what both halves of the recording share (the
+root of their covariance) does not. A correlation of the halves near 1 says that the pattern is the device's, one near 0
+that there is none, or too few frames. Where a camera looks at one scene from one place, the scene's own errors (those
+of its truth, too) stand still with the camera's: move it.
 
 Maps are kept at every 8th pixel, 20 kB a frame of 640x480; 8 ms on one core.
 """
@@ -22,8 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from depthforge.realism.same_view.figures import Figure
-from depthforge.realism.same_view.truth import Truth, inverse_depth
-from depthforge.realism.same_view.views import Measured
+from depthforge.realism.same_view.truth import Truth
 
 __all__ = ["EVERY", "FIGURES", "inverse_error", "low_frequency_error", "mean_map", "summarise"]
 
@@ -51,16 +50,16 @@ _FEWEST_SEEN: Final = 3
 _FEWEST_PLACES: Final = 100
 
 
-def inverse_error(truth: Truth, measured: Measured) -> Float32:
-    """Return the error of 1/z in 1/m, (H, W) float32, without an affine field; NaN where it is not known.
+def inverse_error(truth: Truth, inverse: Float32) -> Float32:
+    """Return the error of ``inverse`` (1/z in 1/m, 0 is nothing), (H, W), without an affine field; NaN if not known.
 
     Known is what both images have away from edges, and less than 10 % off, or 2 px where the baseline is known.
     """
-    error = inverse_depth(measured) - truth.inverse
+    error = inverse - truth.inverse
     limit = _LARGEST_SHARE * truth.inverse
     if truth.disparity_m_px is not None:
         limit = np.minimum(limit, np.float32(_LARGEST_PX / truth.disparity_m_px))
-    known = truth.valid & measured.valid & (truth.edge_distance_px > _EDGE_PX) & (np.abs(error) < limit)
+    known = (inverse > 0) & (truth.edge_distance_px > _EDGE_PX) & (np.abs(error) < limit)
     height, width = error.shape
     place = np.flatnonzero(known)[::_FITTED_EVERY]
     if len(place) < _FEWEST_FITTED:

@@ -26,10 +26,18 @@ import numpy.typing as npt
 from depthforge.frame import BoolImage
 from depthforge.kernels import njit
 from depthforge.realism.same_view.figures import FEWEST, Figure
-from depthforge.realism.same_view.truth import Truth, inverse_depth
-from depthforge.realism.same_view.views import Measured
+from depthforge.realism.same_view.truth import Truth
 
-__all__ = ["FIGURES", "JUMPS_PX", "REACH_PX", "SilhouetteErrors", "measure_silhouettes", "summarise"]
+__all__ = [
+    "FIGURES",
+    "JUMPS_PX",
+    "REACH_PX",
+    "Edges",
+    "SilhouetteErrors",
+    "find_edges",
+    "measure_silhouettes",
+    "summarise",
+]
 
 Float32 = npt.NDArray[np.float32]
 Int32 = npt.NDArray[np.int32]
@@ -81,30 +89,44 @@ class SilhouetteErrors(NamedTuple):
     bleed_y_px: Int32
 
 
-class _Edges(NamedTuple):
-    """Silhouettes along rows: the pixel ``(row, column)`` left of each, and 1/z left and right of it."""
+class Along(NamedTuple):
+    """Silhouettes along the rows of an image: the pixel ``(row, column)`` left of each, and 1/z left and right of it.
+
+    ``is_alone`` says around which there is near truth on one side only, and far truth on the other.
+    """
 
     row: Int32
     column: Int32
     left: Float32
     right: Float32
+    is_alone: BoolImage
 
 
-def measure_silhouettes(truth: Truth, measured: Measured) -> SilhouetteErrors:
-    """Measure the shadows and the bleed of one frame."""
-    edges = _find_edges(truth.inverse)
-    width = _shadow_widths(measured.valid, truth.valid, edges.row, edges.column, _TOUCH_PX, _LONGEST_PX)
+class Edges(NamedTuple):
+    """The silhouettes of the truth of one view: along its rows, and along its columns (of the image turned over)."""
+
+    x: Along
+    y: Along
+
+
+def find_edges(truth: Truth) -> Edges:
+    """Return the silhouettes of a view, to be used for every measurement of it."""
+    return Edges(_along_rows(truth.inverse), _along_rows(np.ascontiguousarray(truth.inverse.T)))
+
+
+def measure_silhouettes(truth: Truth, edges: Edges, valid: BoolImage, inverse: Float32) -> SilhouetteErrors:
+    """Measure the shadows and the bleed of one frame: where it is ``valid``, and its 1/z (0 elsewhere), (H, W)."""
+    along = edges.x
+    width = _shadow_widths(valid, truth.valid, along.row, along.column, _TOUCH_PX, _LONGEST_PX)
     known = width != _NOT_KNOWN
-    jump = np.abs(edges.left - edges.right)[known]
+    jump = np.abs(along.left - along.right)[known]
     scale = np.nan if truth.disparity_m_px is None else truth.disparity_m_px
-    inverse = inverse_depth(measured)
-    turned = np.ascontiguousarray(truth.inverse.T)
     return SilhouetteErrors(
         jump * np.float32(scale),
         width[known],
-        (edges.right > edges.left)[known],
-        _bleed(inverse, truth.inverse, edges),
-        _bleed(np.ascontiguousarray(inverse.T), turned, _find_edges(turned)),
+        (along.right > along.left)[known],
+        _bleed(inverse, along),
+        _bleed(inverse.T, edges.y),
     )
 
 
@@ -128,19 +150,20 @@ def summarise(frames: Sequence[SilhouetteErrors]) -> dict[str, float]:
     return found
 
 
-def _find_edges(inverse: Float32) -> _Edges:
+def _along_rows(inverse: Float32) -> Along:
     rows = inverse[_EVERY // 2 :: _EVERY]
     left, right = rows[:, :-1], rows[:, 1:]
     nearest = np.minimum(left, right)
     row, column = np.nonzero((np.abs(left - right) > _EDGE_JUMP * nearest) & (nearest > 0))
-    return _Edges(
-        (row * _EVERY + _EVERY // 2).astype(np.int32), column.astype(np.int32), left[row, column], right[row, column]
-    )
+    places = (row * _EVERY + _EVERY // 2).astype(np.int32), column.astype(np.int32)
+    beside = left[row, column], right[row, column]
+    return Along(*places, *beside, _alone(inverse, *places, *beside, REACH_PX))
 
 
-def _bleed(inverse: Float32, true_inverse: Float32, edges: _Edges) -> Int32:
-    bleed: Int32 = _grown(inverse, true_inverse, *edges, REACH_PX)
-    return bleed[bleed != _NOT_KNOWN]
+def _bleed(inverse: Float32, along: Along) -> Int32:
+    grown = _grown(inverse, *(values[along.is_alone] for values in along[:4]), REACH_PX)
+    bleed: Int32 = grown[grown != _NOT_KNOWN]
+    return bleed
 
 
 @njit()
@@ -173,16 +196,8 @@ def _shadow_widths(
 
 
 @njit()
-def _grown(
-    inverse: Float32,
-    true_inverse: Float32,
-    row: Int32,
-    column: Int32,
-    left: Float32,
-    right: Float32,
-    reach: int,
-) -> Any:
-    grown = np.full(row.size, _NOT_KNOWN, np.int32)
+def _alone(inverse: Float32, row: Int32, column: Int32, left: Float32, right: Float32, reach: int) -> Any:
+    alone = np.zeros(row.size, np.bool_)
     width = inverse.shape[1]
     for k in range(row.size):
         y = row[k]
@@ -191,13 +206,22 @@ def _grown(
         last_near = column[k] if outwards == 1 else column[k] + 1
         if last_near - reach < 0 or last_near + reach >= width:
             continue
-        alone = True
+        alone[k] = True
         for step in range(reach):
-            near = true_inverse[y, last_near - outwards * step]
-            far = true_inverse[y, last_near + outwards * (step + 1)]
-            alone = alone and near > middle and 0 < far < middle
-        if not alone:
-            continue
+            near = inverse[y, last_near - outwards * step]
+            far = inverse[y, last_near + outwards * (step + 1)]
+            alone[k] &= near > middle and 0 < far < middle
+    return alone
+
+
+@njit()
+def _grown(inverse: Float32, row: Int32, column: Int32, left: Float32, right: Float32, reach: int) -> Any:
+    grown = np.full(row.size, _NOT_KNOWN, np.int32)
+    for k in range(row.size):
+        y = row[k]
+        middle = (left[k] + right[k]) / 2
+        outwards = 1 if left[k] > right[k] else -1
+        last_near = column[k] if outwards == 1 else column[k] + 1
         for step in range(reach, -reach, -1):
             if inverse[y, last_near + outwards * step] > middle:
                 grown[k] = step

@@ -17,15 +17,13 @@ import numpy.typing as npt
 from depthforge.corpus.reader import CorpusFrame, CorpusReader, no_noisy_depth
 from depthforge.errors import InputError
 from depthforge.frame import BoolImage, Camera, DepthImage
-from depthforge.labels.catalogue import INTRINSICS, POSE
+from depthforge.labels.catalogue import DEPTH_RAW, INTRINSICS, POSE
 from depthforge.realism.views import evenly_spaced
 
-__all__ = ["CLEAN", "DEPTH_RAW", "NOISY", "Measured", "SameView", "carries_real_depth", "same_views"]
+__all__ = ["CLEAN", "NOISY", "Measured", "SameView", "carries_real_depth", "same_views"]
 
 Matrix = npt.NDArray[np.float64]
 
-#: The label that holds what a real sensor measured in the view of a frame.
-DEPTH_RAW: Final = "depth_raw"
 CLEAN: Final = "clean"
 NOISY: Final = "noisy"
 
@@ -66,7 +64,7 @@ HoleProbability = Callable[[CorpusFrame, Camera], npt.NDArray[np.float32]]
 
 def carries_real_depth(reader: CorpusReader) -> bool:
     """Say whether a corpus has, beside its clean depth, what a real sensor measured in the same view."""
-    return any(spec.name == DEPTH_RAW for spec in reader.schema.fields)
+    return any(spec.name == DEPTH_RAW.name for spec in reader.schema.fields)
 
 
 def same_views(
@@ -83,26 +81,26 @@ def same_views(
         raise InputError(
             "the corpus does not say what a real sensor measured in its views",
             where=corpus,
-            expected=f"the label {DEPTH_RAW}, as of a corpus of the source `fused`",
+            expected=f"the label {DEPTH_RAW.name}, as of a corpus of the source `fused`",
             found=", ".join(spec.name for spec in reader.schema.fields),
         )
     if not reader.schema.noisy_depth:
         raise no_noisy_depth(corpus, (spec.name for spec in reader.schema.produced))
     carried = {spec.name for spec in reader.schema.fields}
-    wanted = sorted({INTRINSICS.name, DEPTH_RAW, POSE.name, *labels} & carried)
+    wanted = sorted({INTRINSICS.name, DEPTH_RAW.name, POSE.name, *labels} & carried)
     return _read(reader, count, hole_probability, wanted)
 
 
 def _read(
     reader: CorpusReader, count: int, hole_probability: HoleProbability | None, labels: list[str]
 ) -> Iterator[SameView]:
-    in_key_order = [place for place in sorted(range(len(reader)), key=reader.key) if reader.has(DEPTH_RAW, place)]
+    in_key_order = [place for place in sorted(range(len(reader)), key=reader.key) if reader.has(DEPTH_RAW.name, place)]
     for index in _with_neighbours(reader, in_key_order, count, POSE.name in labels):
         frame = reader.read(in_key_order[index], labels)
         K = frame.labels[INTRINSICS.name]
         height, width = frame.clean_depth_m.shape
         camera = Camera(float(K[0, 0]), float(K[1, 1]), float(K[0, 2]), float(K[1, 2]), width, height)
-        raw_m = frame.labels[DEPTH_RAW]
+        raw_m = frame.labels[DEPTH_RAW.name]
         truth = Measured(frame.clean_depth_m, frame.clean_valid)
         pose = frame.labels.get(POSE.name)
         yield SameView(
