@@ -41,7 +41,7 @@ FIGURES: Final = (
 _STRIDE: Final = 2
 _AGREES: Final = np.float32(0.02)
 _LEAST_SHARED: Final = 0.5
-_FEWEST_POINTS: Final = 1000
+_FEWEST_POINTS: Final = 300
 
 
 class Correspondence(NamedTuple):
