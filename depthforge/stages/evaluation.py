@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,11 +10,11 @@ from typing import Any
 from depthforge.corpus.reader import CorpusReader
 from depthforge.realism.compare import Comparison, evaluate_corpus
 from depthforge.realism.same_view.comparison import SameViewComparison, compare_same_views
-from depthforge.realism.same_view.views import same_views
+from depthforge.realism.same_view.views import SameView, same_views
 from depthforge.realism.views import DepthView
 from depthforge.stages.redrawing import HoleFrequency, baseline_of, translator_of
 
-__all__ = ["Evaluation", "evaluate"]
+__all__ = ["Evaluation", "corpus_views", "evaluate", "seed_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,27 +39,34 @@ class Evaluation:
 def evaluate(
     corpus: Path,
     real: Iterable[DepthView],
+    views: Iterable[SameView] | None,
     *,
-    is_paired: bool,
-    num_frames: int = 40,
-    draws: int = 8,
     baseline_m: float | None = None,
+    num_frames: int = 40,
 ) -> Evaluation:
-    """Hold ``num_frames`` frames of a corpus against ``real`` scans and, if ``is_paired``, its own ``depth_raw``.
+    """Hold ``num_frames`` frames of a corpus against ``real`` scans, and compare ``views``, if there are any.
 
-    The holes' probabilities come from ``draws`` drawings of the translator, none of fewer than two. ``baseline_m`` is
-    the sensor's, by default what the corpus says. Raises as ``evaluate_corpus``, ``same_views`` and the translator do.
+    ``baseline_m`` is the real sensor's, by default what the corpus says. Raises as ``evaluate_corpus`` and
+    ``compare_same_views`` do.
     """
-    paired = same_view_of(corpus, num_frames, draws, baseline_m) if is_paired else None
+    if baseline_m is None:
+        baseline_m = baseline_of(CorpusReader(corpus, allow_unfinished=True))
+    paired = None if views is None else compare_same_views(views, baseline_m)
     return Evaluation(paired, evaluate_corpus(corpus, real, num_frames=num_frames))
 
 
-def same_view_of(corpus: Path, num_frames: int, draws: int, baseline_m: float | None) -> SameViewComparison:
-    """Compare the noisy and the clean depth of a corpus with its ``depth_raw``; see :func:`evaluate`."""
-    reader = CorpusReader(corpus, allow_unfinished=True)
-    if baseline_m is None:
-        baseline_m = baseline_of(reader)
+def corpus_views(corpus: Path, num_frames: int, draws: int = 8) -> Iterator[SameView]:
+    """Yield frames of a corpus that carries ``depth_raw``, with holes' probabilities from ``draws`` drawings.
+
+    Fewer than two give none. Raises as ``same_views``, ``translator_of`` and the translator do.
+    """
     if draws < 2:
-        return compare_same_views(same_views(corpus, num_frames), baseline_m)
-    probability = HoleFrequency(translator_of(reader), int(reader.info.manifest.get("seed", 0)), draws)
-    return compare_same_views(same_views(corpus, num_frames, probability, probability.labels), baseline_m)
+        return same_views(corpus, num_frames)
+    reader = CorpusReader(corpus, allow_unfinished=True)
+    probability = HoleFrequency(translator_of(reader), seed_of(reader), draws)
+    return same_views(corpus, num_frames, probability, probability.labels)
+
+
+def seed_of(reader: CorpusReader) -> int:
+    """Return the seed of the manifest that made a corpus."""
+    return int(reader.info.manifest.get("seed", 0))

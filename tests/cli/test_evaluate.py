@@ -146,6 +146,32 @@ def test_other_scans_may_be_held_beside_those_of_the_same_view(
     assert "64x48" in read["samples"]["real"]["cameras"]
 
 
+def test_a_posed_recording_is_fused_for_the_same_view(
+    fused: Path, corpora: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Here by the settings of a block ``fused``; the translator is that of the corpus."""
+    manifest = {**TINY, "name": "recording", "source": block(fused.parent), "corpus": {"out": str(tmp_path / "x")}}
+    (tmp_path / "recording.yaml").write_text(yaml.safe_dump(manifest))
+    arguments = (corpora / "noisy", "--real", tmp_path / "recording.yaml", "--frames", 4, "--draws", 1, "--json")
+    code, out, _ = call(capsys, *arguments)
+    assert code == 0
+    found = json.loads(out)
+    rows = {row["id"]: row["values"] for row in found["same_view"]["rows"]}
+    assert rows["hole_rate"]["noisy"] > rows["hole_rate"]["real"]
+    assert found["samples"]["real"]["cameras"].startswith("64x48")
+    # The scans, not the truth that was fused of them: they have a hole of 4 x 4 px in each.
+    holes = next(figure for figure in found["figures"] if figure["name"] == "holes")
+    assert holes["values"]["real"] < 30
+    assert not (tmp_path / "x").exists()
+
+
+def test_why_there_is_no_same_view_table_is_said(corpora: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = call(capsys, corpora / "noisy", "--real", corpora / "real.yaml", "--frames", 2)
+    assert code == 0
+    assert "no same-view table: only a recording of one scene" in err
+    assert "same view" not in out
+
+
 def test_real_scans_are_required(corpora: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, _, err = call(capsys, corpora / "noisy")
     assert code == 2
