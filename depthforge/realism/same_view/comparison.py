@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from depthforge.errors import FrameError, InputError, UnknownNameError
+from depthforge.geometry import invert_pose
 from depthforge.realism.same_view import between_frames, blocks, hole_places, outliers, pattern, silhouettes
 from depthforge.realism.same_view.figures import Direction, Figure
 from depthforge.realism.same_view.truth import Truth, inverse_depth, truth_of
@@ -63,12 +64,14 @@ class Row:
 class SameViewComparison:
     """``rows`` by figure; ``calibration`` of the candidates with hole probabilities.
 
-    ``num_pairs`` counts the consecutive frames that share half of their points. ``baseline_m`` is None where it is not
+    ``num_pairs`` counts the consecutive frames that share half of their points, ``motion`` is how far the camera moved
+    and turned between them (medians, metres and degrees; None without a pair). ``baseline_m`` is None where it is not
     known: figures in px of disparity are then missing.
     """
 
     num_frames: int
     num_pairs: int
+    motion: tuple[float, float] | None
     baseline_m: float | None
     names: tuple[str, ...]
     rows: tuple[Row, ...]
@@ -99,8 +102,10 @@ class SameViewComparison:
             return f"  {title:<{width}}{unit:<9}" + "".join(f"{cell:>10}" for cell in cells)
 
         baseline = "not known: no figure in px of disparity" if self.baseline_m is None else f"{self.baseline_m:g} m"
+        motion = "" if self.motion is None else f" ({1000 * self.motion[0]:.3g} mm, {self.motion[1]:.2g} deg)"
         return [
-            f"same view: {self.num_frames} frames, {self.num_pairs} pairs of consecutive ones, baseline {baseline}",
+            f"same view: {self.num_frames} frames, {self.num_pairs} pairs of consecutive ones{motion}, "
+            f"baseline {baseline}",
             line("", "", columns),
             *(
                 line(row.title, row.unit, (*(_cell(row.values[n]) for n in self.names), _cell(row.floor), row.better))
@@ -134,10 +139,14 @@ def compare_same_views(views: Iterable[SameView], baseline_m: float | None) -> S
     arrays do not fit its camera.
     """
     frames: list[dict[str, _Side]] = []
+    motions: list[tuple[float, float]] = []
     before: _Before | None = None
     for view in views:
         _require_sound(view, frames)
-        sides, before = _measure(view, before, baseline_m)
+        sides, now = _measure(view, before, baseline_m)
+        if sides[REAL].pair is not None and before is not None:
+            motions.append(_motion(before.view, view))
+        before = now
         frames.append(sides)
     if not frames:
         raise InputError("there is no view to compare", expected="frames with truth and a real measurement")
@@ -147,7 +156,8 @@ def compare_same_views(views: Iterable[SameView], baseline_m: float | None) -> S
     halves = [_summary([sides[REAL] for sides in half]) for half in (frames[:middle], frames[middle:]) if half]
     return SameViewComparison(
         num_frames=len(frames),
-        num_pairs=sum(sides[REAL].pair is not None for sides in frames),
+        num_pairs=len(motions),
+        motion=tuple(np.median(motions, axis=0).tolist()) if motions else None,
         baseline_m=baseline_m,
         names=names,
         rows=tuple(_row(figure, found, halves) for figure in FIGURES),
@@ -185,6 +195,15 @@ def _measure(view: SameView, before: _Before | None, baseline_m: float | None) -
             pair,
         )
     return sides, _Before(view, truth, errors)
+
+
+def _motion(before: SameView, now: SameView) -> tuple[float, float]:
+    """Return how far the camera moved, metres, and turned, degrees, between two views with poses."""
+    assert before.T_world_cam is not None
+    assert now.T_world_cam is not None
+    T = invert_pose(before.T_world_cam) @ now.T_world_cam
+    cosine = np.clip((np.trace(T[:3, :3]) - 1) / 2, -1, 1)
+    return float(np.linalg.norm(T[:3, 3])), float(np.degrees(np.arccos(cosine)))
 
 
 def _sets(view: SameView) -> dict[str, Measured]:

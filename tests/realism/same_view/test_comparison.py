@@ -18,6 +18,14 @@ SHADOW = np.ones(CAMERA.size, bool)
 SHADOW[:, 112:120] = False
 
 
+def moved(index: int) -> np.ndarray:
+    """A camera that turns about its axis by a tenth of a degree and moves towards the box by a millimetre a frame."""
+    T, angle = np.eye(4), np.radians(0.1 * index)
+    T[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    T[2, 3] = 0.001 * index
+    return T
+
+
 def views(**more: object) -> Iterator[SameView]:
     """Eight frames of a box: the real one has holes, a shadow and noise; ``twin`` is another draw of the same."""
     truth = measured(box())
@@ -31,7 +39,7 @@ def views(**more: object) -> Iterator[SameView]:
         probability = np.where(SHADOW, 0.04, 0.96).astype(np.float32)
         fields = {
             "candidates": {"clean": truth, "twin": sensed()},
-            "T_world_cam": np.eye(4),
+            "T_world_cam": moved(index),
             "hole_probability": {"twin": probability},
             **more,
         }
@@ -85,7 +93,7 @@ def test_every_figure_has_a_row_an_id_of_its_own_and_words(found: SameViewCompar
 
 def test_it_is_a_table_and_plain_data(found: SameViewComparison) -> None:
     lines = found.lines()
-    assert "8 frames, 7 pairs" in lines[0]
+    assert "8 frames, 7 pairs of consecutive ones (1 mm, 0.1 deg)" in lines[0]
     assert lines[1].split() == ["real", "clean", "twin", "floor", "better"]
     assert any(line.strip().startswith("holes, IoU with the real ones") and "higher" in line for line in lines)
     assert not any("at 32 to 45 m" in line for line in lines)
@@ -98,6 +106,7 @@ def test_without_baseline_and_poses_their_figures_are_missing_and_the_rest_is_th
     found = compare_same_views(views(T_world_cam=None), None)
     assert "not known" in found.lines()[0]
     assert found.num_pairs == 0
+    assert found.motion is None
     for figure in ("shadow_left_16_to_30_mean", "pattern_sd", "holes_kept_iou"):
         assert found.value(figure, "real") is None
     assert found.row("hole_iou").floor is None
