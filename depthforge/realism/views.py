@@ -15,11 +15,11 @@ import numpy as np
 from depthforge.corpus.reader import CorpusFrame, CorpusReader, no_noisy_depth
 from depthforge.errors import InputError
 from depthforge.frame import BoolImage, Camera, DepthImage
-from depthforge.labels.catalogue import INTRINSICS
+from depthforge.labels.catalogue import DEPTH_RAW, INTRINSICS
 from depthforge.sources.base import Source
 from depthforge.sources.soundness import require_plausible_scans
 
-__all__ = ["DepthView", "clean_views", "evenly_spaced", "noisy_views", "source_views"]
+__all__ = ["DepthView", "clean_views", "evenly_spaced", "noisy_views", "real_views", "source_views"]
 
 
 class DepthView(NamedTuple):
@@ -53,6 +53,22 @@ def noisy_views(corpus: Path, count: int) -> Iterator[DepthView]:
     )
 
 
+def real_views(corpus: Path, count: int) -> Iterator[DepthView]:
+    """Yield the scans of ``count`` frames of a corpus: what it has as ``depth_raw``, else its noisy depth.
+
+    A corpus of the source ``fused`` has the scans as a label, and in its noisy depth what a simulation makes of their
+    truth; one of scans has them as its depth. InputError when it has neither (at once), or no frame.
+    """
+    reader = CorpusReader(corpus, allow_unfinished=True)
+    if not any(spec.name == DEPTH_RAW.name for spec in reader.schema.fields):
+        return noisy_views(corpus, count)
+    return (
+        DepthView(raw_m, np.isfinite(raw_m) & (raw_m > 0), _camera(frame))
+        for frame in _frames(reader, count, DEPTH_RAW.name)
+        if (raw_m := frame.labels.get(DEPTH_RAW.name)) is not None
+    )
+
+
 def clean_views(corpus: Path, count: int) -> Iterator[DepthView]:
     """Yield the clean depth of the same frames as :func:`noisy_views`."""
     for frame in _frames(CorpusReader(corpus, allow_unfinished=True), count):
@@ -69,12 +85,12 @@ def source_views(source: Source, count: int) -> Iterator[DepthView]:
         yield DepthView(frame.depth_m, frame.valid, frame.camera)
 
 
-def _frames(reader: CorpusReader, count: int) -> Iterator[CorpusFrame]:
+def _frames(reader: CorpusReader, count: int, *labels: str) -> Iterator[CorpusFrame]:
     if not len(reader):
         raise InputError("the corpus holds no frame yet", where=reader.storage.address)
     in_key_order = sorted(range(len(reader)), key=reader.key)
     for place in evenly_spaced(len(reader), count):
-        yield reader.read(in_key_order[place], labels=[INTRINSICS.name])
+        yield reader.read(in_key_order[place], labels=[INTRINSICS.name, *labels])
 
 
 def _camera(frame: CorpusFrame) -> Camera:

@@ -11,6 +11,7 @@ import yaml
 
 from depthforge.cli.main import main
 from depthforge.manifest import Manifest
+from tests.sources.fused_trees import block, write_scan
 from tests.stages.runs import TINY, run
 
 
@@ -19,12 +20,29 @@ def corpora(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two corpora of procedural rooms, `noisy` and `real` (other rooms), and the manifest of the latter."""
     root = tmp_path_factory.mktemp("evaluate")
     for name, seed in (("noisy", 0), ("real", 1)):
-        block: dict[str, Any] = {**TINY, "name": name, "seed": seed}
-        block["corpus"] = {"out": str(root / name), "shard_frames": 4}
-        block["source"] = {**TINY["source"], "seed": seed}
-        (root / f"{name}.yaml").write_text(yaml.safe_dump(block))
-        run(Manifest.model_validate(block))
+        fields: dict[str, Any] = {**TINY, "name": name, "seed": seed}
+        fields["corpus"] = {"out": str(root / name), "shard_frames": 4}
+        fields["source"] = {**TINY["source"], "seed": seed}
+        (root / f"{name}.yaml").write_text(yaml.safe_dump(fields))
+        run(Manifest.model_validate(fields))
     return root
+
+
+@pytest.fixture(scope="module")
+def fused(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A corpus of the fused truth of eight scans, with what was measured and what a simulated Kinect makes of it."""
+    pytest.importorskip("open3d", exc_type=ImportError)
+    root = write_scan(tmp_path_factory.mktemp("same-view"), num_frames=8, faults=False)
+    manifest = Manifest.model_validate(
+        {
+            "name": "fused",
+            "source": block(root),
+            "translator": {"name": "simulation", "min_kept": 0},
+            "corpus": {"out": str(root / "corpus")},
+        }
+    )
+    run(manifest)
+    return root / "corpus"
 
 
 def call(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
@@ -80,6 +98,78 @@ def test_what_is_not_there_is_one_clear_message(
     assert (code, out) == (3, "")
     assert "nowhere" in err
     assert "Traceback" not in err
+
+
+def test_a_corpus_that_holds_the_scans_of_its_views_needs_no_others(
+    fused: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, _ = call(capsys, fused, "--frames", 6, "--draws", 2)
+    assert code == 0
+    same_view, unpaired = out.split("\nunpaired\n")
+    assert same_view.startswith("same view: 6 frames")
+    for word in (
+        "holes, IoU with the real ones",
+        "hole probability, AUC",
+        "off by over 5 % of depth",
+        "consecutive frames",
+        "floor",
+    ):
+        assert word in same_view, word
+    assert "patches told apart, AUC" in unpaired
+
+
+def test_json_holds_both_tables(fused: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = call(capsys, fused, "--frames", 8, "--draws", 1, "--baseline", 0.1, "--json")
+    assert code == 0
+    found = json.loads(out)
+    rows = {row["id"]: row for row in found["same_view"]["rows"]}
+    assert found["same_view"]["baseline_m"] == 0.1
+    assert rows["hole_rate"]["values"]["clean"] == 0
+    assert rows["hole_rate"]["values"]["noisy"] > rows["hole_rate"]["values"]["real"]
+    assert rows["hole_auc"]["values"] == {"real": None, "clean": None, "noisy": None}
+    # The scans have 16 holes of 3072 pixels each, whatever the simulation and the truth lack.
+    holes = next(figure for figure in found["figures"] if figure["name"] == "holes")
+    assert holes["values"]["real"] < holes["values"]["clean"]
+
+
+def test_other_scans_may_be_held_beside_those_of_the_same_view(
+    fused: Path, corpora: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, _ = call(capsys, fused, "--real", corpora / "real", "--frames", 2, "--draws", 1, "--json")
+    assert code == 0
+    found = json.loads(out)
+    assert "96x72" in found["samples"]["real"]["cameras"]
+    assert found["same_view"]["num_frames"] == 2
+    _, alone, _ = call(capsys, corpora / "noisy", "--real", fused, "--frames", 2, "--json")
+    read = json.loads(alone)
+    assert "same_view" not in read
+    assert "64x48" in read["samples"]["real"]["cameras"]
+
+
+def test_a_posed_recording_is_fused_for_the_same_view(
+    fused: Path, corpora: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Here by the settings of a block ``fused``; the translator is that of the corpus."""
+    manifest = {**TINY, "name": "recording", "source": block(fused.parent), "corpus": {"out": str(tmp_path / "x")}}
+    (tmp_path / "recording.yaml").write_text(yaml.safe_dump(manifest))
+    arguments = (corpora / "noisy", "--real", tmp_path / "recording.yaml", "--frames", 4, "--draws", 1, "--json")
+    code, out, _ = call(capsys, *arguments)
+    assert code == 0
+    found = json.loads(out)
+    rows = {row["id"]: row["values"] for row in found["same_view"]["rows"]}
+    assert rows["hole_rate"]["noisy"] > rows["hole_rate"]["real"]
+    assert found["samples"]["real"]["cameras"].startswith("64x48")
+    # The scans, not the truth that was fused of them: they have a hole of 4 x 4 px in each.
+    holes = next(figure for figure in found["figures"] if figure["name"] == "holes")
+    assert holes["values"]["real"] < 30
+    assert not (tmp_path / "x").exists()
+
+
+def test_why_there_is_no_same_view_table_is_said(corpora: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = call(capsys, corpora / "noisy", "--real", corpora / "real.yaml", "--frames", 2)
+    assert code == 0
+    assert "no same-view table: only a recording of one scene" in err
+    assert "same view" not in out
 
 
 def test_real_scans_are_required(corpora: Path, capsys: pytest.CaptureFixture[str]) -> None:
