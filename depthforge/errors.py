@@ -3,7 +3,7 @@
 One hierarchy, so that ``except DepthforgeError`` catches all of it; each class is also the builtin that a
 caller would catch without knowing depthforge (``ValueError``, ``FileNotFoundError``, ...). A message says what
 went wrong, where, what was expected against what was found, and what to do next; ``exit_code`` is what the
-command line returns for it (0 done, 2 usage, 3 input invalid, 4 done with rejects, 5 failed or incomplete,
+command line returns for it (0 done, 2 usage, 3 input invalid, 4 done without some frames, 5 failed or incomplete,
 6 integrity).
 """
 

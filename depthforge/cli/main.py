@@ -1,7 +1,7 @@
 """The entry point: subcommands load when they are called, errors become one clear message and an exit code.
 
-0 done, 2 usage, 3 input invalid, 4 done with rejects, 5 failed or incomplete, 6 integrity, 130 interrupted (Ctrl-C),
-143 ended from outside (SIGTERM): both leave what is committed, and the same command goes on.
+0 done, 2 usage, 3 input invalid, 4 done without some frames, 5 failed or incomplete, 6 integrity, 130 interrupted
+(Ctrl-C), 143 ended from outside (SIGTERM): both leave what is committed, and the same command goes on.
 """
 
 from __future__ import annotations

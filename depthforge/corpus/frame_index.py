@@ -48,7 +48,8 @@ class IndexedShard(NamedTuple):
 class FrameIndex:
     """Every committed frame of a corpus, or of one split, ordered by split, shard and row.
 
-    ``shards`` holds the shards in that order. Raises IntegrityError when the index cannot be read, IncompleteError when
+    ``shards`` holds the shards in that order; ``left_out`` counts the parts of the data set that the listing of a
+    finished corpus had to leave out. Raises IntegrityError when the index cannot be read, IncompleteError when
     the corpus is not finished and ``allow_unfinished`` is false.
     """
 
@@ -66,11 +67,10 @@ class FrameIndex:
                 found=f"{len(parts(storage))} committed shards",
                 remedy="run the conversion again to finish it, or open what there is with allow_unfinished=True",
             )
-        found = (
-            _sealed_shards(self._footer(), storage, info.fingerprint)
-            if self._is_sealed
-            else _committed_shards(storage, info)
-        )
+        if self._is_sealed:
+            found, self.left_out = _sealed_shards(self._footer(), storage, info.fingerprint)
+        else:
+            found, self.left_out = _committed_shards(storage, info), 0
         self._before = sum(shard.num_frames for shard in found if split is not None and shard.split < split)
         self.shards = tuple(shard for shard in found if split in (None, shard.split))
         self._starts = np.array([0, *accumulate(shard.num_frames for shard in self.shards)], np.int64)
@@ -114,14 +114,18 @@ def is_sealed(storage: Storage) -> bool:
     return storage.exists(Layout.index_whole)
 
 
-def write_index(storage: Storage, info: CorpusInfo, commits: Mapping[str, ShardCommit]) -> None:
-    """Write ``index.parquet`` from the parts of ``commits``; holds the rows of one row group."""
+def write_index(storage: Storage, info: CorpusInfo, commits: Mapping[str, ShardCommit], *, left_out: int = 0) -> None:
+    """Write ``index.parquet`` from the parts of ``commits``; holds the rows of one row group.
+
+    ``left_out`` is how many parts of the data set are not in the plan, for whoever asks without listing it again.
+    """
     columns = index_columns(info.corpus_schema)
     order = sorted(commits.values(), key=lambda commit: (commit.split, commit.shard))
     footer = {
         "format_version": FORMAT_VERSION,
         "fingerprint": info.fingerprint,
         "shards": [IndexedShard.of(commit)._asdict() for commit in order],
+        **({"left_out": left_out} if left_out else {}),
     }
     metadata = {METADATA_KEY: json.dumps(footer, sort_keys=True).encode()}
     target = storage.create(Layout.index_whole)
@@ -153,7 +157,7 @@ def _part(storage: Storage, shard: str, columns: pa.Schema) -> pa.Table:
         return pq.read_table(pa.BufferReader(storage.read(name)), columns=columns.names).cast(columns)
 
 
-def _sealed_shards(file: pq.ParquetFile, storage: Storage, fingerprint: str) -> list[IndexedShard]:
+def _sealed_shards(file: pq.ParquetFile, storage: Storage, fingerprint: str) -> tuple[list[IndexedShard], int]:
     with _readable(storage, Layout.index_whole), file:
         value = json.loads((file.metadata.metadata or {})[METADATA_KEY])
         for name, expected in (("format_version", FORMAT_VERSION), ("fingerprint", fingerprint)):
@@ -162,7 +166,7 @@ def _sealed_shards(file: pq.ParquetFile, storage: Storage, fingerprint: str) -> 
         found = [IndexedShard(**shard) for shard in value["shards"]]
         if sum(shard.num_frames for shard in found) != file.metadata.num_rows:
             raise ValueError("its rows are not those of its shards")
-        return found
+        return found, int(value.get("left_out", 0))
 
 
 def _committed_shards(storage: Storage, info: CorpusInfo) -> list[IndexedShard]:

@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from depthforge.corpus.dataset_card import croissant, dataset_card
-from depthforge.corpus.frame_index import FrameIndex, IndexedShard, is_sealed, write_index
+from depthforge.corpus.frame_index import FrameIndex, is_sealed, write_index
 from depthforge.corpus.index import CorpusTotals, FileDigest, ShardCommit, intact_commit, parts
 from depthforge.corpus.layout import CORPUS_FILE, CorpusInfo, Layout
 from depthforge.corpus.plan_file import read_plan
@@ -83,8 +83,8 @@ def open_for_writing(
         lock.release()
 
 
-def finished_corpus(root: Place) -> tuple[CorpusInfo, tuple[IndexedShard, ...]] | None:
-    """Return what a finished corpus is and its shards; None when there is none at ``root``, or not all of it.
+def finished_corpus(root: Place) -> tuple[CorpusInfo, FrameIndex] | None:
+    """Return what a finished corpus is and its index; None when there is none at ``root``, or not all of it.
 
     Reads three small files and lists two folders: no shard is opened, so a file that went from one is ``verify``'s to
     find.
@@ -94,14 +94,14 @@ def finished_corpus(root: Place) -> tuple[CorpusInfo, tuple[IndexedShard, ...]] 
         return None
     try:
         info = CorpusInfo.load(storage)
-        shards = FrameIndex(storage, info).shards
+        index = FrameIndex(storage, info)
     except DepthforgeError:
         return None  # the run that follows says what is wrong, or mends it
     there = set(parts(storage)), set(storage.children(Layout.shards))
-    needed = {at.shard for at in shards}, {f"{at.shard}.zarr" for at in shards if at.num_frames}
-    if len(shards) != info.plan.num_shards or not all(map(set.issubset, needed, there)):
+    needed = {at.shard for at in index.shards}, {f"{at.shard}.zarr" for at in index.shards if at.num_frames}
+    if len(index.shards) != info.plan.num_shards or not all(map(set.issubset, needed, there)):
         return None
-    return info, shards
+    return info, index
 
 
 class CorpusStore:
@@ -194,7 +194,8 @@ class CorpusStore:
         storage = self.storage
         with storage_errors(storage.address):
             storage.remove_leftovers(Layout.shards, Layout.index, Layout.rejects)
-            write_index(storage, self.info, commits)
+            left_out = sum(finding.severity == "error" for finding in findings)
+            write_index(storage, self.info, commits, left_out=left_out)
             digests = {name: digest for commit in commits.values() for name, digest in commit.files.items()}
             for name in self._small_files():
                 digests[name] = FileDigest.of(storage, name)
