@@ -45,6 +45,7 @@ class SplitSummary:
 class CorpusSummary:
     """What a corpus holds. ``statistics`` are means over frames of the index's figures (metres, fractions), except
     that the depth range is the smallest minimum and the largest maximum; None where no frame measures anything.
+    ``dropped`` counts, in words, single values that were no values and are not stored.
     """
 
     name: str
@@ -66,6 +67,7 @@ class CorpusSummary:
     statistics: dict[str, float | None]
     rejects_by_error: dict[str, int]
     reasons: list[Reason]
+    dropped: dict[str, int]
     raw_bytes: int
 
     @property
@@ -102,6 +104,7 @@ class CorpusSummary:
                 f"               {reason}" + (f"; try: {reason.remedy}" if reason.remedy else "")
                 for reason in self.reasons
             ),
+            *(f"  dropped      {count} {what}" for what, count in self.dropped.items()),
         ]
 
     def _split_line(self, name: str) -> str:
@@ -174,6 +177,7 @@ def summarise(root: Place) -> CorpusSummary:
         statistics={name: _overall(index, name) for name in DepthStatistics._fields},
         rejects_by_error=dict(rejects.most_common()),
         reasons=reasons(storage)[:5] if rejects else [],
+        dropped=whole.dropped,
         raw_bytes=schema.bytes_per_frame * totals.num_frames,
     )
 

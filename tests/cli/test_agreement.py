@@ -216,6 +216,24 @@ def test_a_finished_corpus_with_more_rejects_than_are_borne_is_not_done(depthfor
     assert depthforge("check", manifest).code == depthforge("synthesize", manifest, "--dry-run").code == 3
 
 
+def test_single_values_that_are_not_stored_are_told_by_check_and_by_inspect(depthforge: Any, root: Path) -> None:
+    value = value_of(root)
+    for number in range(NUM_FRAMES):
+        image = np.round(scene(number)[0] * 500)
+        image[0, : number % 2] = 40000  # 80 m, where steps of 1 mm end at 65.5
+        cv2.imwrite(str(root / f"depth/{number:04d}.png"), image.astype(np.uint16))
+    value["source"]["depth_scale"] = 500
+    manifest = root.parent / "m.yaml"
+    manifest.write_text(yaml.safe_dump(value))
+    checked = depthforge("check", manifest)
+    assert checked.code == 0, checked.out
+    assert "warning: left out: depths too far for uint16 steps of 0.001 m (2 times)" in checked.out
+    assert depthforge("synthesize", manifest, "--inline").code == 0
+    shown = depthforge("inspect", root.parent / "corpus").out
+    assert "  dropped      2 clean depths too far for uint16 steps of 0.001 m" in shown
+    assert "  dropped      2 noisy depths too far for uint16 steps of 0.001 m" in shown
+
+
 def test_a_finding_that_the_user_knows_better_is_trusted(depthforge: Any, root: Path) -> None:
     value = value_of(root)
     _every_depth(_sky)(root, value)
