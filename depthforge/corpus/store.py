@@ -30,7 +30,7 @@ from depthforge.corpus.rejects import Reason, reasons
 from depthforge.corpus.replacement import begin_replacement, complete_replacement, is_pending, seal_replacement
 from depthforge.corpus.summary import summarise
 from depthforge.durable import storage_errors
-from depthforge.errors import CorpusBusyError, CorpusError, CorpusMismatchError, DepthforgeError, IncompleteError
+from depthforge.errors import CorpusBusyError, CorpusError, CorpusMismatchError, DepthforgeError, IncompleteError, told
 from depthforge.frame import Finding
 from depthforge.identity import differences
 from depthforge.plan import WorkItem
@@ -239,7 +239,7 @@ def _refuse_strangers(storage: Storage) -> None:
             "the directory holds other files and no corpus",
             where=storage.address,
             expected=f"an empty directory, or one with a {CORPUS_FILE} of ours",
-            found=", ".join(others[:5]) + (", ..." if len(others) > 5 else ""),
+            found=told(others),
             remedy="choose another --out; files that depthforge did not write are never removed",
         )
 
@@ -331,10 +331,18 @@ def _require_same(old: CorpusInfo, new: CorpusInfo, storage: Storage) -> None:
     if old.fingerprint == new.fingerprint:
         return
     changed = differences(old.identity, new.identity)
+    # What is listed follows from the rest of the manifest, where that differs.
+    asked = [each for each in changed if not each.startswith("plan.")]
+    remedy = "choose another --out, or --overwrite to replace that corpus when the new one is whole"
+    if asked:
+        found = "; ".join(asked)
+    else:
+        found = "; ".join(changed) + ": the source lists other frames, or in other shards"
+        remedy = f"has the data changed? depthforge verify {storage.address} --source MANIFEST compares; {remedy}"
     raise CorpusMismatchError(
         "the directory holds a corpus that was made from something else",
         where=storage.address,
-        expected=f"fingerprint {new.fingerprint}",
-        found="; ".join(changed) or f"fingerprint {old.fingerprint}",
-        remedy="choose another --out, or --overwrite to replace that corpus when the new one is whole",
+        expected=f"fingerprint {new.fingerprint}, not {old.fingerprint}",
+        found=found,
+        remedy=remedy,
     )

@@ -44,6 +44,17 @@ def test_a_damaged_description_is_named_and_the_corpus_can_be_made_anew(
     assert verify_corpus(own_corpus).ok
 
 
+def test_every_field_that_is_not_sound_is_named(own_corpus: Path) -> None:
+    path = own_corpus / "corpus.json"
+    value = json.loads(path.read_bytes())
+    del value["name"]
+    path.write_text(json.dumps({**value, "plan": "x", "surprise": 1}))
+    with pytest.raises(CorpusError, match="is not sound") as caught:
+        CorpusInfo.load(own_corpus)
+    for field in ("name: ", "plan: ", "surprise: "):
+        assert field in str(caught.value.found)
+
+
 def resume(root: Path, info: CorpusInfo, plan_file: Path, *, overwrite: bool = False) -> None:
     with open_for_writing(root, info, plan_file, overwrite=overwrite) as corpus:
         fill(corpus, (7,))

@@ -8,7 +8,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from depthforge.errors import DecodeError
+from depthforge.errors import DecodeError, told
 from depthforge.geometry import encode_normals
 from depthforge.sources.blenderproc.container import Container
 from depthforge.sources.images import require_size
@@ -94,7 +94,7 @@ def _classes(instances: npt.NDArray[Any], categories: dict[int, int], file: Cont
             "instances that their attribute map does not know",
             where=file.where,
             expected="every id of instance_segmaps in instance_attribute_maps",
-            found=sorted(set(instances[classes < 0].tolist()))[:8],
+            found=told(sorted(set(instances[classes < 0].tolist()))),
         )
     return classes.astype(np.uint16)
 
