@@ -94,6 +94,14 @@ def read_options(name: str, arguments: Sequence[str]) -> dict[str, Any]:
     return command.make_context(name, list(arguments), parent=parent).params
 
 
+def _interrupted(error: BaseException) -> int:
+    """Say what ended the run and return its exit code."""
+    terminated = isinstance(error, _Terminated) or isinstance(error.__cause__, _Terminated)
+    what = "ended by SIGTERM" if terminated else "interrupted"
+    click.echo(f"{what}; run the same command again to go on where it stopped", err=True)
+    return 143 if terminated else 130
+
+
 def _known(error: Exception) -> DepthforgeError | None:
     """Return what is no defect of depthforge: its own errors, and files and folders that the system refuses."""
     if isinstance(error, DepthforgeError):
@@ -115,11 +123,10 @@ def main(arguments: list[str] | None = None, *, command: click.Command = cli, pr
         error.show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt) as error:
-        terminated = isinstance(error, _Terminated) or isinstance(error.__cause__, _Terminated)
-        what = "ended by SIGTERM" if terminated else "interrupted"
-        click.echo(f"{what}; run the same command again to go on where it stopped", err=True)
-        sys.exit(143 if terminated else 130)
+        sys.exit(_interrupted(error))
     except Exception as error:
+        if isinstance(error, SystemError) and isinstance(error.__cause__, KeyboardInterrupt):
+            sys.exit(_interrupted(error))  # within a compiled function
         if "--debug" in arguments:
             raise
         known = _known(error)
