@@ -18,7 +18,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +28,8 @@ import pyarrow.parquet as pq
 from benchmarks.results import Figure, add_result_options, save_run
 from benchmarks.timing import machine, print_json, print_table
 from depthforge.corpus.frame_index import write_index
-from depthforge.corpus.index import METADATA_KEY, ShardCommit, index_columns
-from depthforge.corpus.layout import FORMAT_VERSION, CorpusInfo, Layout
+from depthforge.corpus.index import ShardCommit, commit_metadata, index_columns
+from depthforge.corpus.layout import CorpusInfo, Layout
 from depthforge.corpus.plan_file import PlanSummary
 from depthforge.manifest import Manifest, parse_manifest
 from depthforge.stages.prepare import describe, make_source, make_translator, schema_of
@@ -93,8 +92,7 @@ def make_corpus(root: Path, num_frames: int, num_shards: int) -> None:
         commits[shard] = commit
         keys = [f"procedural/room-{number:06d}/{row:06d}" for row in range(each)]
         table = base.set_column(0, "key", pa.array(keys)).set_column(2, "shard", pa.array([shard] * each))
-        footer = json.dumps({"format_version": FORMAT_VERSION, **asdict(commit)})
-        table = table.replace_schema_metadata({METADATA_KEY: footer.encode()})
+        table = table.replace_schema_metadata(commit_metadata(commit))
         path = root / Layout.index_part(shard)
         pq.write_table(table, path, compression="zstd", use_dictionary=["split", "shard"])
         (root / Layout.shard(shard)).mkdir(parents=True)

@@ -3,13 +3,14 @@
 One hierarchy, so that ``except DepthforgeError`` catches all of it; each class is also the builtin that a
 caller would catch without knowing depthforge (``ValueError``, ``FileNotFoundError``, ...). A message says what
 went wrong, where, what was expected against what was found, and what to do next; ``exit_code`` is what the
-command line returns for it (0 done, 2 usage, 3 input invalid, 4 done with rejects, 5 failed or incomplete,
+command line returns for it (0 done, 2 usage, 3 input invalid, 4 done without some frames, 5 failed or incomplete,
 6 integrity).
 """
 
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 from typing import ClassVar, Self
 
@@ -33,6 +34,7 @@ __all__ = [
     "UnknownNameError",
     "closest",
     "printable",
+    "told",
 ]
 
 
@@ -45,6 +47,24 @@ def closest(name: str, known: Iterable[str]) -> str | None:
 def printable(value: object) -> str:
     """Return ``value`` as text that any terminal takes: bytes of a name that are not UTF-8 become ``\\udcXX``."""
     return str(value).encode(errors="backslashreplace").decode()
+
+
+_MOST_TOLD = 20
+
+
+def told(things: Iterable[object], *, none: str = "nothing", joint: str = ", ") -> str:
+    """Return all of ``things`` in words; of more than 20 one of each kind first, and how many are not named.
+
+    Things that differ in numbers alone are of one kind: what is unlike all others is never the one that is hidden.
+    """
+    words = [printable(thing) for thing in things]
+    if len(words) <= _MOST_TOLD:
+        return joint.join(words) or none
+    first: dict[str, int] = {}
+    for number, word in enumerate(words):
+        first.setdefault(re.sub(r"\d+", "#", word), number)
+    order = [*first.values(), *sorted(set(range(len(words))) - set(first.values()))]
+    return joint.join(words[number] for number in order[:_MOST_TOLD]) + f" and {len(words) - _MOST_TOLD} more"
 
 
 class DepthforgeError(Exception):

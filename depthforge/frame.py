@@ -100,14 +100,14 @@ def require_key(key: str, after: str) -> None:
 class Frame:
     """One clean frame with its labels.
 
-    ``depth_m`` (H, W) float32 planar z in metres, 0.0 where invalid; ``valid`` (H, W) bool; ``rgb`` (H, W, 3)
-    uint8 or None; ``T_world_cam`` (4, 4) float64 camera-to-world or None; ``labels`` name -> array exactly as its
-    LabelSpec stores it (image labels (H, W, ...), ragged labels (N, ...)). A label that the source does not have
-    for this frame is absent from the mapping. ``rgb_file`` is the JPEG file of ``rgb`` as it lies in the source,
-    where that was wanted (:data:`RGB_FILE`) and there is one of this size; ``rgb`` itself is None then unless it was
-    wanted. ``dropped`` counts, in words, single values that were no values and were left out ("points of the laser that
-    are not finite"), for `check` to add up. ``reframed_from`` is the camera that the data set has for it,
-    where the source block asked for another.
+    ``depth_m`` (H, W) float32 planar z in metres, 0.0 where invalid; ``valid`` (H, W) bool; ``rgb`` (H, W, 3) uint8 or
+    None; ``T_world_cam`` (4, 4) float64 camera-to-world or None; ``labels`` name -> array exactly as its LabelSpec
+    stores it (image labels (H, W, ...), ragged labels (N, ...)). A label that the source does not have for this frame
+    is absent from the mapping. ``rgb_file`` is the JPEG file of ``rgb`` as it lies in the source, where that was wanted
+    (:data:`RGB_FILE`) and there is one of this size; ``rgb`` itself is None then unless it was wanted. ``dropped``
+    counts, in words, single values that were no values and were left out ("points of the laser that are not finite"),
+    for `check` and the corpus to add up. ``reframed_from`` is the camera that the data set has for it, where the source
+    block asked for another.
     """
 
     key: str

@@ -63,12 +63,19 @@ def changed_fields(model: BaseModel, *, without: frozenset[str] = frozenset()) -
 
 
 def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
-    """Return ``name.name: old -> new`` for every value in which two identities, as plain data, differ, sorted."""
+    """Return ``name.name: old -> new`` for every value in which two identities, as plain data, differ, sorted.
+
+    Of a plug-in in whose place there is another, its name alone: their fields are not the same things.
+    """
     old, new = dict(_flat(before)), dict(_flat(after))
+    changed = [name for name in sorted(old.keys() | new.keys()) if old.get(name) != new.get(name)]
+    others = tuple(
+        name.removesuffix("name") for name in changed if name.endswith(".name") and {name} <= old.keys() & new.keys()
+    )
     return [
         f"{name}: {old.get(name, 'default')} -> {new.get(name, 'default')}"
-        for name in sorted(old.keys() | new.keys())
-        if old.get(name) != new.get(name)
+        for name in changed
+        if name.endswith(".name") or not name.startswith(others)
     ]
 
 

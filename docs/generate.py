@@ -58,8 +58,10 @@ def cli_reference() -> str:
     parts += [
         "## Exit codes",
         "",
-        "0 done, 2 usage, 3 input invalid, 4 done with rejects, 5 failed or incomplete, 6 integrity, 130 interrupted, "
-        "143 ended by SIGTERM.",
+        "0 done, 2 usage, 3 input invalid, 4 done without some frames or parts of the data set, 5 failed or "
+        "incomplete, 6 integrity, 130 interrupted, 143 ended by SIGTERM. `check`, a dry run, the run and the same run "
+        "again end with the same of 0 and 4; where too many frames are rejected, the first two say 3 before "
+        "it and the run says 5.",
         "",
     ]
     return "\n".join(parts)

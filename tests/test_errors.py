@@ -6,7 +6,7 @@ import pickle
 import pytest
 
 from depthforge import errors
-from depthforge.errors import DepthforgeError, InputError, ManifestError, UnknownNameError
+from depthforge.errors import DepthforgeError, InputError, ManifestError, UnknownNameError, told
 
 ALL = [cls for _, cls in inspect.getmembers(errors, inspect.isclass) if issubclass(cls, DepthforgeError)]
 
@@ -62,6 +62,16 @@ def test_unknown_name_lists_the_known_and_the_closest() -> None:
     assert "unknown source 'interiornt'" in text
     assert "one of: interiornet, procedural" in text
     assert "did you mean 'interiornet'?" in text
+
+
+def test_few_things_are_all_told_and_of_many_the_one_unlike_the_others() -> None:
+    assert told([]) == "nothing"
+    assert told([], none="an empty folder") == "an empty folder"
+    assert told(range(20)) == ", ".join(map(str, range(20)))
+    many = [f"depth_{number:04d}.png" for number in range(1000)] + ["poses.txt"]
+    told_of_many = told(many, joint="; ")
+    assert told_of_many.startswith("depth_0000.png; poses.txt; depth_0001.png; ")
+    assert told_of_many.endswith("; depth_0018.png and 981 more")
 
 
 def test_manifest_error_is_an_input_error() -> None:

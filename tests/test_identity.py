@@ -62,6 +62,32 @@ def test_differences_name_each_field_and_what_it_was() -> None:
     assert differences(before, after) == ["source.frames: 3 -> default", "source.version: 1 -> 2"]
 
 
+def test_of_a_plug_in_in_place_of_another_only_the_names_are_told() -> None:
+    before = {
+        "name": "a",
+        "translator": {
+            "name": "simulation",
+            "version": 3,
+            "fields": {"sensor": {"name": "dexnet", "version": 1, "fields": {"gamma": 9, "sigma": 2}}},
+        },
+        "source": {"name": "kitti", "version": 2, "fields": {"every": 2, "layout": "raw"}},
+    }
+    after = {
+        "name": "b",
+        "translator": {
+            "name": "simulation",
+            "version": 3,
+            "fields": {"sensor": {"name": "kinect", "version": 4, "fields": {"dots": 5}}},
+        },
+        "source": {"name": "scannet", "version": 1, "fields": {"every": 3}},
+    }
+    assert differences(before, after) == [
+        "name: a -> b",
+        "source.name: kitti -> scannet",
+        "translator.sensor.name: dexnet -> kinect",
+    ]
+
+
 def test_a_fingerprint_ignores_order_and_refuses_nan() -> None:
     assert fingerprint_of({"a": 1, "b": [1.5]}) == fingerprint_of({"b": [1.5], "a": 1})
     with pytest.raises(ValueError, match="Out of range"):

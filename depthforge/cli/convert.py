@@ -31,10 +31,7 @@ def command(manifest: Path, options: RunOptions) -> int:
 
 
 def run(path: Path, options: RunOptions) -> ConversionReport | int:
-    """Prepare and convert; in a dry run print the plan and return the exit code.
-
-    That is 4 where parts of the data set are left out, or frames that were looked at would be rejected.
-    """
+    """Prepare and convert; in a dry run print the plan and return the exit code."""
     manifest = options.read_manifest(path)
     progress = frame_progress("converting")
     if not (options.dry_run or options.overwrite or options.retry_rejects):
@@ -48,7 +45,7 @@ def run(path: Path, options: RunOptions) -> ConversionReport | int:
             cost = estimate(prepared, num_workers=options.num_workers)
             plan = _plan_json(prepared, cost) if options.as_json else _plan_lines(prepared, cost)
             echo_json(plan) if options.as_json else click.echo("\n".join(plan))
-            return 4 if prepared.refused or any(each.severity == "error" for each in prepared.findings) else 0
+            return _planned_exit_code(prepared)
         return convert(
             prepared,
             out=manifest.corpus.out,
@@ -79,6 +76,14 @@ def exit_code(report: ConversionReport) -> int:
     return 4 if report.num_rejects or report.left_out else 0
 
 
+def _planned_exit_code(prepared: Prepared) -> int:
+    """3 where more of the frames that were looked at would be rejected than the run bears, else as the run's own."""
+    num_refused = len(prepared.refused)
+    if num_refused > prepared.manifest.max_reject_fraction * prepared.plan.num_frames:
+        return 3
+    return 4 if num_refused or any(each.severity == "error" for each in prepared.findings) else 0
+
+
 def summary_lines(report: ConversionReport) -> list[str]:
     """Return what was made and where, a line each."""
     if report.nothing_to_do:
@@ -94,13 +99,15 @@ def summary_lines(report: ConversionReport) -> list[str]:
             f"({report.frames_per_second:.1f} frames/s, start-up included)"
         ]
     told = [f"           {reason}" for reason in report.reasons[:3]]
-    left_out = [f"  left out {report.left_out} parts of the data set; each is named above"] if report.left_out else []
+    named = "depthforge check MANIFEST names them" if report.nothing_to_do else "each is named above"
+    left_out = [f"  left out {report.left_out} parts of the data set; {named}"] if report.left_out else []
     return [
         *head,
         f"  corpus   {report.out}",
         f"  holds    {report.num_frames} frames in {report.num_shards} shards, {report.stored_bytes / 2**20:.1f} MiB",
         f"  rejects  {report.num_rejects}" + (f"; depthforge rejects {report.out} says why" if told else ""),
         *told,
+        *(["           mend the data and run again with --retry-rejects to make them anew"] if told else []),
         *left_out,
     ]
 

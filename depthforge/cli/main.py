@@ -1,7 +1,7 @@
 """The entry point: subcommands load when they are called, errors become one clear message and an exit code.
 
-0 done, 2 usage, 3 input invalid, 4 done with rejects, 5 failed or incomplete, 6 integrity, 130 interrupted (Ctrl-C),
-143 ended from outside (SIGTERM): both leave what is committed, and the same command goes on.
+0 done, 2 usage, 3 input invalid, 4 done without some frames, 5 failed or incomplete, 6 integrity, 130 interrupted
+(Ctrl-C), 143 ended from outside (SIGTERM): both leave what is committed, and the same command goes on.
 """
 
 from __future__ import annotations
@@ -94,6 +94,24 @@ def read_options(name: str, arguments: Sequence[str]) -> dict[str, Any]:
     return command.make_context(name, list(arguments), parent=parent).params
 
 
+def _interrupted(error: BaseException) -> int:
+    """Say what ended the run and return its exit code."""
+    terminated = isinstance(error, _Terminated) or isinstance(error.__cause__, _Terminated)
+    what = "ended by SIGTERM" if terminated else "interrupted"
+    click.echo(f"{what}; run the same command again to go on where it stopped", err=True)
+    return 143 if terminated else 130
+
+
+def _known(error: Exception) -> DepthforgeError | None:
+    """Return what is no defect of depthforge: its own errors, and files and folders that the system refuses."""
+    if isinstance(error, DepthforgeError):
+        return error
+    if isinstance(error, OSError) and error.filename is not None:
+        remedy = "check that it is there, and that this user may read (or write) it and enter the folders above it"
+        return DepthforgeError("a file or folder is refused", where=error.filename, found=error.strerror, remedy=remedy)
+    return None
+
+
 def main(arguments: list[str] | None = None, *, command: click.Command = cli, prog_name: str = "depthforge") -> None:
     """Run ``command`` and exit with its code; ``pipelines/`` runs its own commands through here too."""
     arguments = sys.argv[1:] if arguments is None else arguments
@@ -105,20 +123,18 @@ def main(arguments: list[str] | None = None, *, command: click.Command = cli, pr
         error.show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt) as error:
-        terminated = isinstance(error, _Terminated) or isinstance(error.__cause__, _Terminated)
-        what = "ended by SIGTERM" if terminated else "interrupted"
-        click.echo(f"{what}; run the same command again to go on where it stopped", err=True)
-        sys.exit(143 if terminated else 130)
-    except DepthforgeError as error:
-        if "--debug" in arguments:
-            raise
-        if "--json" in arguments:
-            click.echo(json.dumps({"error": error.to_json()}, indent=2))
-        click.echo(f"error: {error}", err=True)
-        sys.exit(error.exit_code)
+        sys.exit(_interrupted(error))
     except Exception as error:
+        if isinstance(error, SystemError) and isinstance(error.__cause__, KeyboardInterrupt):
+            sys.exit(_interrupted(error))  # within a compiled function
         if "--debug" in arguments:
             raise
+        known = _known(error)
+        if known is not None:
+            if "--json" in arguments:
+                click.echo(json.dumps({"error": known.to_json()}, indent=2))
+            click.echo(f"error: {known}", err=True)
+            sys.exit(known.exit_code)
         click.echo(f"internal error: {type(error).__name__}: {error}", err=True)
         click.echo("  try:      the same command with --debug; please report what it shows", err=True)
         sys.exit(5)

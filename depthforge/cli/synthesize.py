@@ -9,7 +9,7 @@ import click
 from depthforge.cli.convert import exit_code, run, summary_lines
 from depthforge.cli.options import RunOptions, echo_json, run_options
 from depthforge.corpus.verify import verify_corpus
-from depthforge.errors import IntegrityError
+from depthforge.errors import IntegrityError, told
 from depthforge.stages.training_folder import is_trained
 from depthforge.stages.training_plan import plan_lines, plan_training
 
@@ -41,7 +41,7 @@ def command(manifest: Path, options: RunOptions) -> int:
         raise IntegrityError(
             "the corpus does not verify",
             where=report.out,
-            found="; ".join(str(problem) for problem in verdict.problems[:3]),
+            found=told(verdict.problems, joint="; "),
             remedy=f"depthforge verify {report.out}",
         )
     if options.as_json:

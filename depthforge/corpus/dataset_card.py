@@ -235,7 +235,8 @@ def _field(column: pa.Field) -> dict[str, Any]:
 
 
 def _finding_lines(findings: Sequence[Finding]) -> list[str]:
-    lines = [f"- {finding.severity}: `{finding.path}`: {finding.message}" for finding in findings[:_MAX_FINDINGS]]
+    worst_first = sorted(findings, key=lambda finding: finding.severity != "error")
+    lines = [f"- {finding.severity}: `{finding.path}`: {finding.message}" for finding in worst_first[:_MAX_FINDINGS]]
     if len(findings) > _MAX_FINDINGS:
         lines.append(f"- ... and {len(findings) - _MAX_FINDINGS} more findings in the source's files")
     return lines

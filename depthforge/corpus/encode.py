@@ -7,6 +7,7 @@ so that whoever only reads a corpus needs no compiler.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -24,14 +25,19 @@ _STRAYS = 1e-3
 
 
 def encode_depth(
-    depth_m: DepthImage, valid: BoolImage, encoding: DepthEncoding, *, where: str
+    depth_m: DepthImage,
+    valid: BoolImage,
+    encoding: DepthEncoding,
+    *,
+    where: str,
+    dropped: Counter[str] | None = None,
 ) -> npt.NDArray[np.uint16] | npt.NDArray[np.float32]:
     """Return depth as it is stored, same shape: uint16 steps (0: no measurement) or float32 (NaN: no measurement).
 
     ``depth_m`` float32 planar z in metres, read only where ``valid``. Steps round half to even. No measurement is
     stored where ``valid`` is false, the depth is beyond ``encoding.max_depth_m`` or it rounds to step 0. Raises
     FrameError, naming ``where``, for a valid depth that is not a positive finite number, or where no step reaches one
-    pixel in a thousand of the valid ones or more; fewer are stray values, and no measurement.
+    pixel in a thousand of the valid ones or more; fewer are stray values, no measurement, and counted in ``dropped``.
     """
     farthest_m = math.inf if encoding.max_depth_m is None else encoding.max_depth_m
     depth, mask = np.ascontiguousarray(depth_m, np.float32), np.ascontiguousarray(valid, np.bool_)
@@ -60,6 +66,8 @@ def encode_depth(
             remedy="raise corpus.depth.scale_m, or set corpus.depth.max_depth_m to store what is farther as no "
             "measurement",
         )
+    if too_far and dropped is not None:
+        dropped[f"depths too far for uint16 steps of {encoding.scale_m:g} m"] += too_far
     return stored
 
 

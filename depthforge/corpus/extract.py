@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from depthforge.corpus.reader import CorpusReader
 from depthforge.corpus.schema import DEPTH_CLEAN, DEPTH_NOISY
-from depthforge.durable import write_atomically
+from depthforge.durable import storage_errors, write_atomically
 from depthforge.errors import InputError
 from depthforge.labels.spec import LabelSpec
 from depthforge.storage import Place
@@ -36,7 +36,8 @@ def extract(root: Place, key: str, folder: Path) -> list[Path]:
     position = reader.position(key)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError("the folder holds files already", where=folder, remedy="name one that is new or empty")
-    folder.mkdir(parents=True, exist_ok=True)
+    with storage_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     said: dict[str, Any] = {}
     written = []
     for spec in reader.schema.stored:

@@ -8,6 +8,7 @@ for, and of the row groups of one split alone. An unfinished corpus has parts on
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import accumulate
@@ -48,8 +49,10 @@ class IndexedShard(NamedTuple):
 class FrameIndex:
     """Every committed frame of a corpus, or of one split, ordered by split, shard and row.
 
-    ``shards`` holds the shards in that order. Raises IntegrityError when the index cannot be read, IncompleteError when
-    the corpus is not finished and ``allow_unfinished`` is false.
+    ``shards`` holds the shards in that order; ``dropped`` counts, in words, single values that all frames of the corpus
+    lack; ``left_out`` the parts of the data set that the listing of a finished one had to leave out. Raises
+    IntegrityError when the index cannot be read, IncompleteError when the corpus is not finished and
+    ``allow_unfinished`` is false.
     """
 
     def __init__(
@@ -66,11 +69,11 @@ class FrameIndex:
                 found=f"{len(parts(storage))} committed shards",
                 remedy="run the conversion again to finish it, or open what there is with allow_unfinished=True",
             )
-        found = (
-            _sealed_shards(self._footer(), storage, info.fingerprint)
-            if self._is_sealed
-            else _committed_shards(storage, info)
-        )
+        if self._is_sealed:
+            found, self.dropped, self.left_out = _sealed_shards(self._footer(), storage, info.fingerprint)
+        else:
+            found, self.dropped = _committed_shards(storage, info)
+            self.left_out = 0
         self._before = sum(shard.num_frames for shard in found if split is not None and shard.split < split)
         self.shards = tuple(shard for shard in found if split in (None, shard.split))
         self._starts = np.array([0, *accumulate(shard.num_frames for shard in self.shards)], np.int64)
@@ -114,14 +117,20 @@ def is_sealed(storage: Storage) -> bool:
     return storage.exists(Layout.index_whole)
 
 
-def write_index(storage: Storage, info: CorpusInfo, commits: Mapping[str, ShardCommit]) -> None:
-    """Write ``index.parquet`` from the parts of ``commits``; holds the rows of one row group."""
+def write_index(storage: Storage, info: CorpusInfo, commits: Mapping[str, ShardCommit], *, left_out: int = 0) -> None:
+    """Write ``index.parquet`` from the parts of ``commits``; holds the rows of one row group.
+
+    ``left_out`` is how many parts of the data set are not in the plan, for whoever asks without listing it again.
+    """
     columns = index_columns(info.corpus_schema)
     order = sorted(commits.values(), key=lambda commit: (commit.split, commit.shard))
+    dropped = sum((Counter(commit.dropped) for commit in order), Counter[str]())
     footer = {
         "format_version": FORMAT_VERSION,
         "fingerprint": info.fingerprint,
         "shards": [IndexedShard.of(commit)._asdict() for commit in order],
+        **({"dropped": dropped} if dropped else {}),
+        **({"left_out": left_out} if left_out else {}),
     }
     metadata = {METADATA_KEY: json.dumps(footer, sort_keys=True).encode()}
     target = storage.create(Layout.index_whole)
@@ -153,7 +162,9 @@ def _part(storage: Storage, shard: str, columns: pa.Schema) -> pa.Table:
         return pq.read_table(pa.BufferReader(storage.read(name)), columns=columns.names).cast(columns)
 
 
-def _sealed_shards(file: pq.ParquetFile, storage: Storage, fingerprint: str) -> list[IndexedShard]:
+def _sealed_shards(
+    file: pq.ParquetFile, storage: Storage, fingerprint: str
+) -> tuple[list[IndexedShard], dict[str, int], int]:
     with _readable(storage, Layout.index_whole), file:
         value = json.loads((file.metadata.metadata or {})[METADATA_KEY])
         for name, expected in (("format_version", FORMAT_VERSION), ("fingerprint", fingerprint)):
@@ -162,13 +173,18 @@ def _sealed_shards(file: pq.ParquetFile, storage: Storage, fingerprint: str) -> 
         found = [IndexedShard(**shard) for shard in value["shards"]]
         if sum(shard.num_frames for shard in found) != file.metadata.num_rows:
             raise ValueError("its rows are not those of its shards")
-        return found
+        return found, dict(value.get("dropped", {})), int(value.get("left_out", 0))
 
 
-def _committed_shards(storage: Storage, info: CorpusInfo) -> list[IndexedShard]:
-    commits = (intact_commit(storage, shard, info.fingerprint) for shard in parts(storage))
-    found = (IndexedShard.of(commit) for commit in commits if commit is not None)
-    return sorted(found, key=lambda shard: (shard.split, shard.shard))
+def _committed_shards(storage: Storage, info: CorpusInfo) -> tuple[list[IndexedShard], dict[str, int]]:
+    found: list[IndexedShard] = []
+    dropped: Counter[str] = Counter()
+    for shard in parts(storage):
+        commit = intact_commit(storage, shard, info.fingerprint)
+        if commit is not None:
+            found.append(IndexedShard.of(commit))
+            dropped.update(commit.dropped)
+    return sorted(found, key=lambda shard: (shard.split, shard.shard)), dict(dropped)
 
 
 @contextmanager

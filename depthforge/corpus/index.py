@@ -2,7 +2,8 @@
 
 Both are parquet with fixed columns and no time of writing, so that the same shard gives the same bytes. The index
 part's key-value metadata holds, under ``depthforge``, a JSON object that binds it to one fingerprint and to the
-SHA-256 of every file of the shard: reading the footer (0.3 ms) is enough to know what is committed.
+SHA-256 of every file of the shard: reading the footer (0.3 ms) is enough to know what is committed. What single values
+of its frames were dropped stands beside it, under a key of its own, which a reader need not know.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Final, NamedTuple, Protocol, Self
 
 import pyarrow as pa
@@ -28,6 +29,7 @@ __all__ = [
     "FileDigest",
     "Reject",
     "ShardCommit",
+    "commit_metadata",
     "index_columns",
     "index_part",
     "intact_commit",
@@ -36,6 +38,7 @@ __all__ = [
 ]
 
 METADATA_KEY: Final = b"depthforge"
+_DROPPED_KEY: Final = b"depthforge.dropped"
 _PART: Final = ".parquet"
 _DIGEST_BLOCK: Final = 2**16
 REJECTS_SCHEMA: Final = pa.schema(
@@ -96,7 +99,11 @@ class Reject:
 
 @dataclass(frozen=True, slots=True)
 class ShardCommit:
-    """The footer of an index part. ``files`` maps a path relative to the root to the digest of that file."""
+    """The footer of an index part.
+
+    ``files`` maps a path relative to the root to the digest of that file. ``dropped`` counts, in words, single values
+    of the frames that were no values and are not stored.
+    """
 
     fingerprint: str
     shard: str
@@ -105,6 +112,7 @@ class ShardCommit:
     num_rejects: int
     rejects_by_error: dict[str, int]
     files: dict[str, FileDigest]
+    dropped: dict[str, int] = field(default_factory=dict)
 
     @property
     def stored_bytes(self) -> int:
@@ -160,9 +168,16 @@ def index_columns(schema: CorpusSchema) -> pa.Schema:
 
 def index_part(rows: Sequence[Mapping[str, Any]], schema: CorpusSchema, commit: ShardCommit) -> bytes:
     """Return the parquet file that commits a shard."""
-    footer = json.dumps({"format_version": FORMAT_VERSION, **asdict(commit)}, sort_keys=True)
-    columns = index_columns(schema).with_metadata({METADATA_KEY: footer.encode()})
+    columns = index_columns(schema).with_metadata(commit_metadata(commit))
     return _parquet(pa.Table.from_pylist([dict(row) for row in rows], schema=columns))
+
+
+def commit_metadata(commit: ShardCommit) -> dict[bytes, bytes]:
+    """Return the key-value metadata of an index part."""
+    value = {"format_version": FORMAT_VERSION, **asdict(commit)}
+    dropped = value.pop("dropped")
+    metadata = {METADATA_KEY: json.dumps(value, sort_keys=True).encode()}
+    return metadata | ({_DROPPED_KEY: json.dumps(dropped, sort_keys=True).encode()} if dropped else {})
 
 
 def rejects_part(rejects: Sequence[Reject], *, shard: str, split: str) -> bytes:
@@ -188,7 +203,7 @@ def intact_commit(storage: Storage, shard: str, fingerprint: str) -> ShardCommit
         if value.pop("format_version") != FORMAT_VERSION:
             return None
         files = {name: FileDigest(**digest) for name, digest in value.pop("files").items()}
-        commit = ShardCommit(**value, files=files)
+        commit = ShardCommit(**value, files=files, dropped=json.loads(metadata.get(_DROPPED_KEY, b"{}")))
         if any(storage.size(name) != digest.size for name, digest in files.items()):
             return None
     except (OSError, pa.ArrowException, KeyError, TypeError, ValueError):

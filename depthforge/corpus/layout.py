@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from depthforge import __version__
 from depthforge.corpus.plan_file import PLAN_FILE, PlanSummary
 from depthforge.corpus.schema import CorpusSchema
-from depthforge.errors import CorpusError, MissingDataError
+from depthforge.errors import CorpusError, MissingDataError, told
 from depthforge.frame import Licence
 from depthforge.identity import fingerprint_of
 from depthforge.storage import Place, open_storage
@@ -226,12 +226,14 @@ class CorpusInfo(_Record):
         try:
             return cls.model_validate(value)
         except pydantic.ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            field = ".".join(str(part) for part in first["loc"])
-            found = f"{first['msg']}: {first['input']!r:.60}"
-            raise CorpusError(
-                "corpus.json is not sound", where=f"{path}: {field}", found=found, remedy=_DAMAGED
-            ) from None
+            found = told(
+                (
+                    f"{'.'.join(map(str, each['loc']))}: {each['msg']}: {each['input']!r:.60}"
+                    for each in error.errors(include_url=False)
+                ),
+                joint="; ",
+            )
+            raise CorpusError("corpus.json is not sound", where=path, found=found, remedy=_DAMAGED) from None
 
 
 def _remedy_for_version(found: object) -> str:

@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from depthforge.corpus.dataset_card import croissant, dataset_card
-from depthforge.corpus.frame_index import FrameIndex, IndexedShard, is_sealed, write_index
+from depthforge.corpus.frame_index import FrameIndex, is_sealed, write_index
 from depthforge.corpus.index import CorpusTotals, FileDigest, ShardCommit, intact_commit, parts
 from depthforge.corpus.layout import CORPUS_FILE, CorpusInfo, Layout
 from depthforge.corpus.plan_file import read_plan
@@ -30,7 +30,7 @@ from depthforge.corpus.rejects import Reason, reasons
 from depthforge.corpus.replacement import begin_replacement, complete_replacement, is_pending, seal_replacement
 from depthforge.corpus.summary import summarise
 from depthforge.durable import storage_errors
-from depthforge.errors import CorpusBusyError, CorpusError, CorpusMismatchError, DepthforgeError, IncompleteError
+from depthforge.errors import CorpusBusyError, CorpusError, CorpusMismatchError, DepthforgeError, IncompleteError, told
 from depthforge.frame import Finding
 from depthforge.identity import differences
 from depthforge.plan import WorkItem
@@ -83,8 +83,8 @@ def open_for_writing(
         lock.release()
 
 
-def finished_corpus(root: Place) -> tuple[CorpusInfo, tuple[IndexedShard, ...]] | None:
-    """Return what a finished corpus is and its shards; None when there is none at ``root``, or not all of it.
+def finished_corpus(root: Place) -> tuple[CorpusInfo, FrameIndex] | None:
+    """Return what a finished corpus is and its index; None when there is none at ``root``, or not all of it.
 
     Reads three small files and lists two folders: no shard is opened, so a file that went from one is ``verify``'s to
     find.
@@ -94,14 +94,14 @@ def finished_corpus(root: Place) -> tuple[CorpusInfo, tuple[IndexedShard, ...]] 
         return None
     try:
         info = CorpusInfo.load(storage)
-        shards = FrameIndex(storage, info).shards
+        index = FrameIndex(storage, info)
     except DepthforgeError:
         return None  # the run that follows says what is wrong, or mends it
     there = set(parts(storage)), set(storage.children(Layout.shards))
-    needed = {at.shard for at in shards}, {f"{at.shard}.zarr" for at in shards if at.num_frames}
-    if len(shards) != info.plan.num_shards or not all(map(set.issubset, needed, there)):
+    needed = {at.shard for at in index.shards}, {f"{at.shard}.zarr" for at in index.shards if at.num_frames}
+    if len(index.shards) != info.plan.num_shards or not all(map(set.issubset, needed, there)):
         return None
-    return info, shards
+    return info, index
 
 
 class CorpusStore:
@@ -194,7 +194,8 @@ class CorpusStore:
         storage = self.storage
         with storage_errors(storage.address):
             storage.remove_leftovers(Layout.shards, Layout.index, Layout.rejects)
-            write_index(storage, self.info, commits)
+            left_out = sum(finding.severity == "error" for finding in findings)
+            write_index(storage, self.info, commits, left_out=left_out)
             digests = {name: digest for commit in commits.values() for name, digest in commit.files.items()}
             for name in self._small_files():
                 digests[name] = FileDigest.of(storage, name)
@@ -238,7 +239,7 @@ def _refuse_strangers(storage: Storage) -> None:
             "the directory holds other files and no corpus",
             where=storage.address,
             expected=f"an empty directory, or one with a {CORPUS_FILE} of ours",
-            found=", ".join(others[:5]) + (", ..." if len(others) > 5 else ""),
+            found=told(others),
             remedy="choose another --out; files that depthforge did not write are never removed",
         )
 
@@ -330,10 +331,18 @@ def _require_same(old: CorpusInfo, new: CorpusInfo, storage: Storage) -> None:
     if old.fingerprint == new.fingerprint:
         return
     changed = differences(old.identity, new.identity)
+    # What is listed follows from the rest of the manifest, where that differs.
+    asked = [each for each in changed if not each.startswith("plan.")]
+    remedy = "choose another --out, or --overwrite to replace that corpus when the new one is whole"
+    if asked:
+        found = "; ".join(asked)
+    else:
+        found = "; ".join(changed) + ": the source lists other frames, or in other shards"
+        remedy = f"has the data changed? depthforge verify {storage.address} --source MANIFEST compares; {remedy}"
     raise CorpusMismatchError(
         "the directory holds a corpus that was made from something else",
         where=storage.address,
-        expected=f"fingerprint {new.fingerprint}",
-        found="; ".join(changed) or f"fingerprint {old.fingerprint}",
-        remedy="choose another --out, or --overwrite to replace that corpus when the new one is whole",
+        expected=f"fingerprint {new.fingerprint}, not {old.fingerprint}",
+        found=found,
+        remedy=remedy,
     )

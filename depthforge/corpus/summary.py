@@ -19,6 +19,9 @@ from depthforge.storage import Place, open_storage
 __all__ = ["CorpusSummary", "FieldSummary", "SplitSummary", "summarise"]
 
 
+_REASONS_TOLD = 5
+
+
 @dataclass(frozen=True, slots=True)
 class FieldSummary:
     """One field beside depth; ``num_present`` counts the frames that have it."""
@@ -45,6 +48,7 @@ class SplitSummary:
 class CorpusSummary:
     """What a corpus holds. ``statistics`` are means over frames of the index's figures (metres, fractions), except
     that the depth range is the smallest minimum and the largest maximum; None where no frame measures anything.
+    ``dropped`` counts, in words, single values that were no values and are not stored.
     """
 
     name: str
@@ -66,6 +70,7 @@ class CorpusSummary:
     statistics: dict[str, float | None]
     rejects_by_error: dict[str, int]
     reasons: list[Reason]
+    dropped: dict[str, int]
     raw_bytes: int
 
     @property
@@ -100,9 +105,15 @@ class CorpusSummary:
             f"  rejects      {self.totals.num_rejects}",
             *(
                 f"               {reason}" + (f"; try: {reason.remedy}" if reason.remedy else "")
-                for reason in self.reasons
+                for reason in self.reasons[:_REASONS_TOLD]
             ),
+            *self._more_reasons(),
+            *(f"  dropped      {count} {what}" for what, count in self.dropped.items()),
         ]
+
+    def _more_reasons(self) -> list[str]:
+        more = len(self.reasons) - _REASONS_TOLD
+        return [f"               and {more} other reasons: depthforge rejects lists them"] if more > 0 else []
 
     def _split_line(self, name: str) -> str:
         split = self.splits[name]
@@ -173,7 +184,8 @@ def summarise(root: Place) -> CorpusSummary:
         ),
         statistics={name: _overall(index, name) for name in DepthStatistics._fields},
         rejects_by_error=dict(rejects.most_common()),
-        reasons=reasons(storage)[:5] if rejects else [],
+        reasons=reasons(storage) if rejects else [],
+        dropped=whole.dropped,
         raw_bytes=schema.bytes_per_frame * totals.num_frames,
     )
 

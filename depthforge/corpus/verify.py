@@ -30,7 +30,7 @@ from depthforge.corpus.schema import DEPTH_CLEAN, DEPTH_NOISY, CorpusSchema, dec
 from depthforge.corpus.shard import ShardReader
 from depthforge.corpus.verify_files import Problem, blame_sums, check_files, in_order
 from depthforge.corpus.writer import as_held, jpeg_of, label_of
-from depthforge.errors import DepthforgeError, IntegrityError
+from depthforge.errors import DepthforgeError, IntegrityError, told
 from depthforge.frame import Frame, FrameRef
 from depthforge.labels.catalogue import RGB
 from depthforge.labels.recomputing import after_noise, needed_by_noise
@@ -202,8 +202,7 @@ def _check_shards(
         report.problems += unreadable
         return
     if uncommitted:
-        names = ", ".join(uncommitted[:3]) + (", ..." if len(uncommitted) > 3 else "")
-        text = f"{len(uncommitted)} of {info.plan.num_shards} planned shards are not committed: {names}"
+        text = f"{len(uncommitted)} of {info.plan.num_shards} planned shards are not committed: {told(uncommitted)}"
         report.finished = False
         report.problems.append(Problem(Layout.index, text, "written again"))
     if len(held) != info.plan.num_shards:
@@ -331,8 +330,8 @@ class _Shard:
             (twice, "is there twice"),
         ):
             if keys:
-                more = f" (and {len(keys) - 1} more)" if len(keys) > 1 else ""
-                self._blame(index, f"{keys[0]} {text}{more}")
+                others = f" (and {told(keys[1:])})" if len(keys) > 1 else ""
+                self._blame(index, f"{keys[0]} {text}{others}")
         places = [(self.item.shard, self.item.split, row) for row in range(len(self.rows))]
         if [(row["shard"], row["split"], row["row"]) for row in self.rows] != places:
             self._blame(index, "its rows do not number the frames of this shard from 0")

@@ -75,6 +75,7 @@ class ShardWriter:
         self._codecs = {spec.name: chain_of(schema, spec) for spec in schema.stored}
         self._rows: list[dict[str, Any]] = []
         self._rejects: list[Reject] = []
+        self._dropped: Counter[str] = Counter()
 
     def __enter__(self) -> Self:
         return self
@@ -90,7 +91,8 @@ class ShardWriter:
         schema or its depth cannot be stored, and StorageError when the disk is full.
         """
         self._require_next(frame.key)
-        arrays = self._encode(frame, capture, present)
+        dropped = Counter(frame.dropped)
+        arrays = self._encode(frame, capture, present, dropped)
         statistics = depth_statistics(arrays[DEPTH_CLEAN], arrays.get(DEPTH_NOISY), self._schema.depth)
         row: dict[str, Any] = {
             "key": frame.key,
@@ -114,6 +116,7 @@ class ShardWriter:
         for name, rows in self._ragged.items():
             rows.append(arrays[name])
         self._rows.append(row)
+        self._dropped.update(dropped)
 
     def reject(self, ref: FrameRef, stage: str, error: BaseException) -> None:
         """Record that a frame could not be converted; local paths in the message are cut to file names."""
@@ -165,11 +168,13 @@ class ShardWriter:
         if key != expected:
             raise CorpusError("frames come in the order of the plan", where=key, expected=expected)
 
-    def _encode(self, frame: Frame, capture: Capture, present: frozenset[str] | None) -> dict[str, Any]:
-        """Return every field as it is stored, None for a label that the frame does not have."""
+    def _encode(
+        self, frame: Frame, capture: Capture, present: frozenset[str] | None, dropped: Counter[str]
+    ) -> dict[str, Any]:
+        """Return every field as it is stored, None for a label that the frame does not have; count into ``dropped``."""
         schema, size = self._schema, (self._schema.height, self._schema.width)
         arrays: dict[str, Any] = {
-            **_encoded_depths(frame, capture, schema),
+            **_encoded_depths(frame, capture, schema, dropped),
             **_produced_images(frame, capture, schema),
         }
         for spec in schema.fields:
@@ -262,6 +267,7 @@ class ShardWriter:
             num_rejects=len(self._rejects),
             rejects_by_error=dict(sorted(Counter(reject.error for reject in self._rejects).items())),
             files=files,
+            dropped=dict(sorted(self._dropped.items())),
         )
         storage.delete(index)  # one that commits nothing: damaged, or of another corpus
         if storage.put_if_absent(index, index_part(self._rows, self._schema, commit)):
@@ -322,8 +328,10 @@ def _jpeg_of(frame: Frame, schema: CorpusSchema) -> npt.NDArray[np.uint8] | None
     return None if file is None else np.frombuffer(file, np.uint8)
 
 
-def _encoded_depths(frame: Frame, capture: Capture, schema: CorpusSchema) -> dict[str, npt.NDArray[Any]]:
-    """Return clean depth, and noisy depth where the corpus has it, as they are stored."""
+def _encoded_depths(
+    frame: Frame, capture: Capture, schema: CorpusSchema, dropped: Counter[str]
+) -> dict[str, npt.NDArray[Any]]:
+    """Return clean depth, and noisy depth where the corpus has it, as they are stored; count into ``dropped``."""
     if (capture.depth is not None) != schema.noisy_depth:
         has = "no noisy depth" if capture.depth is None else "noisy depth"
         raise FrameError(f"the frame comes with {has}, against the schema of the corpus", where=frame.key)
@@ -334,10 +342,14 @@ def _encoded_depths(frame: Frame, capture: Capture, schema: CorpusSchema) -> dic
     for image in chain.from_iterable(depths.values()):
         if image.shape != size:
             raise FrameError("an image has the wrong size", where=frame.key, expected=size, found=image.shape)
-    return {
-        name: encode_depth(*depth, schema.depth, where=f"{frame.key}: {name.removeprefix('depth_')} depth")
-        for name, depth in depths.items()
-    }
+    encoded: dict[str, npt.NDArray[Any]] = {}
+    for name, depth in depths.items():
+        strays: Counter[str] = Counter()
+        which = name.removeprefix("depth_")
+        where = f"{frame.key}: {which} depth"
+        encoded[name] = encode_depth(*depth, schema.depth, where=where, dropped=strays)
+        dropped.update({f"{which} {what}": count for what, count in strays.items()})
+    return encoded
 
 
 def _produced_images(frame: Frame, capture: Capture, schema: CorpusSchema) -> dict[str, npt.NDArray[Any]]:

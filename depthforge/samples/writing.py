@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from depthforge.durable import storage_errors
 from depthforge.errors import InputError
 from depthforge.geometry import Float64, quaternion_from_rotation
 
@@ -29,9 +30,10 @@ def require_empty(root: Path) -> None:
 
 
 def write_file(path: Path, content: bytes | str) -> None:
-    """Write a file and the folders above it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    """Write a file and the folders above it; StorageError when they cannot be."""
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
 def png(image: npt.NDArray[np.generic]) -> bytes:

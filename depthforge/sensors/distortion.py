@@ -109,7 +109,7 @@ def read_table(path: Path) -> Table:
             "the distortion table is not one of factors near 1",
             where=path,
             expected=f"factors from {low} to {high}, or 0 for no measurement",
-            found=f"{bad.size} others, {bad[0]} the first",
+            found=f"{bad.size} others, from {bad.min()} to {bad.max()}",
         )
     return factors.astype(np.float32)
 

@@ -9,7 +9,7 @@ labels of InteriorNet), and memory of 8 bytes a frame; 500 frames tell a wrong u
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -116,7 +116,7 @@ def check_source(
     source: Source,
     *,
     wanted: frozenset[str] | None = None,
-    accept: Callable[[Frame], object] = lambda frame: None,
+    accept: Callable[[Frame], Mapping[str, int]] = lambda frame: {},
     needs_depth: bool = True,
     max_reject_fraction: float = 0.01,
     max_frames: int | None = None,
@@ -126,7 +126,8 @@ def check_source(
     """Check a source: list all of it, read all frames or ``max_frames`` evenly spaced ones, and count.
 
     ``wanted`` labels are read, all by default. ``accept`` raises FrameError for a frame that the run in question would
-    reject, of which it bears ``max_reject_fraction``; it ``needs_depth`` or rejects no empty frame.
+    reject, of which it bears ``max_reject_fraction``, and returns what single values of others it would drop; it
+    ``needs_depth`` or rejects no empty frame.
 
     ``progress`` is called with 1 after each frame that was read, ``note`` with what had to be made before. Raises
     MissingDataError, from the source, when there is nothing to read at all; whatever is wrong with a single frame
@@ -212,7 +213,7 @@ class _Tally:
         source: Source,
         issues: _Issues,
         wanted: frozenset[str],
-        accept: Callable[[Frame], object],
+        accept: Callable[[Frame], Mapping[str, int]],
         *,
         needs_depth: bool,
     ) -> None:
@@ -229,11 +230,10 @@ class _Tally:
         self._num_read += 1
         try:
             frame = require_sound(self._source.read(ref, self._wanted))
-            for what, count in frame.dropped.items():
-                self._issues.add("warning", f"left out: {what}", ref.key, times=count)
+            self._add_dropped(frame.dropped, ref.key)
             present = fitting_labels(frame, self._source.labels)
             if frame.valid.any():
-                self._accept(frame)
+                self._add_dropped(self._accept(frame), ref.key)
         except DepthforgeError as error:
             where = ref.key if error.where is None else f"{ref.key} ({error.where})"
             self._unreadable(error.message, where, error.remedy)
@@ -244,6 +244,10 @@ class _Tally:
         for name in present:
             self._labels[name] += 1
         self._measure(frame)
+
+    def _add_dropped(self, dropped: Mapping[str, int], key: str) -> None:
+        for what, count in dropped.items():
+            self._issues.add("warning", f"left out: {what}", key, times=count)
 
     def _unreadable(self, message: str, where: str, remedy: str | None) -> None:
         self._num_unreadable += 1

@@ -11,7 +11,7 @@ from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
-from depthforge.errors import DecodeError
+from depthforge.errors import DecodeError, told
 from depthforge.sources.file_tree import Tree
 from depthforge.sources.templates import PathTemplate
 
@@ -66,7 +66,7 @@ class Companions:
                     "several files fit one frame",
                     where=listings.tree.describe(path),
                     expected="one",
-                    found=", ".join(found[:4]),
+                    found=told(found),
                     remedy="list the templates in order of preference in place of *",
                 )
             if found:

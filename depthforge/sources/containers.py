@@ -18,7 +18,7 @@ from typing import Any, Final, Literal, NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from depthforge.errors import DecodeError, MissingDependencyError
+from depthforge.errors import DecodeError, MissingDependencyError, told
 from depthforge.sources.exr import read_exr
 from depthforge.sources.npy import npy_of_bytes
 
@@ -238,7 +238,7 @@ def _chosen(items: Mapping[str, object], key: str | None, kind: str, where: str)
         f"{kind} with several arrays needs `key`" if key is None else f"{kind} without that array",
         where=where,
         expected="one array of numbers, or `key` in the manifest" if key is None else f"key {key!r}",
-        found=", ".join(sorted(items)[:8]) or "no array",
+        found=told(sorted(items), none="no array"),
         remedy=f"key: {sorted(items)[0]}" if items else "is this the file that was meant?",
     )
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import PurePosixPath
 
-from depthforge.errors import DecodeError
+from depthforge.errors import DecodeError, told
 from depthforge.frame import Camera
 from depthforge.sources.colmap_files import parse_colmap_cameras, parse_colmap_images
 from depthforge.sources.companions import Listings
@@ -54,14 +54,14 @@ class DescribedCameras:
                 "the file of intrinsics does not name this image",
                 where=where,
                 expected=f"{fields['frame']} or one of {', '.join(files)}",
-                found=", ".join(list(known.items)[:4]) if isinstance(known, ByName) else None,
+                found=told(known.items) if isinstance(known, ByName) else None,
             )
         if found.distortion and not block.ignore_distortion:
             raise DecodeError(
                 "a camera with distortion",
                 where=where,
                 expected="a pinhole",
-                found=", ".join(f"{name} {value:g}" for name, value in list(found.distortion.items())[:6]),
+                found=told(f"{name} {value:g}" for name, value in found.distortion.items()),
                 remedy="undistort the images, or say camera.ignore_distortion: true where depth is of a pinhole",
             )
         if found.size is None and self.size is not None:
@@ -108,5 +108,5 @@ class DescribedCameras:
         images = parse_colmap_images(listed, binary=binary, where=self._listings.tree.describe(beside))
         unknown = {image.camera for image in images.values()} - cameras.keys()
         if unknown:
-            raise DecodeError("images of cameras that are not listed", where=where, found=sorted(unknown)[:4])
+            raise DecodeError("images of cameras that are not listed", where=where, found=told(sorted(unknown)))
         return ByName({name: cameras[image.camera] for name, image in images.items()})

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from depthforge.errors import InputError, MissingDataError
+from depthforge.errors import InputError, MissingDataError, told
 from depthforge.frame import Finding, FrameRef
 from depthforge.sources.base import Report
 from depthforge.sources.companions import Listings
@@ -19,8 +19,6 @@ from depthforge.sources.rgbd_config import RgbdFolderConfig
 from depthforge.sources.templates import PathTemplate
 
 __all__ = ["fits_no_frame", "nothing_found", "selected"]
-
-_MOST_NAMES = 20
 
 
 def selected(
@@ -107,10 +105,7 @@ def _frame_name(frame: str) -> str:
 def _names_of(tree: Tree, folder: str) -> str:
     listing = tree.scan_if_there(folder)
     names = sorted([f"{name}/" for name in listing.folders] + listing.files)
-    if not names:
-        return "an empty folder"
-    shown = ", ".join(names[:_MOST_NAMES]).encode(errors="backslashreplace").decode()
-    return f"{shown}{' ...' if len(names) > _MOST_NAMES else ''}"
+    return told(names, none="an empty folder")
 
 
 def _require_utf8(path: str) -> None:

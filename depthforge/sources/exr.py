@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from depthforge.errors import DecodeError, MissingDependencyError
+from depthforge.errors import DecodeError, MissingDependencyError, told
 
 __all__ = ["read_exr"]
 
@@ -97,7 +97,7 @@ def _depth_channel(images: dict[str, Array], wanted: str | None, where: str) -> 
         "several channels of the EXR could be depth" if fitting else "no channel of the EXR is known as depth",
         where=where,
         expected=f"channel {wanted!r}" if wanted else "one channel Depth.Z, Depth.V, Z, V or Y, or R = G = B",
-        found=", ".join(sorted(fitting or images)[:12]),
+        found=told(sorted(fitting or images)),
         remedy=f"name it in the manifest, `channel: {sorted(fitting or images)[0]}`" if images else None,
     )
 

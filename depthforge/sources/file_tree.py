@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from depthforge.errors import DecodeError
+from depthforge.errors import DecodeError, InputError
 
 __all__ = ["ARCHIVE_SUFFIXES", "Archive", "Directory", "Listing", "Tree", "open_tree"]
 
@@ -43,8 +43,9 @@ class Tree(ABC):
 
     @abstractmethod
     def scan(self, folder: str) -> Listing:
-        """Return what is in ``folder``, opening no file; raise FileNotFoundError when there is no such folder.
+        """Return what is in ``folder``, opening no file.
 
+        Raises FileNotFoundError when there is no such folder, InputError when this user may not read it.
         Names that begin with a dot are left out: they are an operating system's (``._0001.png``, ``.DS_Store``).
         """
 
@@ -103,9 +104,18 @@ class Directory(Tree):
                     (listing.folders if entry.is_dir() else listing.files).append(entry.name)
         except NotADirectoryError as error:
             raise FileNotFoundError(*error.args) from None
+        except PermissionError as error:
+            raise InputError(
+                "the folder may not be read",
+                where=self.describe(folder),
+                found=error.strerror,
+                remedy="have its owner let this user read it: chmod -R a+rX",
+            ) from None
         return listing
 
     def read(self, path: str) -> bytes:
+        if "\0" in path:  # as damaged lists have it
+            raise FileNotFoundError(self.describe(path))
         with open(f"{self._top}/{path}", "rb", buffering=0) as file:
             return file.read()
 

@@ -41,7 +41,8 @@ class ColourTable:
         unknown = self._colours[at] != colours if self._colours.size else np.ones_like(colours, dtype=np.bool_)
         if unknown.any():
             found = np.unique(colours[unknown])
-            shown = "; ".join(f"{c & 255},{c >> 8 & 255},{c >> 16}" for c in found[:4].tolist())
+            shown = "; ".join(f"{c & 255},{c >> 8 & 255},{c >> 16}" for c in found[:20].tolist())
+            shown += f" and {found.size - 20} more" if found.size > 20 else ""
             raise DecodeError(
                 "a colour that stands for no id",
                 where=where,

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from depthforge.errors import DecodeError
+from depthforge.errors import DecodeError, told
 from depthforge.frame import Camera
 from depthforge.sources.conventions import centre_of_corner
 from depthforge.sources.numbers_file import is_json, parse_json, read_numbers
@@ -110,7 +110,7 @@ def intrinsics_of_names(named: Mapping[str, Any], *, where: str) -> Intrinsics:
         "no intrinsics in this file",
         where=where,
         expected="fx fy cx cy, fl_x fl_y cx cy, or a matrix K",
-        found=", ".join(list(named)[:8]) or "nothing",
+        found=told(named),
         remedy="name them with `key`",
     )
 

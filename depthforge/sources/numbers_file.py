@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from depthforge.errors import DecodeError
+from depthforge.errors import DecodeError, told
 from depthforge.sources.containers import Form, read_container, what_it_is
 
 __all__ = ["is_json", "parse_json", "read_numbers", "read_rows", "text_of"]
@@ -56,7 +56,7 @@ def parse_json(data: bytes, key: str | None, *, where: str) -> Any:
         try:
             value = value[int(step)] if isinstance(value, list) else value[step]
         except (KeyError, IndexError, ValueError, TypeError):
-            known = ", ".join(list(value)[:8]) if isinstance(value, dict) else f"{type(value).__name__}"
+            known = told(value) if isinstance(value, dict) else type(value).__name__
             raise DecodeError(
                 "JSON without that key", where=where, expected=f"key {key!r}", found=f"{known} at {step!r}"
             ) from None
@@ -107,7 +107,7 @@ def _array(value: Any, where: str, what: str) -> Numbers:
     try:
         array = np.array(value, dtype=np.float64)
     except (TypeError, ValueError, OverflowError):
-        found = ", ".join(list(value)[:8]) if isinstance(value, dict) else str(value)[:80]
+        found = told(value) if isinstance(value, dict) else str(value)[:80]
         raise DecodeError(
             f"not {what}", where=where, expected="lists of numbers", found=found, remedy="name them with `key`"
         ) from None

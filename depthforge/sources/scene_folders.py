@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from depthforge.errors import DecodeError, MissingDataError
+from depthforge.errors import DecodeError, MissingDataError, told
 from depthforge.frame import BoolImage, DepthImage, Finding, FrameRef
 from depthforge.sources.base import Report, Source, SourceConfig, ignore_findings
 from depthforge.sources.file_tree import ARCHIVE_SUFFIXES, Listing, Tree, open_tree
@@ -145,14 +145,14 @@ class SceneFolders(Source):
         self, tree: Tree, num_recordings: int, skipped: list[DecodeError | MissingDataError]
     ) -> MissingDataError:
         if skipped:
-            first = f"{skipped[0].message} ({skipped[0].where})"
-            found = f"{num_recordings} recordings, none that can be read; of the first: {first}"
+            why = told((f"{error.message} ({error.where})" for error in skipped), joint="; ")
+            found = f"{num_recordings} recordings, none that can be read: {why}"
         elif num_recordings:
             found = f"{num_recordings} recordings without a frame"
         else:
             listing = tree.scan("")
             names = sorted([f"{name}/" for name in listing.folders] + listing.files)
-            found = ", ".join(names[:8]) + (" ..." if len(names) > 8 else "") if names else "an empty folder"
+            found = told(names, none="an empty folder")
         return MissingDataError(
             f"no frames of {self.name}",
             where=self._root,

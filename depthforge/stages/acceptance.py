@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -42,10 +43,13 @@ def require_known_labels(manifest: Manifest, source: Source) -> None:
             raise UnknownNameError("label", name, source.labels, where=f"labels.{name} (source {source.name})")
 
 
-def acceptance(manifest: Manifest, source: Source, translator: Translator | None) -> Callable[[Frame], None]:
+def acceptance(
+    manifest: Manifest, source: Source, translator: Translator | None
+) -> Callable[[Frame], Mapping[str, int]]:
     """Return what raises FrameError for a frame that a run of ``manifest`` would reject before translating it.
 
-    Without a translator (one that is not trained yet) it is taken to need depth.
+    Of any other it returns, in words, the single values that would not be stored, and how many. Without a translator
+    (one that is not trained yet) it is taken to need depth.
     """
     needs_depth = translator is None or translator.needs_depth
     if translator is None:
@@ -53,7 +57,7 @@ def acceptance(manifest: Manifest, source: Source, translator: Translator | None
     else:
         required = required_labels(manifest.labels, translator)
 
-    def accept(frame: Frame) -> None:
+    def accept(frame: Frame) -> Mapping[str, int]:
         if needs_depth:
             require_depth(frame)
         require_labels(frame, required)
@@ -61,7 +65,10 @@ def acceptance(manifest: Manifest, source: Source, translator: Translator | None
             raise FrameError(
                 "the frame has another size", where=frame.key, expected=source.size, found=frame.camera.size
             )
-        encode_depth(frame.depth_m, frame.valid, manifest.corpus.depth, where=f"{frame.key}: clean depth")
+        dropped: Counter[str] = Counter()
+        where = f"{frame.key}: clean depth"
+        encode_depth(frame.depth_m, frame.valid, manifest.corpus.depth, where=where, dropped=dropped)
+        return dropped
 
     return accept
 

@@ -65,13 +65,14 @@ class ConversionReport:
 def finished(manifest: Manifest) -> ConversionReport | None:
     """Return the report of a run that has nothing to do: its corpus is finished and was made from ``manifest``.
 
-    None when anything is to be done, or to be said. The source is not listed, so what it gained or lost since is not
-    seen (``verify --source`` compares); a million frames take a second where their listing takes a minute.
+    None when anything is to be done, or more frames were rejected than ``manifest`` allows. The source is not listed,
+    so what it gained or lost since is not seen (``verify --source`` compares); a million frames take a second where
+    their listing takes a minute.
     """
     start, found = time.monotonic(), finished_corpus(manifest.corpus.out)
     if found is None:
         return None
-    info, shards = found
+    info, index = found
     manifest = manifest.with_weights()
     source, translator = make_source(manifest.source), make_translator(manifest.translator)
     try:
@@ -80,9 +81,11 @@ def finished(manifest: Manifest) -> ConversionReport | None:
             return None
     finally:
         source.close()
-    totals, rejects = CorpusTotals.of(shards), Counter[str]()
-    for shard in shards:
+    totals, rejects = CorpusTotals.of(index.shards), Counter[str]()
+    for shard in index.shards:
         rejects.update(shard.rejects_by_error)
+    if totals.num_rejects > manifest.max_reject_fraction * info.plan.num_frames:
+        return None
     return ConversionReport(
         str(manifest.corpus.out),
         info.fingerprint,
@@ -91,6 +94,7 @@ def finished(manifest: Manifest) -> ConversionReport | None:
         nothing_to_do=True,
         rejects_by_error=dict(rejects.most_common()),
         reasons=reasons(open_storage(manifest.corpus.out)) if rejects else [],
+        left_out=index.left_out,
     )
 
 
@@ -150,7 +154,9 @@ def convert(
             store.reopen()
             store.keep(files)
             failures = _run(prepared, store, report, progress, inline=inline, ray_options=ray_options)
-            _require_complete(prepared, store, failures)
+            _require_made(prepared, failures)
+        _require_few_rejects(prepared, store)
+        if not report.nothing_to_do:
             store.finish(prepared.findings)
         totals = store.totals()
         report.num_frames, report.num_rejects = totals.num_frames, totals.num_rejects
@@ -204,8 +210,8 @@ def _run(
     return failures
 
 
-def _require_complete(prepared: Prepared, store: CorpusStore, failures: list[Failure]) -> None:
-    """Raise when a shard is missing, the first one's error if it is one of the corpus, and for too many rejects."""
+def _require_made(prepared: Prepared, failures: list[Failure]) -> None:
+    """Raise when a shard is missing: the first one's error if it is one of the corpus."""
     if failures:
         first = failures[0].error
         kind = type(first) if isinstance(first, CorpusError) else IncompleteError
@@ -215,9 +221,12 @@ def _require_complete(prepared: Prepared, store: CorpusStore, failures: list[Fai
             found=in_words(first),
             remedy="run the same command again: committed shards are kept; --inline --debug shows the traceback",
         )
-    totals, allowed = store.totals(), prepared.manifest.max_reject_fraction
-    if totals.num_rejects > allowed * prepared.plan.num_frames:
-        raise _too_many_rejects(prepared, store, totals.num_rejects)
+
+
+def _require_few_rejects(prepared: Prepared, store: CorpusStore) -> None:
+    num_rejects = store.totals().num_rejects
+    if num_rejects > prepared.manifest.max_reject_fraction * prepared.plan.num_frames:
+        raise _too_many_rejects(prepared, store, num_rejects)
 
 
 def _too_many_rejects(prepared: Prepared, store: CorpusStore, num_rejects: int) -> IncompleteError:

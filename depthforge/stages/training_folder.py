@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from depthforge.durable import remove, storage_errors, try_lock, unlock, write_atomically
-from depthforge.errors import CorpusBusyError, CorpusMismatchError
+from depthforge.errors import CorpusBusyError, CorpusMismatchError, told
 from depthforge.identity import Identity, changed_fields, differences
 from depthforge.stages.prepare import make_source
 from depthforge.stages.training_plan import TrainingPlan
@@ -82,16 +82,15 @@ def start_or_resume(out: Path, plan: TrainingPlan, overwrite: bool) -> None:
         raise CorpusMismatchError(
             "the directory holds other files and no training of ours",
             where=out,
-            found=", ".join(sorted(others)[:5]),
+            found=told(sorted(others)),
             remedy="choose another training.out; files that depthforge did not write are never removed",
         )
     if there is not None and there != identity:
         if not overwrite:
-            changed = differences(there, identity)
             raise CorpusMismatchError(
                 "the directory holds a translator that was trained from something else",
                 where=out,
-                found="; ".join(changed[:5]) + (f"; and {len(changed) - 5} more" if len(changed) > 5 else ""),
+                found="; ".join(differences(there, identity)),
                 remedy="choose another training.out, or --overwrite to replace that translator",
             )
         for path in out.iterdir():

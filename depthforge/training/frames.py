@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from depthforge.durable import remove_temporaries, storage_errors, sync_directory, temporary_beside, write_atomically
-from depthforge.errors import FrameError, InputError, StorageError
+from depthforge.errors import FrameError, InputError, StorageError, told
 from depthforge.frame import Camera, Frame
 
 __all__ = ["DecodedFrames", "RangeSummary", "decode_frames", "overlap", "summarise_range"]
@@ -150,7 +150,7 @@ def _write(
             where=problems[0].where if problems else name,
             expected="frames with " + " and ".join(least[image] for image in sorted(wanted)),
             found=f"of {count} frames {empty} without depth, {len(problems)} unreadable"
-            + (f" (first: {problems[0].message})" if problems else ""),
+            + (f" ({told(dict.fromkeys(each.message for each in problems), joint='; ')})" if problems else ""),
             remedy="depthforge check MANIFEST; the unit and the invalid values of the source are the usual cause",
         )
     described = {"keys": keys, "camera": asdict(cameras[0]), "skipped": count - len(keys)}

@@ -15,7 +15,7 @@ from typing import Any, Final, Literal
 import pydantic
 from pydantic import BaseModel, ConfigDict, Field
 
-from depthforge.errors import InputError, MissingDataError
+from depthforge.errors import InputError, MissingDataError, told
 
 __all__ = ["CARD_FILE", "WEIGHTS_FILE", "Normalisation", "TranslatorCard", "read_card"]
 
@@ -111,5 +111,8 @@ def read_card(folder: Path) -> TranslatorCard:
             remedy="depthforge train MANIFEST, or depthforge translator import CHECKPOINT",
         ) from None
     except (OSError, pydantic.ValidationError) as error:
-        reason = error.errors(include_url=False)[0]["msg"] if isinstance(error, pydantic.ValidationError) else error
-        raise InputError("the card of the translator is not sound", where=path, found=reason) from None
+        found: object = error
+        if isinstance(error, pydantic.ValidationError):
+            wrong = error.errors(include_url=False)
+            found = told((": ".join([*map(str, each["loc"]), each["msg"]]) for each in wrong), joint="; ")
+        raise InputError("the card of the translator is not sound", where=path, found=found) from None

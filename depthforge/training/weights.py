@@ -15,7 +15,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from depthforge.durable import storage_errors, write_atomically
-from depthforge.errors import InputError, IntegrityError, MissingDataError
+from depthforge.errors import InputError, IntegrityError, MissingDataError, told
 from depthforge.training.translator_card import CARD_FILE, WEIGHTS_FILE, TranslatorCard, read_card
 
 __all__ = ["load_networks", "write_translator"]
@@ -81,10 +81,6 @@ def _require_same_shapes(found: Mapping[str, Tensor], expected: Mapping[str, Ten
         raise InputError(
             "the weights are of another architecture",
             where=path,
-            expected=_few([f"{name} {tuple(expected[name].shape)}" for name in [*missing, *sorted(other)]]),
-            found=_few([f"{name} {tuple(found[name].shape)}" for name in [*unknown, *sorted(other)]]),
+            expected=told(f"{name} {tuple(expected[name].shape)}" for name in [*sorted(other), *missing]),
+            found=told(f"{name} {tuple(found[name].shape)}" for name in [*sorted(other), *unknown]),
         )
-
-
-def _few(names: list[str]) -> str:
-    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "") or "nothing else"

@@ -71,6 +71,29 @@ def test_a_tilde_is_home_wherever_it_was_quoted(
     assert "nobody knows which folder ~ is" in unknown.err
 
 
+@pytest.mark.parametrize("path", ["$HOME/d", "/data/$SETS/d", "$HOME", "${HOME}/d"])
+def test_a_variable_that_nobody_filled_in_is_named(depthforge: Any, manifest: Path, path: str) -> None:
+    outcome = depthforge("convert", "m.yaml", "--inline", "--out", path)
+    assert outcome.code == 2
+    assert "nobody has filled in $" in outcome.err
+    if "{" not in path:
+        value = yaml.safe_load(manifest.read_text())
+        manifest.write_text(yaml.safe_dump({**value, "source": {"name": "tum", "root": path}}))
+        for command in (("check", "m.yaml"), ("synthesize", "m.yaml", "--inline")):
+            outcome = depthforge(*command)
+            assert outcome.code == 3
+            variable = "SETS" if "SETS" in path else "HOME"
+            assert f"nobody has filled in ${variable}" in outcome.err
+            assert f"in a manifest write ${{{variable}}} (or ~ for the home)" in outcome.err
+            assert "m.yaml, line 4" in outcome.err
+    assert [path.name for path in manifest.parent.iterdir()] == ["m.yaml"]
+
+
+def test_a_dollar_in_a_name_is_a_dollar(depthforge: Any, manifest: Path) -> None:
+    for name in ("$RECYCLE.BIN", "a$b", "5$"):
+        assert depthforge("convert", "m.yaml", "--dry-run", "--out", name).code == 0
+
+
 @pytest.mark.parametrize("url", URLS)
 def test_a_url_as_the_root_of_a_source_is_named(depthforge: Any, manifest: Path, url: str) -> None:
     value = yaml.safe_load(manifest.read_text())

@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow.parquet as pq
 
 from depthforge.corpus import frame_index, store, writer
-from depthforge.corpus.layout import CorpusInfo, SourceInfo, TranslatorInfo
+from depthforge.corpus.layout import CorpusInfo, Layout, SourceInfo, TranslatorInfo
 from depthforge.corpus.plan_file import write_plan
 from depthforge.corpus.schema import CorpusSchema
 from depthforge.corpus.store import CorpusStore, open_for_writing
@@ -160,6 +161,11 @@ def build(folder: Path, count: int = 22, schema: CorpusSchema = SCHEMA, rejected
         fill(corpus, rejected)
         corpus.finish()
     return root
+
+
+def index_of(root: Path, shard: str = "train-000000") -> list[dict[str, object]]:
+    """The rows of the index part of a shard."""
+    return pq.read_table(root / Layout.index_part(shard)).to_pylist()
 
 
 def files_of(root: Path) -> dict[str, bytes]:

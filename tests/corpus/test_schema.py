@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -49,6 +51,17 @@ def test_a_depth_that_no_step_reaches_names_value_limit_and_remedy() -> None:
     assert "corpus.depth.scale_m" in text
     assert "corpus.depth.max_depth_m" in text
     assert "a frame" in text
+
+
+def test_few_depths_that_no_step_reaches_are_dropped_and_counted() -> None:
+    depth_m = np.full((50, 50), 2.0, np.float32)
+    depth_m[0, :2] = 70.0
+    dropped = Counter({"others": 3})
+    stored = encode_depth(depth_m, depth_m > 0, STEPS, where="a frame", dropped=dropped)
+    assert stored[0, :3].tolist() == [0, 0, 2000]
+    assert dropped == {"others": 3, "depths too far for uint16 steps of 0.001 m": 2}
+    encode_depth(depth_m, depth_m < 10, STEPS, where="a frame", dropped=dropped)
+    assert dropped["depths too far for uint16 steps of 0.001 m"] == 2
 
 
 @pytest.mark.parametrize("dtype", ["uint16", "float32"])

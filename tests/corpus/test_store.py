@@ -126,6 +126,30 @@ def test_a_data_set_that_grew_is_another_corpus(tmp_path: Path) -> None:
     with pytest.raises(CorpusMismatchError, match="something else") as caught, open_for_writing(root, info, plan_file):
         pass
     assert "plan.num_frames: 22 -> 23" in str(caught.value)
+    assert "the source lists other frames" in str(caught.value)
+    assert f"depthforge verify {root} --source MANIFEST" in str(caught.value.remedy)
+
+
+def test_what_follows_from_what_differs_is_not_told(tmp_path: Path) -> None:
+    root = build(tmp_path)
+    info, plan_file = make_info(tmp_path, 23, seed=2)
+    with pytest.raises(CorpusMismatchError) as caught, open_for_writing(root, info, plan_file):
+        pass
+    assert caught.value.found == "seed: 1 -> 2"
+
+
+def test_files_of_others_are_all_named(tmp_path: Path) -> None:
+    info, plan_file = make_info(tmp_path / "made", 22)
+    root = tmp_path / "corpus"
+    root.mkdir()
+    for name in ("a", "b", "c", "d", "e", "f", "g"):
+        (root / name).touch()
+    with (
+        pytest.raises(CorpusError, match="other files and no corpus") as caught,
+        open_for_writing(root, info, plan_file),
+    ):
+        pass
+    assert caught.value.found == "a, b, c, d, e, f, g"
 
 
 def test_overwrite_replaces_a_corpus_and_keeps_what_is_not_ours(tmp_path: Path) -> None:
@@ -360,13 +384,15 @@ def test_the_papers_say_licence_rejects_findings_and_manifest(tmp_path: Path) ->
     root = tmp_path / "corpus"
     with open_for_writing(root, info, plan_file) as corpus:
         fill(corpus, rejected=[7])
-        corpus.finish([Finding("warning", "scene-01/x.png", "an odd file")])
+        findings = [Finding("warning", f"scene-01/{number}.png", "an odd file") for number in range(30)]
+        corpus.finish([*findings, Finding("error", "scene-02", "skipped: no poses")])
     card = (root / "README.md").read_text()
     for text in (
         "CC BY-NC 4.0",
         "non-commercial",
         "1 planned frames",
-        "`scene-01/x.png`: an odd file",
+        "- error: `scene-02`: skipped: no poses\n- warning: `scene-01/0.png`: an odd file",
+        "and 11 more findings",
         "planar z",
         "seed: 1",
     ):

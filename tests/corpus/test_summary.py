@@ -1,16 +1,19 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
+import pyarrow.parquet as pq
 import pytest
 
 from depthforge.corpus.picture import picture
 from depthforge.corpus.store import open_for_writing
 from depthforge.corpus.summary import summarise
+from depthforge.corpus.writer import ShardWriter
 from depthforge.errors import CorpusError, MissingDataError
-from tests.corpus.corpora import HEIGHT, WIDTH, clean_mm, make_info, ref
+from tests.corpus.corpora import HEIGHT, SCHEMA, WIDTH, clean_mm, make_frame, make_info, noisy, ref
 
 
 def test_a_summary_counts_what_is_there(corpus: Path) -> None:
@@ -51,6 +54,33 @@ def test_an_unfinished_corpus_is_summarised_as_such(tmp_path: Path) -> None:
             picture(tmp_path / "corpus", tmp_path / "x.png")
     with pytest.raises(MissingDataError):
         summarise(tmp_path)
+
+
+def test_values_that_frames_lack_are_counted_in_an_unfinished_corpus_and_a_finished_one(tmp_path: Path) -> None:
+    info, plan_file = make_info(tmp_path, 22)
+    root = tmp_path / "corpus"
+    with open_for_writing(root, info, plan_file) as corpus:
+        for item in corpus.pending():
+            with ShardWriter(root, item, SCHEMA, fingerprint=info.fingerprint) as shard:
+                for reference in item.frames:
+                    number = int(reference.locator)
+                    dropped = {"points that are not finite": 2} if number in (3, 17) else {}
+                    shard.add(replace(make_frame(number), dropped=dropped), noisy(number))
+                shard.commit()
+        assert summarise(root).dropped == {"points that are not finite": 4}
+        corpus.finish()
+    summary = summarise(root)
+    assert summary.is_finished
+    assert summary.dropped == {"points that are not finite": 4}
+    assert "  dropped      4 points that are not finite" in summary.lines()
+
+
+def test_where_nothing_was_dropped_no_file_says_so(corpus: Path) -> None:
+    assert summarise(corpus).dropped == {}
+    for path in (corpus / "index.parquet", *corpus.glob("index/*.parquet")):
+        metadata = pq.read_metadata(path).metadata
+        assert set(metadata) == {b"depthforge", b"ARROW:schema"}
+        assert b"dropped" not in metadata[b"depthforge"]
 
 
 def test_a_picture_has_a_row_for_each_frame(corpus: Path, tmp_path: Path) -> None:

@@ -8,6 +8,11 @@ import pytest
 
 from depthforge.errors import DecodeError
 from depthforge.registry import sources
+from depthforge.sources.file_tree import Directory
+
+
+def test_no_file_has_a_name_with_a_zero_in_it(tmp_path: Path) -> None:
+    assert Directory(tmp_path).read_if_there("depth/a\0.png") is None
 
 
 @pytest.mark.parametrize("name", ["tum", "bop", "kitti", "hypersim", "blenderproc", "vkitti", "interiornet"])

@@ -26,6 +26,9 @@ EVERYTHING = frozenset({"rgb", "T_world_cam", "semantic", "instance", "normals"}
 # A quarter turn about the world's y: the camera's -z (OpenGL: ahead) goes to -x.
 R_GL = np.array([[0.0, 0, 1], [0, 1, 0], [-1, 0, 0]])
 COLUMNS = [f"M_cam_from_uv_{row}{column}" for row in range(3) for column in range(3)]
+# An offset within the file that fits no C integer: of that h5py raises OverflowError.
+_WHOLE = hdf5_bytes(np.ones((4, 4), np.float16))
+OVERFLOWING = _WHOLE[:54] + b"\x00\x80\x00\x00" + _WHOLE[54:]
 
 
 def table(matrices: dict[str, np.ndarray]) -> str:
@@ -282,6 +285,7 @@ def test_missing_and_damaged_keyframes(root: Path) -> None:
     [
         ("depth_meters", b"", "not an HDF5 file"),
         ("depth_meters", hdf5_bytes(np.ones((H, W), np.float16))[:600], "not an HDF5 file"),
+        ("depth_meters", OVERFLOWING, "not an HDF5 file"),
         ("depth_meters", hdf5_bytes(np.ones((H, W), np.int16)), "not the values"),
         ("depth_meters", hdf5_bytes(np.ones((H, W, 3), np.float16)), "not the values"),
         ("depth_meters", hdf5_bytes(np.ones((H, 2 * W), np.float16)), "wrong size"),

@@ -203,6 +203,17 @@ def test_a_template_that_fits_no_frame_is_an_error(tmp_path: Path, fields: dict[
     assert "for kitchen/depth/0.png" in str(raised.value.expected)
 
 
+def test_a_folder_of_many_files_names_the_one_unlike_the_others(tmp_path: Path) -> None:
+    for number in range(40):
+        write(tmp_path / f"depth_{number:04d}.png", depth())
+        (tmp_path / f"a_note_{number:04d}.txt").touch()
+    write(tmp_path / "rgb_0000.jpg", np.zeros((HEIGHT, WIDTH, 3), np.uint8))
+    with pytest.raises(MissingDataError, match="no frame has a file of rgb") as raised:
+        keys(tmp_path, depth="depth_{frame}.png", rgb="colour_{frame}.jpg")
+    assert "rgb_0000.jpg" in str(raised.value.found)
+    assert str(raised.value.found).endswith(" and 61 more")
+
+
 def test_a_name_that_is_not_utf8_is_an_error_that_names_the_bytes(tmp_path: Path) -> None:
     write(tmp_path / "office/0.png", depth())
     folder = os.fsencode(tmp_path) + b"/caf\xe9"

@@ -1,66 +1,26 @@
-"""Recordings of ROS written message by message: units, layouts of bytes, intrinsics, tf, pairs; and what is wrong."""
+"""Recordings of ROS written message by message: units, layouts of bytes, intrinsics, tf, pairs."""
 
 from __future__ import annotations
 
-import builtins
-from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from depthforge.errors import (
-    DecodeError,
-    DepthforgeError,
-    FrameError,
     InputError,
-    MissingDataError,
-    MissingDependencyError,
 )
-from depthforge.frame import RGB_FILE, Camera, Finding, Frame
+from depthforge.frame import RGB_FILE, Camera
 from depthforge.samples.writing import rgb_jpeg
-from depthforge.sources.check import check_source
-from depthforge.sources.rosbag import Rosbag, RosbagConfig
+from depthforge.sources.rosbag import Rosbag
 from depthforge.testing.sources import SourceTests
 from tests.sources.bag_trees import COLOUR, DEPTH, FIRST_NS, OPTICAL, Recorder
+from tests.sources.recordings import KINDS, MM, RGB, H, W, listing, make, read, write_whole
 from tests.sources.test_compressed_depth import HEADER, rvl_message
 from tests.sources.tree_files import png
 
-H, W = 4, 6
-MM = np.arange(H * W, dtype=np.uint16).reshape(H, W) * 100
-MM[0, :3] = (0, 1500, 65535)
-RGB = np.arange(H * W * 3, dtype=np.uint8).reshape(H, W, 3)
-KINDS = ["ros1", "mcap", "sqlite3"]
 CODED = ["ros1-lz4", "ros1-bz2", "mcap-storage", "sqlite3-message", "sqlite3-file"]
-
-
-def make(root: Path, **fields: Any) -> Rosbag:
-    return Rosbag(RosbagConfig.model_validate({"root": root, **fields}))
-
-
-def listing(source: Rosbag) -> tuple[list[str], list[Finding]]:
-    findings: list[Finding] = []
-    return [ref.key for ref in source.frames(findings.append)], findings
-
-
-def read(source: Rosbag, index: int = 0, wanted: frozenset[str] | None = None) -> Frame:
-    ref = list(source.frames())[index]
-    return source.read(ref, frozenset(source.labels) if wanted is None else wanted).require_sound()
-
-
-def write_whole(root: Path, name: str, kind: str, num_frames: int = 3) -> None:
-    """Depth every 33 ms, colour 4 ms later, tf map -> base -> optical where x of the base goes up 0.1 m a frame."""
-    with Recorder(root, name, kind) as bag:
-        bag.info()
-        # Optical axes (right, down, forward) in those of a base (forward, left, up).
-        bag.transform("/tf_static", 0, "base", OPTICAL, (0, 0, 1), (-0.5, 0.5, -0.5, 0.5))
-        for number in range(num_frames):
-            at_ms = 33.0 * number
-            bag.transform("/tf", at_ms + 1, "map", "base", (0.1 * number, 2, 0))
-            bag.image(DEPTH, at_ms, MM + np.uint16(number), "16UC1")
-            bag.image(COLOUR, at_ms + 4, RGB + np.uint8(number), "rgb8")
 
 
 class TestRos1(SourceTests):
@@ -178,67 +138,11 @@ def test_rectified_topics_have_the_camera_of_p(tmp_path: Path, kind: str) -> Non
     assert "D of /camera/depth/camera_info is not zero" in listing(raw)[1][0].message
 
 
-@pytest.mark.parametrize(
-    ("fields", "message"),
-    [
-        ({"binning": 2}, "other pixels"),
-        ({"roi": (1, 0, 3, 4)}, "other pixels"),
-        ({"K": [0.0] * 9}, "not calibrated"),
-    ],
-)
-def test_intrinsics_of_other_pixels_are_refused(tmp_path: Path, fields: dict[str, Any], message: str) -> None:
-    with Recorder(tmp_path, "bag") as bag:
-        bag.info(**fields)
-        bag.image(DEPTH, 0, MM, "16UC1")
-    with pytest.raises(DecodeError, match=message):
-        list(make(tmp_path).frames())
-    stated = {"width": W, "height": H, "fx": 7, "fy": 8, "cx": 2, "cy": 1}
-    assert read(make(tmp_path, camera=stated)).camera == Camera(7, 8, 2, 1, W, H)
-
-
 def test_a_region_of_the_whole_image_and_binning_of_one_are_fine(tmp_path: Path) -> None:
     with Recorder(tmp_path, "bag") as bag:
         bag.info(binning=1, roi=(0, 0, H, W))
         bag.image(DEPTH, 0, MM, "16UC1")
     assert read(make(tmp_path)).camera.fx == 5.0
-
-
-def test_topics_that_are_not_clear_are_listed(tmp_path: Path) -> None:
-    with Recorder(tmp_path, "two") as bag:
-        bag.info()
-        bag.image(DEPTH, 0, MM, "16UC1")
-        bag.image("/camera/aligned_depth/image_raw", 0, MM, "16UC1")
-        bag.image("/left/image", 0, RGB, "rgb8")
-        bag.image("/right/image", 0, RGB, "rgb8")
-    with pytest.raises(InputError, match="several topics of depth images") as caught:
-        list(make(tmp_path).frames())
-    assert caught.value.found == (
-        "/camera/aligned_depth/image_raw (sensor_msgs/msg/Image, 1); /camera/depth/image_raw (sensor_msgs/msg/Image, 1)"
-    )
-    with pytest.raises(InputError, match="several topics of colour images") as caught:
-        list(make(tmp_path, depth_topic=DEPTH).frames())
-    assert "none: read no colour" in str(caught.value.expected)
-    assert read(make(tmp_path, depth_topic=DEPTH, rgb_topic="none")).rgb is None
-    assert "rgb" not in make(tmp_path, rgb_topic="none").labels
-    assert read(make(tmp_path, depth_topic=DEPTH, rgb_topic="/left/image")).rgb is not None
-    with pytest.raises(InputError, match="`depth_topic` names no topic") as caught:
-        list(make(tmp_path, depth_topic="/camera/dept/image_raw").frames())
-    assert "/camera/depth/camera_info (sensor_msgs/msg/CameraInfo, 1)" in str(caught.value.found)
-
-
-def test_no_depth_no_intrinsics_and_no_recording_are_named(tmp_path: Path) -> None:
-    with Recorder(tmp_path / "a", "colour") as bag:
-        bag.image(COLOUR, 0, RGB, "rgb8")
-    with pytest.raises(InputError, match="no topic of depth images"):
-        list(make(tmp_path / "a").frames())
-    with Recorder(tmp_path / "b", "bare") as bag:
-        bag.image(DEPTH, 0, MM, "16UC1")
-    with pytest.raises(InputError, match="no topic of intrinsics"):
-        _ = make(tmp_path / "b").size
-    (tmp_path / "c").mkdir()
-    for root in (tmp_path / "c", tmp_path / "nowhere"):
-        with pytest.raises(MissingDataError, match="no recording of depth"):
-            list(make(root).frames())
 
 
 def test_colour_is_that_of_the_nearest_stamp(tmp_path: Path) -> None:
@@ -335,90 +239,3 @@ def test_messages_without_a_stamp_have_that_of_the_log(tmp_path: Path) -> None:
             bag.log(DEPTH, "sensor_msgs/msg/Image", message, 33 * number)
     assert listing(make(tmp_path))[0] == [f"rosbag/bag/{FIRST_NS + 7_000_000 + 33_000_000 * k}" for k in range(2)]
     assert read(make(tmp_path), 1).depth_m[0, 1] == np.float32(1.5)
-
-
-def test_a_damaged_recording_beside_others_is_reported(tmp_path: Path) -> None:
-    for name in ("a", "b", "c"):
-        write_whole(tmp_path, name, "ros1", 2)
-    whole = (tmp_path / "b.bag").read_bytes()
-    (tmp_path / "b.bag").write_bytes(whole[: len(whole) // 2])
-    (tmp_path / ".hidden.bag").write_bytes(b"")
-    (tmp_path / "d.bag.active").write_bytes(b"")
-    keys, findings = listing(make(tmp_path))
-    assert [key.split("/")[1] for key in keys] == ["a", "a", "c", "c"]
-    assert [(finding.severity, finding.path) for finding in findings] == [("error", "d.bag.active"), ("error", "b.bag")]
-    assert not check_source(make(tmp_path)).ok
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_no_library_error_gets_out_of_damaged_files(tmp_path: Path, kind: str) -> None:
-    write_whole(tmp_path, "run", kind)
-    path = next(tmp_path.glob("run.bag" if kind == "ros1" else "run/run.*"))
-    whole = path.read_bytes()
-    rng = np.random.default_rng(0)
-    for trial in range(40):
-        data = bytearray(whole)
-        if trial % 3 == 0:
-            data = data[: int(rng.integers(0, len(whole)))]
-        else:
-            for at in rng.integers(0, len(whole), 40):
-                data[at] = int(rng.integers(0, 256))
-        path.write_bytes(data)
-        source = make(tmp_path, world_frame="map")
-        with suppress(DepthforgeError):
-            for ref in source.frames():
-                with suppress(DepthforgeError):
-                    source.read(ref, frozenset(source.labels))
-
-
-def test_jpeg_depth_and_unknown_encodings_are_refused(tmp_path: Path) -> None:
-    with Recorder(tmp_path, "bag") as bag:
-        bag.info()
-        bag.compressed("/camera/depth/a", 0, rgb_jpeg(RGB), "16UC1; jpeg compressed")
-        bag.image("/camera/depth/b", 0, MM.astype(np.uint8), "8UC1")
-        bag.image("/camera/depth/c", 0, RGB, "rgb8")
-        bag.image("/camera/depth/d", 0, MM[:2], "16UC1")
-    for name, error, message in (
-        ("a", DecodeError, "recorded as JPEG"),
-        ("b", DecodeError, "encoding that is not read"),
-        ("c", DecodeError, "no depth"),
-        ("d", FrameError, "size"),
-    ):
-        source = make(tmp_path, depth_topic=f"/camera/depth/{name}", rgb_topic="none")
-        with pytest.raises(error, match=message):
-            read(source)
-
-
-def test_recordings_of_several_sizes_need_resize(tmp_path: Path) -> None:
-    write_whole(tmp_path, "a", "ros1")
-    with Recorder(tmp_path, "b") as bag:
-        bag.info(size=(2, 3))
-        bag.image(DEPTH, 0, MM[:2, :3], "16UC1")
-    keys, findings = listing(make(tmp_path))
-    assert len(keys) == 3
-    assert "another size than the first recording's" in findings[0].message
-    assert len(listing(make(tmp_path, resize={"width": 3, "height": 2}))[0]) == 4
-
-
-def test_names_that_clash_are_told_and_every_second_frame_is_read(tmp_path: Path) -> None:
-    write_whole(tmp_path, "a", "ros1")
-    write_whole(tmp_path / "x", "a", "mcap")
-    (tmp_path / "x" / "a").rename(tmp_path / "a")
-    keys, findings = listing(make(tmp_path, every=2))
-    assert len(keys) == 2
-    assert "the same scene as a" in findings[0].message
-
-
-def test_without_rosbags_its_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_whole(tmp_path, "a", "ros1")
-    real = builtins.__import__
-
-    def absent(name: str, *args: Any, **kwargs: Any) -> Any:
-        if name.startswith("rosbags"):
-            raise ImportError(name)
-        return real(name, *args, **kwargs)
-
-    monkeypatch.setattr(builtins, "__import__", absent)
-    with pytest.raises(MissingDependencyError, match="rosbags") as caught:
-        list(make(tmp_path).frames())
-    assert caught.value.remedy == "pip install 'depthforge[ros]'"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from pathlib import Path
 from typing import Any
@@ -95,3 +96,14 @@ def test_another_number_of_workers_is_refused_in_the_same_folder(tmp_path: Path)
     with pytest.raises(CorpusMismatchError, match="trained from something else") as caught:
         start_or_resume(tmp_path, plan_training(manifest(tmp_path, {"workers": 2})), overwrite=False)
     assert caught.value.found == "training.workers: default -> 2"
+
+
+def test_every_field_that_another_training_differs_in_is_told(tmp_path: Path) -> None:
+    start_or_resume(tmp_path, plan_training(manifest(tmp_path)), overwrite=False)
+    (file,) = tmp_path.glob("training.json")
+    before = json.loads(file.read_text())
+    before["training"] |= {f"field_{number}": 1 for number in range(8)}
+    file.write_text(json.dumps(before))
+    with pytest.raises(CorpusMismatchError) as caught:
+        start_or_resume(tmp_path, plan_training(manifest(tmp_path)), overwrite=False)
+    assert caught.value.found == "; ".join(f"training.field_{number}: 1 -> default" for number in range(8))

@@ -107,6 +107,14 @@ def test_damaged_or_foreign_weights_are_refused(tmp_path: Path) -> None:
     assert "generator.weight (4, 3)" in str(caught.value)
     with pytest.raises(InputError, match="another architecture"):
         load_networks(tmp_path, {"judge": nn.Linear(3, 2)})
+    write_translator(tmp_path, {"generator": nn.Sequential(*(nn.Linear(3, 3) for _ in range(4)))}, CARD)
+    layers = [*(nn.Linear(3, 3) for _ in range(3)), nn.Linear(3, 5), nn.Linear(3, 3), nn.Linear(3, 3)]
+    with pytest.raises(InputError, match="another architecture") as caught:
+        load_networks(tmp_path, {"generator": nn.Sequential(*layers)})
+    assert str(caught.value.found) == "generator.3.bias (3,), generator.3.weight (3, 3)"
+    assert str(caught.value.expected).startswith("generator.3.bias (5,), generator.3.weight (5, 3), generator.4.bias")
+    assert str(caught.value.expected).endswith("generator.5.weight (3, 3)")
+    write_translator(tmp_path, {"generator": nn.Linear(3, 2)}, CARD)
     path = tmp_path / WEIGHTS_FILE
     path.write_bytes(path.read_bytes()[:-4])
     with pytest.raises(IntegrityError, match="not those that the card was written for"):
@@ -117,8 +125,10 @@ def test_a_missing_or_unsound_card_is_said(tmp_path: Path) -> None:
     with pytest.raises(MissingDataError, match="no trained translator"):
         read_card(tmp_path)
     (tmp_path / CARD_FILE).write_text('{"format_version": 99}')
-    with pytest.raises(InputError, match="card of the translator is not sound"):
+    with pytest.raises(InputError, match="card of the translator is not sound") as caught:
         read_card(tmp_path)
+    for field in ("format_version: ", "translator: Field required", "origin: Field required"):
+        assert field in str(caught.value.found)
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,15 @@ def test_frames_that_cannot_be_read_or_are_empty_are_left_out(tmp_path: Path) ->
     np.testing.assert_array_equal(frames.depth_m[:, 1, 1], [1.0, 3.0, 5.0])
 
 
+def test_every_reason_why_a_side_cannot_be_read_is_told(tmp_path: Path) -> None:
+    def read(index: int) -> Frame:
+        raise FrameError("truncated" if index % 2 else "of another size", where=f"{index}.png")
+
+    with pytest.raises(InputError, match="no frame of the clean side") as caught:
+        decoded(tmp_path, read)
+    assert caught.value.found == "of 5 frames 0 without depth, 5 unreadable (of another size; truncated)"
+
+
 def test_of_colour_alone_no_depth_is_asked(tmp_path: Path) -> None:
     frames = decoded(tmp_path, lambda index: frame(index, depth_m=0.0), wanted=("rgb",))
     assert (len(frames), frames.depth_m, frames.size) == (5, None, SIZE)

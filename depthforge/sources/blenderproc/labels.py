@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
-from depthforge.errors import DecodeError
+from depthforge.errors import DecodeError, told
 from depthforge.geometry import encode_normals
+from depthforge.kernels import njit
 from depthforge.sources.blenderproc.container import Container
 from depthforge.sources.images import require_size
 
@@ -33,7 +33,7 @@ def normals_of(stored: npt.NDArray[Any], valid: npt.NDArray[np.bool_], where: st
     return encode_normals(_unit_normals(stored.astype(np.float32, copy=False), valid))
 
 
-@numba.njit(cache=True, nogil=True)
+@njit()
 def _unit_normals(stored, valid):  # type: ignore[no-untyped-def]
     normals = np.zeros(stored.shape, np.float32)
     for v in range(stored.shape[0]):
@@ -94,7 +94,7 @@ def _classes(instances: npt.NDArray[Any], categories: dict[int, int], file: Cont
             "instances that their attribute map does not know",
             where=file.where,
             expected="every id of instance_segmaps in instance_attribute_maps",
-            found=sorted(set(instances[classes < 0].tolist()))[:8],
+            found=told(sorted(set(instances[classes < 0].tolist()))),
         )
     return classes.astype(np.uint16)
 

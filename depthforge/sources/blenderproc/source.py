@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from depthforge.errors import DecodeError, FrameError, MissingDataError
+from depthforge.errors import DecodeError, FrameError, MissingDataError, told
 from depthforge.frame import Camera, DepthImage, Finding, Frame, FrameRef, Licence
 from depthforge.geometry import ray_length_to_z
 from depthforge.labels.catalogue import INSTANCE, NORMALS, POSE, RGB
@@ -142,7 +142,7 @@ class BlenderProc(Source):
             "no frame of BlenderProc",
             where=self._root,
             expected="<frame>.hdf5, the frame a whole number, here or in folders below",
-            found=f"{', '.join(names[:8])}{' ...' if len(names) > 8 else ''}" if names else "an empty folder",
+            found=told(names, none="an empty folder"),
             remedy="none at hand: depthforge sample --layout blenderproc DIR",
         )
 

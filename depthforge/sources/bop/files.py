@@ -20,7 +20,7 @@ import json
 from functools import lru_cache
 from pathlib import Path
 
-from depthforge.errors import DecodeError, MissingDataError, closest
+from depthforge.errors import DecodeError, MissingDataError, closest, told
 from depthforge.frame import BoolImage, Finding
 from depthforge.sources.base import Report
 from depthforge.sources.bop.annotations import (
@@ -188,16 +188,14 @@ class BopFiles(ObjectFiles):
         packed = sorted(name for name in top.files if name.endswith((".zip", ".z01", ".tar", ".tar.gz")))
         remedy = _TRY_WITHOUT_DATA
         if packed:
-            remedy = f"extract {', '.join(packed[:3])} here first"
+            remedy = f"extract {told(packed)} here first"
         elif splits:
             remedy = f"split: {closest(self._split, splits) or splits[0]}"
         return MissingDataError(
             f"no scene in split {self._split!r}",
             where=tree.describe(self._split),
             expected="folders 000001, 000002, ... with scene_camera.json",
-            found=f"splits {', '.join(splits)}"
-            if splits
-            else f"no split; {', '.join(sorted(top.folders)[:8]) or 'empty'}",
+            found=f"splits {told(splits)}" if splits else f"no split; {told(sorted(top.folders), none='empty')}",
             remedy=remedy,
         )
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from depthforge.errors import DepthforgeError, MissingDataError
+from depthforge.errors import DepthforgeError, MissingDataError, told
 from depthforge.frame import Finding
 from depthforge.sources.base import Report
 from depthforge.sources.graspnet.files import (
@@ -130,9 +130,7 @@ class GraspNetTree:
         except OSError as error:
             found = f"no such folder ({error.strerror})"
         else:
-            found = (
-                f"a folder with {', '.join(names[:8])}{' ...' if len(names) > 8 else ''}" if names else "it is empty"
-            )
+            found = f"a folder with {told(names)}" if names else "it is empty"
         return MissingDataError(
             "no GraspNet scene",
             where=self.root,

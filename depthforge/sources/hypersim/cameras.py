@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from depthforge.errors import DecodeError
+from depthforge.errors import DecodeError, told
 from depthforge.frame import Camera
 
 __all__ = ["Pinhole", "pinhole_of", "read_camera_table", "read_split_table"]
@@ -99,7 +99,7 @@ def _rows(data: bytes, needed: tuple[str, ...], where: str) -> list[tuple[int, d
     if not set(needed) <= set(names):
         missing = [name for name in needed if name not in names]
         raise DecodeError(
-            "not the table it should be", where=where, expected=f"a column {missing[0]}", found=", ".join(names[:6])
+            "not the table it should be", where=where, expected=f"columns {', '.join(missing)} too", found=told(names)
         )
     column_of = {name: names.index(name) for name in needed}
     return [

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
 from depthforge.geometry import pixel_rays
+from depthforge.kernels import njit
 from depthforge.sources.hypersim.cameras import Pinhole
 
 __all__ = ["normals_towards"]
@@ -29,7 +29,7 @@ def normals_towards(pinhole: Pinhole, stored: npt.NDArray[np.floating]) -> npt.N
     return normals
 
 
-@numba.njit(cache=True, nogil=True)
+@njit()
 def _turned(stored, turn, x, y):  # type: ignore[no-untyped-def]
     height, width = stored.shape[:2]
     normals = np.zeros((height, width, 3), np.float32)

@@ -327,7 +327,8 @@ def _hdf5(data: bytes, where: str) -> npt.NDArray[Any]:
     try:
         with h5py.File(io.BytesIO(data), "r") as file:
             return np.asarray(file["dataset"][()])
-    except (OSError, KeyError, ValueError, RuntimeError, AttributeError) as error:
+    except Exception as error:
+        # Of damaged files h5py raises OSError, KeyError, RuntimeError, OverflowError and more.
         raise DecodeError(
             "not an HDF5 file of Hypersim", where=where, expected="one data set called `dataset`", found=error
         ) from None

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from depthforge.errors import DecodeError, MissingDataError
+from depthforge.errors import DecodeError, MissingDataError, told
 from depthforge.frame import Camera, Finding, Frame, FrameRef, Licence
 from depthforge.geometry import encode_normals, ray_length_to_z
 from depthforge.labels.catalogue import INSTANCE, NORMALS, POSE, RGB, SEMANTIC_NYU40
@@ -218,9 +218,7 @@ class InteriorNet(Source):
         except OSError as error:
             found = f"no such folder ({error.strerror})"
         else:
-            found = (
-                f"a folder with {', '.join(names[:8])}{' ...' if len(names) > 8 else ''}" if names else "it is empty"
-            )
+            found = f"a folder with {told(names)}" if names else "it is empty"
         if num_scenes:
             found = f"{num_scenes} scenes, none of them readable and let through by include and exclude"
         return MissingDataError(

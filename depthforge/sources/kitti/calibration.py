@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from depthforge.errors import DecodeError
+from depthforge.errors import DecodeError, told
 from depthforge.sources.conventions import why_not_rigid
 
 __all__ = ["Calibration", "of_object", "of_odometry", "of_raw", "parse_keys", "parse_pinhole"]
@@ -81,10 +81,10 @@ def parse_keys(text: str, needed: tuple[str, ...], *, where: str) -> dict[str, F
     missing = [key for key in needed if key not in values]
     if missing:
         raise DecodeError(
-            f"the calibration has no {missing[0]}",
+            f"the calibration has no {', '.join(missing)}",
             where=where,
             expected=f"lines of {', '.join(f'{key}: numbers' for key in needed)}",
-            found=", ".join(list(values)[:12]) or "no such line",
+            found=told(values, none="no such line"),
         )
     for key in needed:
         if not np.isfinite(values[key]).all():

@@ -20,7 +20,7 @@ from collections.abc import Collection, Set
 from pathlib import Path
 from typing import get_args
 
-from depthforge.errors import InputError, MissingDataError
+from depthforge.errors import InputError, MissingDataError, told
 from depthforge.sources.file_tree import open_tree
 from depthforge.sources.kitti.benchmarks import Objects, Odometry
 from depthforge.sources.kitti.drives import DepthCompletion, Raw, Selection
@@ -72,7 +72,7 @@ def detect_layout(root: Path, *, remedy: str) -> tuple[LayoutName, Path]:
         "no KITTI data",
         where=root,
         expected=f"a folder of {_EXPECTED}",
-        found=f"{', '.join(found[:8])}{' ...' if len(found) > 8 else ''}" if found else "an empty folder",
+        found=told(found, none="an empty folder"),
         remedy=remedy,
     )
 

@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, model_validator
 
-from depthforge.errors import DecodeError, FrameError, MissingDataError
+from depthforge.errors import DecodeError, FrameError, MissingDataError, told
 from depthforge.frame import Camera, DepthImage, Frame, FrameRef, Licence
 from depthforge.geometry import invert_pose
 from depthforge.jpeg import read_header
@@ -217,7 +217,7 @@ class Kitti(Source):
         remedy = f"is `layout` right, and root its top folder? Without data: {_TRY_WITHOUT_DATA}"
         if found is None:
             names = sorted(path.name for path in root.iterdir()) if root.is_dir() else []
-            found = f"{', '.join(names[:8])}{' ...' if len(names) > 8 else ''}" if names else "an empty folder"
+            found = told(names, none="an empty folder")
             if any(name.endswith(".zip") for name in names):
                 remedy = f"unpack the .zip archives here; {remedy}"
         return MissingDataError(

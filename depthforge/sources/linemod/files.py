@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 import numpy as np
 import yaml
 
-from depthforge.errors import DecodeError, MissingDataError
+from depthforge.errors import DecodeError, MissingDataError, told
 from depthforge.frame import BoolImage, Finding
 from depthforge.sources.base import Report
 from depthforge.sources.bop.annotations import (
@@ -76,7 +76,7 @@ class PreprocessedFiles(ObjectFiles):
                 "no object of LineMOD",
                 where=tree.describe("data"),
                 expected="folders data/01, data/02, ... with rgb, depth, mask and gt.yml",
-                found=", ".join(sorted([f"{name}/" for name in top.folders] + top.files)[:8]) or "an empty folder",
+                found=told(sorted([f"{name}/" for name in top.folders] + top.files), none="an empty folder"),
                 remedy="name the folder Linemod_preprocessed itself; for a BOP data set set layout: bop. "
                 "depthforge sample --layout linemod DIR makes both",
             )

@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, model_validator
 
-from depthforge.errors import DecodeError, MissingDataError
+from depthforge.errors import DecodeError, MissingDataError, told
 from depthforge.frame import Camera, Finding, Frame, FrameRef, Licence
 from depthforge.labels.catalogue import DEPTH_RAW, INSTANCE, RGB
 from depthforge.labels.resize import resize_camera
@@ -238,7 +238,7 @@ class Nyu(Source):
         except OSError as error:
             found = f"no such folder ({error.strerror})"
         else:
-            found = ", ".join(names[:8]) + (" ..." if len(names) > 8 else "") if names else "an empty folder"
+            found = told(names, none="an empty folder")
         is_raw = self.config.files == "raw"
         return MissingDataError(
             "no NYU frames",

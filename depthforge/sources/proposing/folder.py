@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from depthforge.errors import MissingDataError
+from depthforge.errors import MissingDataError, told
 from depthforge.sources.file_tree import Tree, open_tree
 from depthforge.sources.proposing.cameras import cameras_in
 from depthforge.sources.proposing.companions import add_companions
@@ -72,7 +72,8 @@ def _no_depth(root: Path, tree: Tree, looked: Looked) -> MissingDataError:
     others = [each.says for each in looked.images if each.kind == "other"]
     if others:
         lines.sort(key=lambda line: not any(said in line for said in others))
-    found = "; ".join(lines[:12]) or ", ".join(sorted([*listing.folders, *listing.files])[:12]) or "an empty folder"
+    there = told(sorted([*listing.folders, *listing.files]), none="an empty folder")
+    found = told(lines, none=there, joint="; ")
     return MissingDataError(
         "no depth in this folder",
         where=root,

@@ -15,12 +15,12 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
 from depthforge.errors import DecodeError
 from depthforge.frame import Camera, DepthImage
+from depthforge.kernels import njit
 from depthforge.sources.conventions import centre_of_corner, to_house_pose
 from depthforge.sources.images import decode_ids, decode_rgb
 from depthforge.sources.npy import read_npy_header
@@ -153,7 +153,7 @@ def segments_of(png: bytes, names: Mapping[str, Any], *, where: str) -> Segments
     return Segments(places, [keys[key] for key in order.tolist()])
 
 
-@numba.njit(cache=True, nogil=True)
+@njit()
 def _places(image, order):  # type: ignore[no-untyped-def]
     """Return where the number in the channels of each pixel, the lowest first, is in ``order`` (sorted); -1: nowhere.
 

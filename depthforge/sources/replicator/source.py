@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from depthforge.errors import DecodeError, DepthforgeError, MissingDataError
+from depthforge.errors import DecodeError, DepthforgeError, MissingDataError, told
 from depthforge.frame import RGB_FILE, Camera, Finding, Frame, FrameRef, Licence
 from depthforge.geometry import ray_length_to_z
 from depthforge.labels.catalogue import INSTANCE, POSE, RGB
@@ -160,7 +160,7 @@ class Replicator(Source):
                 "no depth of Replicator",
                 where=self._root,
                 expected="distance_to_image_plane_####.npy or distance_to_camera_####.npy (PNGs are for viewing)",
-                found=f"{', '.join(names[:8])}{' ...' if len(names) > 8 else ''}" if names else "an empty folder",
+                found=told(names, none="an empty folder"),
                 remedy="BasicWriter: initialize(distance_to_image_plane=True, camera_params=True, ...)",
             )
         return scenes
@@ -248,7 +248,7 @@ class Replicator(Source):
                 raise DecodeError(
                     "a class that the manifest does not state",
                     where=where,
-                    expected=", ".join(numbers)[:400],
+                    expected=told(numbers),
                     found=name[:80],
                     remedy="add it to `classes` of the source, at the end",
                 )
@@ -298,9 +298,8 @@ class Replicator(Source):
     def _report_classes(self, report: Report) -> None:
         numbers = self._classes()
         if numbers:
-            told = ", ".join(f"{name} {number}" for name, number in list(numbers.items())[:20])
-            more = f" and {len(numbers) - 20} more" if len(numbers) > 20 else ""
-            message = f"classes are numbered by the names that occur: {told}{more}"
+            named = told(f"{name} {number}" for name, number in numbers.items())
+            message = f"classes are numbered by the names that occur: {named}"
             report(
                 Finding("warning", ".", message, "state `classes:` in the source, so that other data has the same ids")
             )

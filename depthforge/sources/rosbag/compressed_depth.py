@@ -13,11 +13,11 @@ from __future__ import annotations
 import struct
 from typing import Final
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
 from depthforge.errors import DecodeError
+from depthforge.kernels import njit
 from depthforge.sources.images import decode_depth
 
 __all__ = ["decode_compressed_depth", "decode_rvl", "png_size", "require_stated_size"]
@@ -121,7 +121,7 @@ def _metres_of_inverse(codes: npt.NDArray[np.uint16], a: float, b: float, where:
     return metres
 
 
-@numba.njit(cache=True, nogil=True)
+@njit()
 def _decode_rvl(words, values):  # type: ignore[no-untyped-def]
     """Fill ``values`` from 32-bit words of eight groups, the highest first; False where the stream does not fit."""
     num_words, num_pixels = words.shape[0], values.shape[0]

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from depthforge.errors import DecodeError, MissingDataError
+from depthforge.errors import DecodeError, MissingDataError, told
 from depthforge.frame import Camera
 
 __all__ = ["colour_over_depth", "ids_over_depth", "read_nyu40_table", "to_nyu40"]
@@ -72,7 +72,7 @@ def to_nyu40(ids: npt.NDArray[np.uint16], table: npt.NDArray[np.uint16], *, wher
             "a label id is not in the table",
             where=where,
             expected=f"ids of {LABEL_TABLE}",
-            found=sorted(set(ids[classes == _UNKNOWN].tolist()))[:5],
+            found=told(sorted(set(ids[classes == _UNKNOWN].tolist()))),
             remedy="is this the instance image, or the table of another version?",
         )
     return classes

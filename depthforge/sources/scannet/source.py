@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from depthforge.errors import DepthforgeError, MissingDataError
+from depthforge.errors import DepthforgeError, MissingDataError, told
 from depthforge.frame import Camera, Finding, Frame, FrameRef, Licence
 from depthforge.labels.catalogue import INSTANCE, POSE, RGB, SEMANTIC_NYU40
 from depthforge.labels.spec import LabelSpec
@@ -252,7 +252,7 @@ class ScanNet(Source):
         except OSError as error:
             found = f"no such folder ({error.strerror})"
         else:
-            found = ", ".join(names[:8]) + (" ..." if len(names) > 8 else "") if names else "an empty folder"
+            found = told(names, none="an empty folder")
         if num_scans:
             found = f"{num_scans} scans, none with frames that can be read; `depthforge check` says why"
         return MissingDataError(

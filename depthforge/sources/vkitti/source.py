@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from depthforge.errors import DecodeError, InputError, MissingDataError
+from depthforge.errors import DecodeError, InputError, MissingDataError, told
 from depthforge.frame import RGB_FILE, BoolImage, Camera, DepthImage, Finding, Frame, FrameRef, Licence
 from depthforge.geometry import invert_pose
 from depthforge.labels.catalogue import (
@@ -208,7 +208,7 @@ class Vkitti(Source):
 
     def _names_under_root(self) -> str:
         names = sorted(path.name for path in self._files.root.iterdir()) if self._files.root.is_dir() else []
-        return f"a folder with {', '.join(names[:8])}{' ...' if len(names) > 8 else ''}" if names else "it is empty"
+        return f"a folder with {told(names)}" if names else "it is empty"
 
     def _nothing(self, found: str) -> MissingDataError:
         return MissingDataError(

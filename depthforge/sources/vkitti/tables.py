@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from depthforge.errors import DecodeError
+from depthforge.errors import DecodeError, told
 from depthforge.geometry import invert_pose
 from depthforge.labels.vocabularies import class_names
 from depthforge.sources.conventions import first_not_rigid
@@ -92,10 +92,10 @@ class _Table:
         missing = [name for name in needed if name not in self.columns]
         if missing:
             raise DecodeError(
-                f"the table has no column {missing[0]!r}",
+                f"the table has no column {', '.join(map(repr, missing))}",
                 where=where,
                 expected=f"a header line with {' '.join(needed)}",
-                found=" ".join(self.columns[:12]) or "an empty file",
+                found=told(self.columns, none="an empty file", joint=" "),
                 remedy=_FETCH_AGAIN,
             )
         for number, words in lines[1:]:
