@@ -11,6 +11,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -105,6 +106,11 @@ class CorpusReader:
 
     def __len__(self) -> int:
         return len(self.index)
+
+    @property
+    def translator_folder(self) -> Path | None:
+        """The folder of the corpus that keeps its translator's files, None where the storage is no folder here."""
+        return self.storage.local_path(Layout.translator)
 
     @cached_property
     def keys(self) -> pa.ChunkedArray:

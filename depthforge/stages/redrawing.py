@@ -11,7 +11,6 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from depthforge.corpus.layout import Layout
 from depthforge.corpus.reader import CorpusFrame, CorpusReader
 from depthforge.frame import Camera, Frame
 from depthforge.labels.catalogue import INTRINSICS, POSE, RGB
@@ -71,7 +70,7 @@ def translator_of(reader: CorpusReader) -> Translator:
     """
     fields = dict(reader.info.manifest["translator"])
     plugin = translators.get(fields["name"])
-    folder = reader.storage.local_path(Layout.translator)
+    folder = reader.translator_folder
     if folder is not None and "weights" in plugin.Config.model_fields:
         fields["weights"] = str(folder)
     translator = make_translator(PluginBlock.parse(translators, fields))

@@ -29,10 +29,12 @@ def test_a_signal_ends_it_with_its_code(
             raise
 
     monkeypatch.setattr(check, "load_manifest", ended)
-    before = signal.getsignal(signal.SIGTERM)
+    before = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)}
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
     try:
         outcome = depthforge("check", "m.yaml")
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for each, handler in before.items():
+            signal.signal(each, handler)
     assert outcome.code == code
     assert outcome.err.strip() == f"{words}; run the same command again to go on where it stopped"

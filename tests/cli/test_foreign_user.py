@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +48,10 @@ print(json.dumps({name: call(each) for name, each in after.items()}))
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("foreign")
-    for path in (folder, *list(folder.parents)[:2]):  # pytest closes them to others
-        path.chmod(0o755)
+    for path in (folder, *folder.parents):
+        if path == Path(tempfile.gettempdir()):
+            break
+        path.chmod(0o755)  # pytest closes them to others
     for name in ("data/depth", "closed", "shut", "own"):
         (folder / name).mkdir(parents=True)
     (folder / "own").chmod(0o777)

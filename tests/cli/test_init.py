@@ -46,7 +46,7 @@ def test_a_known_layout_is_proposed_by_its_name(depthforge: Call, tmp_path: Path
 
 
 def test_the_split_of_a_bop_data_set_is_stated(depthforge: Call, tmp_path: Path) -> None:
-    depthforge("sample", tmp_path / "x", "--layout", "bop", "--scenes", "1", "--frames", "2")
+    depthforge("sample", tmp_path / "x", "--layout", "bop", "--scenes", "3", "--frames", "1")
     done = depthforge("init", tmp_path / "x")
     assert (done.code, "name: bop" in done.out, "split: train_pbr" in done.out) == (0, True, True)
 
