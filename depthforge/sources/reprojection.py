@@ -66,7 +66,8 @@ def fit_of_poses(
     with_poses = [[frame for frame in run if frame.T_world_cam is not None] for run in runs]
     runs = [run for run in with_poses if len(run) > 1]
     poses = [[frame.T_world_cam for frame in run if frame.T_world_cam is not None] for run in runs]
-    as_read = _errors_of(runs, poses)
+    points = _points_of_runs(runs)
+    as_read = _errors_of(runs, points, poses)
     if not as_read:
         return None
     error = _median_in_sight(as_read.values())
@@ -75,7 +76,7 @@ def fit_of_poses(
     readings = [
         Reading(words, found)
         for words, read in _readings(poses, direction, axes)
-        if (found := _error_where_better(as_read, _errors_of(runs, read))) is not None
+        if (found := _error_where_better(as_read, _errors_of(runs, points, read))) is not None
     ]
     best = min(readings, key=lambda reading: reading.error, default=None)
     if best is not None:
@@ -90,22 +91,33 @@ def reprojection_error(frame: Frame, other: Frame, T_other_frame: Matrix) -> flo
     ``T_other_frame`` (4, 4) moves points from the axes of ``frame`` to those of ``other``, metres. None where too few
     land on a pixel with depth to say: of sparse depth, that of a lidar, more are tried.
     """
+    points = _points_of(frame, float(other.valid.mean()))
+    return None if points is None else _error_where_they_land(points, other, T_other_frame)
+
+
+def _points_of(frame: Frame, density: float) -> Matrix | None:
+    """Return some pixels of a frame as points (3, N), metres, in its axes; None where there are too few.
+
+    ``density`` is the share of pixels with depth of the frame that they are compared with.
+    """
     rows, columns = np.nonzero(frame.valid)
-    density = float(other.valid.mean())
     if rows.size < _LEAST_HITS or density == 0:
         return None
     taken = np.linspace(0, rows.size - 1, min(int(_PIXELS / density), rows.size)).astype(int)
     v, u = rows[taken], columns[taken]
     z = frame.depth_m[v, u].astype(np.float64)
     camera = frame.camera
-    points = np.stack([(u - camera.cx) / camera.fx * z, (v - camera.cy) / camera.fy * z, z])
+    return np.stack([(u - camera.cx) / camera.fx * z, (v - camera.cy) / camera.fy * z, z])
+
+
+def _error_where_they_land(points: Matrix, other: Frame, T_other_frame: Matrix) -> float | None:
     x, y, depth = T_other_frame[:3, :3] @ points + T_other_frame[:3, 3:]
     camera = other.camera
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         column = np.rint(x / depth * camera.fx + camera.cx)
         row = np.rint(y / depth * camera.fy + camera.cy)
         inside = (depth > 0) & (column >= 0) & (column < camera.width) & (row >= 0) & (row < camera.height)
-    if inside.sum() < _LEAST_LANDED * taken.size:
+    if inside.sum() < _LEAST_LANDED * depth.size:
         return 1.0
     row, column, depth = row[inside].astype(int), column[inside].astype(int), depth[inside]
     measured = other.valid[row, column]
@@ -115,15 +127,29 @@ def reprojection_error(frame: Frame, other: Frame, T_other_frame: Matrix) -> flo
     return float(np.median(np.minimum(np.abs(depth[measured] - there) / there, 1.0)))
 
 
-def _errors_of(runs: Sequence[Sequence[Frame]], poses: Sequence[Sequence[Matrix | None]]) -> _Errors:
+def _points_of_runs(runs: Sequence[Sequence[Frame]]) -> dict[tuple[int, int], Matrix]:
+    """Return the points of the first of every two neighbours that have depth enough, by run and place."""
+    return {
+        (number, at): points
+        for number, run in enumerate(runs)
+        for at, (frame, other) in enumerate(pairwise(run))
+        if (points := _points_of(frame, float(other.valid.mean()))) is not None
+    }
+
+
+def _errors_of(
+    runs: Sequence[Sequence[Frame]],
+    points: Mapping[tuple[int, int], Matrix],
+    poses: Sequence[Sequence[Matrix | None]],
+) -> _Errors:
     """Return the errors of all pairs of neighbours that have both poses and depth enough to say, by run and place."""
     errors = {}
-    for number, (run, own) in enumerate(zip(runs, poses, strict=True)):
-        for at, (T_before, T) in enumerate(pairwise(own)):
-            if T_before is not None and T is not None:
-                error = reprojection_error(run[at], run[at + 1], invert_pose(T) @ T_before)
-                if error is not None:
-                    errors[number, at] = error
+    for (number, at), of_pair in points.items():
+        T_before, T = poses[number][at], poses[number][at + 1]
+        if T_before is not None and T is not None:
+            error = _error_where_they_land(of_pair, runs[number][at + 1], invert_pose(T) @ T_before)
+            if error is not None:
+                errors[number, at] = error
     return errors
 
 
