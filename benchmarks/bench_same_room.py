@@ -183,18 +183,27 @@ def measure(name: str, half: int, count: int, folder: Path) -> list[dict[str, An
 
 def figures(name: str, rows: Sequence[dict[str, Any]]) -> list[Figure]:
     """Return what stands on the page: AUC, correlation and roughness of the matched presets."""
-    real = rows[0]
+    real, data = rows[0], f"{name}, second half of its frames"
     out = []
     for row in rows[1:]:
-        is_own = "first half" in row["sensor"]
         preset = row["sensor"].split()[0]
-        data = f"{name}, second half of its frames"
-        bar = (0.65 if is_own else 0.75) if preset in ("d435", "d435i") else None
-        out.append(Figure(f"patches told from real ones, {preset}", row["patches AUC"], "AUC", "lower", data, bar=bar))
+        bar = None if preset not in ("d435", "d435i") else 0.65 if preset == RECORDINGS[name].own else 0.75
+        auc = row["patches AUC"]
+        title = f"patches told from real ones, {preset}"
+        out.append(Figure(name=title, value=auc, unit="AUC", better="lower", data=data, bar=bar))
         for key in ("correlation x px", "roughness deg"):
-            title, unit = key.rsplit(" ", 1)
-            peer = {"peer": "the real camera", "peer_value": real[key]}
-            out.append(Figure(f"{title}, {preset}", row[key], unit, "equal", data, **peer))
+            kind, unit = key.rsplit(" ", 1)
+            out.append(
+                Figure(
+                    name=f"{kind}, {preset}",
+                    value=row[key],
+                    unit=unit,
+                    better="equal",
+                    peer="the real camera",
+                    peer_value=real[key],
+                    data=data,
+                )
+            )
     return out
 
 

@@ -16,6 +16,7 @@ from benchmarks import (
     bench_memory,
     bench_options,
     bench_planning,
+    bench_same_room,
     bench_sources,
     bench_training,
     bench_translators,
@@ -158,3 +159,16 @@ def test_training_shows_steps_and_how_far_first_losses_are_apart() -> None:
 def test_translators_stand_beside_the_simulation() -> None:
     assert shown(bench_translators.score_figure("dcl", 4.0, 2.0, 24)) == (4, "simulation", 0.5, None)
     assert shown(bench_translators.score_figure("simulation", 2.0, 2.0, 24)) == (2, None, None, None)
+
+
+def test_a_preset_is_asked_for_more_where_its_own_recording_is_judged() -> None:
+    def row(sensor: str, auc: float) -> dict[str, Any]:
+        return {"sensor": sensor, "patches AUC": auc, "correlation x px": 5.0, "roughness deg": 18.0}
+
+    rows = [row("real (AUC: its halves)", 0.5), row("d435", 0.7), row("d435i (its first half)", 0.7)]
+    found = bench_same_room.figures("table_d435i", rows)
+    assert [(figure.name, figure.meets_bar) for figure in found if figure.unit == "AUC"] == [
+        ("patches told from real ones, d435", True),
+        ("patches told from real ones, d435i", False),
+    ]
+    assert {figure.times for figure in found if figure.better == "equal"} == {1.0}
