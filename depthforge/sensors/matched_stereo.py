@@ -29,6 +29,7 @@ import cv2
 import numpy as np
 from pydantic import Field
 
+from depthforge.errors import FrameError
 from depthforge.frame import BoolImage, Frame, NoisyDepth
 from depthforge.registry import sensors
 from depthforge.sensors import stereo_views as views
@@ -45,6 +46,7 @@ _DEVICE_WORD = 0x6465766963653031  # keys what belongs to a camera and to no fra
 _ALBEDO_LENGTH_PX = 8.0
 _ALBEDO_MEAN, _ALBEDO_SPREAD = 0.45, 0.12
 _EXPOSED_EVERY = 4
+_MOST_PIXELS = 64_000_000
 _MATCHED_IMAGES = 14.0  # images of float32 that views and matching hold at their peak
 
 
@@ -152,7 +154,7 @@ class MatchedStereo(Sensor):
     )
     steps_per_px: float = Field(default=32.0, gt=0, le=65536, description="disparity steps in one pixel")
     max_disparity_px: float = Field(
-        default=126.0, gt=0, le=1000, description="end of the search, sensor pixels: nothing is nearer than f B over it"
+        default=126.0, gt=0, le=400, description="end of the search, sensor pixels: nothing is nearer than f B over it"
     )
     max_depth_m: float = Field(default=10.0, gt=0, le=1e4, description="farther measurements are discarded, metres")
 
@@ -164,7 +166,10 @@ class MatchedStereo(Sensor):
         return round((self.working_images + _MATCHED_IMAGES * scale**2) * height * width * 4)
 
     def measure(self, frame: Frame, words: tuple[int, int]) -> NoisyDepth:
-        """Return what the sensor would measure of ``frame``; see the module for the model."""
+        """Return what the sensor would measure of ``frame``; see the module for the model.
+
+        FrameError where ``focal_length_px`` asks for images of more than 64 million pixels.
+        """
         height, width = self._size(frame)
         focal_px = frame.camera.fx * width / frame.camera.width
         clean = _resized(np.where(frame.valid, frame.depth_m, np.float32(0)), (height, width))
@@ -194,10 +199,19 @@ class MatchedStereo(Sensor):
         return NoisyDepth(whole, whole > 0)
 
     def _size(self, frame: Frame) -> tuple[int, int]:
-        """Return the height and width of the images that are matched."""
+        """Return the height and width of the images that are matched; FrameError where they would be absurd."""
         camera = frame.camera
         scale = 1.0 if self.focal_length_px is None else self.focal_length_px / camera.fx
-        return max(1, round(camera.height * scale)), max(1, round(camera.width * scale))
+        height, width = max(1, round(camera.height * scale)), max(1, round(camera.width * scale))
+        if height * width > _MOST_PIXELS:
+            raise FrameError(
+                "the images that the sensor matches would be too large",
+                where=frame.key,
+                expected=f"at most {_MOST_PIXELS} pixels",
+                found=f"{width}x{height}, since focal_length_px is {scale:.3g} times the frame's fx of {camera.fx:g}",
+                remedy="check the camera of the data set, or `reframe` it to the sensor's",
+            )
+        return height, width
 
     def _albedo(self, frame: Frame, size: tuple[int, int], words: tuple[int, int]) -> Float32:
         if frame.rgb is None:

@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
+from depthforge.errors import FrameError
 from depthforge.frame import Camera, Frame
 from depthforge.sensors.base import Sensor
 from depthforge.sensors.matched_stereo import MatchedStereo
@@ -156,6 +158,36 @@ def test_every_device_has_its_own_error_and_keeps_it() -> None:
     one, again, other = mean_error(1, 0), mean_error(1, 9), mean_error(2, 0)
     assert np.corrcoef(one, again)[0, 1] > 0.8
     assert abs(np.corrcoef(one, other)[0, 1]) < 0.5
+
+
+def test_images_of_absurd_size_are_refused_with_the_way_out() -> None:
+    with pytest.raises(FrameError, match="too large") as raised:
+        stereo(focal_length_px=40_000.0).measure(frame_of(wall()), (1, 2))
+    assert "200 times the frame's fx of 200" in str(raised.value.found)
+    assert "reframe" in str(raised.value.remedy)
+
+
+def test_the_longest_search_tells_disparities_apart() -> None:
+    """Keys of the search hold disparities below 1024: twice the limit and what lies beyond stays below."""
+    camera = Camera(fx=200.0, fy=200.0, cx=499.5, cy=11.5, width=1000, height=24)
+    depth_m = np.full(camera.size, 0.055)  # 364 px at a baseline of 0.1 m
+    depth_m[:, :400] = 0.02  # 1000 px, beyond the limit
+    measured = stereo(max_disparity_px=400.0, beyond_px=64).measure(frame_of(depth_m, camera=camera), (1, 2))
+    seen = measured.depth_m[measured.valid]
+    assert seen.size > 100
+    np.testing.assert_allclose(np.median(seen), 0.055, rtol=0.01)
+    with pytest.raises(ValidationError):
+        stereo(max_disparity_px=401.0)
+
+
+def test_a_texture_that_repeats_is_lost_where_a_margin_is_asked_for() -> None:
+    stripes = np.where(np.arange(CAMERA.width) // 2 % 2, 60, 220).astype(np.uint8)
+    rgb = np.broadcast_to(stripes[None, :, None], (*CAMERA.size, 3)).copy()
+    sensor = stereo(projector_power=0.0, beyond_px=6)
+    kept = sensor.measure(frame_of(wall(), rgb), (1, 2)).valid[INSIDE].mean()
+    asked = sensor.model_copy(update={"least_margin": 0.02}).measure(frame_of(wall(), rgb), (1, 2))
+    assert kept > 0.3
+    assert asked.valid[INSIDE].mean() < 0.3 * kept
 
 
 def test_a_slow_error_has_the_spread_and_the_length_asked_for() -> None:
