@@ -23,6 +23,8 @@ from benchmarks import (
 )
 from benchmarks.results import Figure
 from depthforge.labels.catalogue import RGB
+from depthforge.realism import compare
+from depthforge.realism.same_view.comparison import FIGURES, Row, SameViewComparison
 
 
 def shown(figure: Figure) -> tuple[float, str | None, float | None, bool | None]:
@@ -162,13 +164,30 @@ def test_translators_stand_beside_the_simulation() -> None:
 
 
 def test_a_preset_is_asked_for_more_where_its_own_recording_is_judged() -> None:
-    def row(sensor: str, auc: float) -> dict[str, Any]:
-        return {"sensor": sensor, "patches AUC": auc, "correlation x px": 5.0, "roughness deg": 18.0}
-
-    rows = [row("real (AUC: its halves)", 0.5), row("d435", 0.7), row("d435i (its first half)", 0.7)]
-    found = bench_same_room.figures("table_d435i", rows)
-    assert [(figure.name, figure.meets_bar) for figure in found if figure.unit == "AUC"] == [
+    presets = ("d435", "d435i")
+    same = SameViewComparison(
+        num_frames=2,
+        num_pairs=1,
+        motion=None,
+        baseline_m=0.05,
+        names=("real", "none", *presets),
+        rows=tuple(
+            Row(figure.id, figure.title, figure.unit, figure.better, {"real": 4.0, "d435": 5.0, "d435i": 0.4}, None)
+            for figure in FIGURES
+        ),
+        calibration={},
+    )
+    auc = compare.Figure("patches told apart, AUC", "", dict.fromkeys(presets, 0.7))
+    textures = dict.fromkeys(("real", *presets), bench_same_room.Texture(5.0, 4.0, 18.0))
+    judged = bench_same_room.Judged(same, compare.Comparison({}, (), (auc,), 0), textures, dict.fromkeys(presets, 0.02))
+    found = bench_same_room.figures("table_d435i", judged)
+    assert [(figure.name, figure.meets_bar) for figure in found if figure.bar is not None] == [
         ("patches told from real ones, d435", True),
+        ("holes met, d435", True),
         ("patches told from real ones, d435i", False),
+        ("holes met, d435i", True),
     ]
-    assert {figure.times for figure in found if figure.better == "equal"} == {1.0}
+    by_name = {figure.name: figure.times for figure in found if figure.better == "equal"}
+    assert by_name["roughness of normals, median, d435i"] == 1.0
+    assert by_name["16-px blocks, sd without the pose's field, d435"] == 1.25
+    assert len(by_name) == 2 * (3 + 8)

@@ -97,9 +97,10 @@ class SameViewComparison:
         shown = [row for row in self.rows if any(value is not None for value in row.values.values())]
         width = max((len(row.title) for row in shown), default=0) + 2
         columns = (*self.names, "floor", "better")
+        widths = [max(len(column) + 2, 10) for column in columns]
 
         def line(title: str, unit: str, cells: Iterable[str]) -> str:
-            return f"  {title:<{width}}{unit:<9}" + "".join(f"{cell:>10}" for cell in cells)
+            return f"  {title:<{width}}{unit:<9}" + "".join(f"{c:>{w}}" for c, w in zip(cells, widths, strict=True))
 
         baseline = "not known: no figure in px of disparity" if self.baseline_m is None else f"{self.baseline_m:g} m"
         motion = "" if self.motion is None else f" ({1000 * self.motion[0]:.3g} mm, {self.motion[1]:.2g} deg)"

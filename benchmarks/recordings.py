@@ -1,0 +1,195 @@
+"""Real recordings with poses, beside the checkout: fused to their own truth, and put through sensors in the same views.
+
+They lie in data/real of the folder ``shared`` beside the checkout, or of DEPTHFORGE_SHARED; none of them is in the
+project. Of each, the presets that stand beside it were tuned on the first half of its frames at most: ``half`` 2 is
+what judges. mug_carmine is of 24 frames that hardly see each other, and no preset of a Kinect was tuned on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from benchmarks.timing import shared_folder
+from depthforge.frame import BoolImage, DepthImage, Frame, FrameRef
+from depthforge.manifest import PluginBlock
+from depthforge.realism.same_view.views import Measured, SameView
+from depthforge.registry import sources
+from depthforge.seeding import frame_words
+from depthforge.sensors.base import Sensor
+from depthforge.sensors.preset import parse_sensor
+from depthforge.sources.base import Source
+from depthforge.sources.resized import build_source
+
+__all__ = ["RECORDINGS", "Recording", "View", "fused", "half_of", "in_pairs", "measured_by", "sensor_for", "view_of"]
+
+
+class Recording(NamedTuple):
+    """A recording as a source block, the size of its voxels and the largest residual of a frame that is kept, metres.
+
+    ``presets`` are what it is held against: the drawn default of earlier versions first, then the camera's own.
+    ``own`` is the preset that was tuned on its first half. ``baseline_m`` is the real camera's, by its data sheet.
+    ``options`` are those of matched presets for its frames; ``blank_band`` says whether the stream has a blind border.
+    """
+
+    block: dict[str, Any]
+    voxel_m: float
+    max_residual_m: float
+    presets: tuple[str, ...]
+    own: str | None
+    baseline_m: float
+    options: dict[str, Any]
+    blank_band: bool = True
+
+
+RECORDINGS: Final = {
+    "table_d435i": Recording(
+        {
+            "depth": "images_depths/{frame}.png",
+            "rgb": "images_depths/{frame}.jpg",
+            "depth_scale": 1000,
+            "max_depth_m": 3.0,
+            "camera": {"matrix_file": "config/intrinsics_matrix.npy"},
+            "pose": {"file": "T_data/T_base2ee0{frame}.npz", "offset": -1, "T_hand_cam": "hand_eye.txt"},
+        },
+        voxel_m=0.003,
+        max_residual_m=0.006,
+        presets=("d435_drawn", "d435", "d435i"),
+        own="d435i",
+        baseline_m=0.05,
+        options={"focal_length_px": 641.0},
+        blank_band=False,
+    ),
+    "lab_d4xx": Recording(
+        {
+            "depth": "depth/{frame}.png",
+            "depth_scale": 1000,
+            "invalid": [0, 65535],
+            "max_depth_m": 10,
+            "camera": {"width": 640, "height": 480, "fx": 383, "fy": 383, "cx": 320, "cy": 238},
+            "pose": {"file": "poses/{frame}.txt"},
+        },
+        voxel_m=0.015,
+        max_residual_m=0.02,
+        presets=("d435_drawn", "d435", "d435i"),
+        own="d435",
+        baseline_m=0.05,
+        options={"focal_length_px": 383.0},
+    ),
+    "redkitchen_kinect": Recording(
+        {
+            "depth": "frame-{frame}.depth.png",
+            "rgb": "frame-{frame}.color.jpg",
+            "depth_scale": 1000,
+            "invalid": [0, 65535],
+            "camera": {"width": 640, "height": 480, "fx": 585, "fy": 585, "cx": 320, "cy": 240},
+            "pose": {"file": "frame-{frame}.pose.txt"},
+        },
+        voxel_m=0.01,
+        max_residual_m=0.012,
+        presets=("kinect_v1", "kinect_v1_fitted", "primesense"),
+        own="kinect_v1_fitted",
+        baseline_m=0.075,
+        options={},
+    ),
+    "mug_carmine": Recording(
+        {
+            "depth": "{frame}_depth.png",
+            "rgb": "{frame}_rgb.png",
+            "depth_scale": 1000,
+            "camera": {"width": 640, "height": 480, "fx": 571.585632, "fy": 571.516967, "cx": 315.98, "cy": 243.74},
+            "pose": {"file": "{frame}_pose.txt"},
+        },
+        voxel_m=0.005,
+        max_residual_m=0.012,
+        presets=("kinect_v1", "kinect_v1_fitted", "primesense"),
+        own=None,
+        baseline_m=0.075,
+        options={},
+    ),
+}
+_INSIDE: Final = {"mug_carmine": "data"}
+
+
+class View(NamedTuple):
+    """The fused truth of one view as a frame, and what the real camera measured there, (H, W) metres, 0 is nothing."""
+
+    clean: Frame
+    real_m: DepthImage
+
+
+def fused(name: str, folder: Path) -> tuple[Source, list[FrameRef]]:
+    """Fuse a recording, its mesh kept in ``folder``; return the source of its truth and its frames in key order."""
+    recording = RECORDINGS[name]
+    root = shared_folder("data", "real", name)
+    if root is None:
+        raise SystemExit(f"no recording {name}: ../shared/data/real or DEPTHFORGE_SHARED")
+    of = {"name": "rgbd_folder", "root": str(root / _INSIDE.get(name, "")), "dataset": name, **recording.block}
+    block = {
+        "name": "fused",
+        "prepared": str(folder / name),
+        "voxel_m": recording.voxel_m,
+        "max_residual_m": recording.max_residual_m,
+        "of": of,
+    }
+    source = build_source("fused", PluginBlock.parse(sources, block).config)
+    source.prepare()
+    return source, list(source.frames())
+
+
+def half_of(refs: Sequence[FrameRef], half: int) -> list[FrameRef]:
+    """Return the first or the second (1, 2) half of a recording's frames; 0 is all of them."""
+    middle = len(refs) // 2
+    return list(refs if half == 0 else refs[:middle] if half == 1 else refs[middle:])
+
+
+def in_pairs(refs: Sequence[FrameRef], count: int) -> list[FrameRef]:
+    """Return ``count`` of the frames: evenly spaced ones, each with the next, as figures between frames want."""
+    if count >= len(refs):
+        return list(refs)
+    pairs = max(count // 2, 1)
+    first = {number * (len(refs) - 1) // pairs for number in range(pairs)}
+    return [refs[place] for place in sorted(first | {place + 1 for place in first})]
+
+
+def view_of(source: Source, ref: FrameRef) -> View:
+    """Read one view; the frame has its pose, and colour where the recording has it."""
+    wanted = {"rgb", "depth_raw", "T_world_cam"}
+    frame = source.read(ref, frozenset(wanted & set(source.labels)))
+    raw_m = np.asarray(frame.labels["depth_raw"], np.float32).reshape(frame.camera.size)
+    return View(frame, np.nan_to_num(raw_m, posinf=0.0))
+
+
+def sensor_for(name: str, recording: Recording) -> Sensor:
+    """Return a sensor by its preset or file, with what the stream of the recording asks of it."""
+    sensor = parse_sensor(name)
+    fields = type(sensor).model_fields
+    options: dict[str, Any] = {"blank_band": recording.blank_band} if "blank_band" in fields else {}
+    if sensor.name == "matched_stereo":
+        options |= recording.options
+    return parse_sensor({"preset": name, **options}) if options else sensor
+
+
+def measured_by(sensor: Sensor, clean: Frame, seed: int = 0) -> Measured:
+    """Return what a sensor makes of the truth, in whole millimetres as the recordings are."""
+    measured = sensor.measure(clean, frame_words(seed, clean.key, "same room"))
+    depth_m = (np.rint(measured.depth_m * 1000) / 1000).astype(np.float32)
+    valid: BoolImage = measured.valid & (depth_m > 0)
+    return Measured(np.where(valid, depth_m, np.float32(0)), valid)
+
+
+def same_view(view: View, candidates: dict[str, Measured], probability: dict[str, DepthImage]) -> SameView:
+    """Return a view with what ``candidates`` made of it and how likely they are to lose each pixel."""
+    clean = view.clean
+    return SameView(
+        clean.key,
+        clean.camera,
+        Measured(clean.depth_m, clean.valid),
+        Measured(view.real_m, view.real_m > 0),
+        candidates,
+        clean.T_world_cam,
+        probability,
+    )
