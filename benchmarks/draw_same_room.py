@@ -1,4 +1,4 @@
-"""Contact sheets: real scans beside what sensors make of the same views, whole, and silhouettes and flat walls enlarged.
+"""Contact sheets: real scans beside what sensors make of the same views; silhouettes and flat walls enlarged.
 
 python -m benchmarks.draw_same_room --recording NAME --out DIR [--sensor PRESET_OR_FILE ...] [--frames 3] [--half 2]
 
