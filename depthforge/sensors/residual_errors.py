@@ -6,7 +6,7 @@ Three of them, each off by default, are added to what the sensor would measure b
 2. The device's own error, keyed by ``device_seed`` alone: the same in every frame of one camera, another in another. It
    is read from a coarse map over the image where one is given (``depthforge fit`` reads one off posed scans), else
    drawn: rings about the centre, as a lens leaves them, over a smooth field, and for some cameras a seam at the middle
-   column; brought to mean 0 and the standard deviation asked for over the image.
+   column; without an affine field, and brought to the standard deviation asked for over the image.
 3. Gross errors: blobs, the upper level set of a Gaussian field, in which disparity is wrong by a share of itself with
    a Pareto tail (6 % times u^-0.4 for uniform u: half of them below 8 %, one in a hundred above 38 %, as real ones),
    either sign, from a field twice as wide as the blobs': nearly one amount within a blob, another in the next. None is
@@ -162,7 +162,7 @@ class _Errors(Sensor):
 
 
 class DisparityErrors(_Errors):
-    """Fields of a sensor that measures disparity: its residual errors are pixels of the sensor."""
+    """Fields of a sensor that measures disparity; its residual errors are pixels of the sensor."""
 
     slow_sigma_px: float = Field(
         default=0.0,
@@ -189,7 +189,7 @@ class DisparityErrors(_Errors):
 
 
 class DepthErrors(_Errors):
-    """Fields of a sensor that measures distance: its residual errors are metres."""
+    """Fields of a sensor that measures distance; its residual errors are metres."""
 
     slow_sigma_m: float = Field(
         default=0.0, ge=0, le=10, description="standard deviation of an error that varies slowly over a frame, metres"
@@ -233,7 +233,7 @@ def slow_error(sigma: float, shape: tuple[int, int], words: tuple[int, int], len
 
 @lru_cache(maxsize=4)
 def device_error(seed: int, shape: tuple[int, int], length_px: float, *, has_seam: bool = False) -> Float32:
-    """Return the drawn error of device ``seed`` (H, W) float32, mean 0 and standard deviation 1 over the image.
+    """Return the drawn error of device ``seed`` (H, W) float32: mean 0, standard deviation 1, nothing affine in it.
 
     Read-only, the same in every frame; see the module. ``length_px``: of its smooth part, its rings, and the seam.
     """
@@ -250,6 +250,9 @@ def device_error(seed: int, shape: tuple[int, int], length_px: float, *, has_sea
         over_rows = correlated_normals(words, (1, height), length_px, stream=_SEAM)[0]
         error += math.sqrt(seam_share) * over_rows[:, None] * np.sign(u) * np.exp(-np.abs(u) / length_px)
     error -= error.mean()
+    # What is affine over the image, calibration takes out first, and an error of a pose cannot be told from it.
+    for along in (v[:, None], u[None, :]):
+        error -= along * ((error * along).mean() / max(float((along**2).mean()), 1e-6))
     error /= max(float(error.std()), 1e-6)
     out: Float32 = error.astype(np.float32)
     out.flags.writeable = False
