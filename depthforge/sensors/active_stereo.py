@@ -53,6 +53,7 @@ __all__ = ["ActiveStereo"]
 _NOISE, _BADNESS, _PATCHES = 0, 1, 2  # streams of random numbers; patches take three
 _FAR_FROM_EDGES_PX = 1e9
 _NEVER = 1e9
+_NO_IMAGE = np.empty((0, 0), np.float32)
 
 
 @sensors.register("active_stereo")
@@ -179,17 +180,10 @@ class ActiveStereo(DisparityErrors):
         size = frame.camera.size
         distance, front = self._edges(surface, frame)
         focal_px = self.focal_length_px or frame.camera.fx
-        inverse = surface.inverse
         errors = self.residual_errors(size, words)
-        if errors is not None:
-            offset = errors.offset / np.float32(focal_px * self.baseline_m)
-            own = inverse[1:-1, 1:-1]
-            inverse = np.zeros_like(inverse)
-            inverse[1:-1, 1:-1] = (own * errors.factor + offset) * (own > 0)
-            front = front * errors.factor + offset
         depth_m, valid = np.empty(size, np.float32), np.empty(size, np.bool_)
         kernels.finish(
-            inverse,
+            surface.inverse,
             self._seen_twice(surface, frame),
             self._quality(surface, frame),
             distance,
@@ -197,6 +191,8 @@ class ActiveStereo(DisparityErrors):
             surface.cosine,
             correlated_normals(words, size, self.noise_correlation_px, stream=_NOISE),
             correlated_normals(words, size, self.hole_correlation_px, stream=_BADNESS),
+            _NO_IMAGE if errors is None else errors.offset,
+            _NO_IMAGE if errors is None else errors.factor,
             np.float32(self.min_confidence / (1.0 - self.min_confidence)),
             np.float32(self.confidence_softness),
             np.float32(self.fattening_px),
