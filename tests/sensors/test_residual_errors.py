@@ -17,6 +17,7 @@ from depthforge.sensors.base import Sensor
 from depthforge.sensors.fields import stretched
 from depthforge.sensors.gaussian_dropout import GaussianDropout
 from depthforge.sensors.matched_stereo import MatchedStereo
+from depthforge.sensors.preset import parse_sensor
 from depthforge.sensors.redwood import Redwood
 from depthforge.sensors.residual_errors import DepthErrors, DisparityErrors, device_error, outlier_factor, slow_error
 from depthforge.sensors.structured_light import StructuredLight
@@ -252,3 +253,19 @@ def test_a_map_is_part_of_the_identity() -> None:
     assert sensor.identity.fields == {"device_map_px": [[0.0, 1.0], [2.0, 3.0]]}
     other = StructuredLight(device_map_px=((0.0, 1.0), (2.0, 3.5)))
     assert other.identity.fingerprint != sensor.identity.fingerprint
+
+
+def test_an_azure_kinect_stays_within_the_systematic_error_of_its_data_sheet() -> None:
+    azure = parse_sensor("azure_kinect")
+    assert isinstance(azure, TimeOfFlight)
+    for seed in range(3):
+        largest = float(np.abs(device_error(seed, (576, 640), azure.device_length_px)).max())
+        assert azure.device_sigma_m * largest + azure.wiggling_m < 0.011
+
+
+def test_the_presets_of_a_kinect_and_of_drawn_stereo_have_their_own_devices() -> None:
+    for name in ("kinect_v1_fitted", "d415_drawn", "d435_drawn", "d455_drawn"):
+        sensor = parse_sensor(name)
+        assert isinstance(sensor, DisparityErrors)
+        assert sensor.device_sigma_px > 0 < sensor.slow_sigma_px, name
+        assert 0 < sensor.outlier_share < 0.01, name
