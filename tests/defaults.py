@@ -15,6 +15,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from depthforge.corpus.layout import FORMAT_VERSION
+from depthforge.identity import Identity
 from depthforge.manifest import CorpusSettings, TrainingSettings
 from depthforge.registry import sensors, sources, translators
 from depthforge.stages.training_folder import TRAINING_VERSION
@@ -71,6 +72,9 @@ def _defaults(model: type[BaseModel]) -> list[tuple[str, Any]]:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(identity := getattr(value, "identity", None), Identity):
+        # A plug-in in a field: what it has by default, and its version, stand in an entry of its own.
+        return {"name": identity.name, "fields": dict(identity.fields)}
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json")
     if isinstance(value, tuple | list):

@@ -17,7 +17,8 @@ The noise that a matcher makes, without images to match, in disparity space, whi
    It is correlated, because neighbouring windows share pixels: a RealSense frame of GraspNet-1Billion has 0.86, 0.69,
    0.54, 0.36 at lags of 1 to 4 px for a focal length of 927 px, which a length of 4 px fits, 2.5 px at 600. Then steps
    of 1 / ``steps_per_px`` and the limits of the search range.
-5. Depth without colour can lose dark surfaces that are made up (``patch_*``).
+5. Before the steps, what calibration leaves and mistaken matches (``residual_errors``).
+6. Depth without colour can lose dark surfaces that are made up (``patch_*``).
 
 At 640x480 on one core a frame takes 4.3 ms, 2.8 without colour: texture 1.4, both noise fields 0.9, second view 0.6,
 edges 0.5, surface 0.3. SAPIEN renders and matches both infrared images instead, which needs the scene; here depth on
@@ -42,9 +43,9 @@ from pydantic import Field, field_validator
 from depthforge.frame import BoolImage, Frame, NoisyDepth
 from depthforge.registry import sensors
 from depthforge.sensors import stereo_kernels as kernels
-from depthforge.sensors.base import Sensor
 from depthforge.sensors.dark_patches import PatchGrowth, PatchShare, PatchSizePx, dark_patches
 from depthforge.sensors.fields import correlated_normals
+from depthforge.sensors.residual_errors import DisparityErrors
 from depthforge.sensors.surface import Float32, Surface, infrared_albedo, luminance_of, surface_of
 
 __all__ = ["ActiveStereo"]
@@ -52,10 +53,11 @@ __all__ = ["ActiveStereo"]
 _NOISE, _BADNESS, _PATCHES = 0, 1, 2  # streams of random numbers; patches take three
 _FAR_FROM_EDGES_PX = 1e9
 _NEVER = 1e9
+_NO_IMAGE = np.empty((0, 0), np.float32)
 
 
 @sensors.register("active_stereo")
-class ActiveStereo(Sensor):
+class ActiveStereo(DisparityErrors):
     """Active stereo (RealSense D400): one-sided shadows, fattened edges, correlated disparity noise, disparity steps.
 
     The defaults are a D435 whose image has the frame's resolution and field of view.
@@ -178,6 +180,7 @@ class ActiveStereo(Sensor):
         size = frame.camera.size
         distance, front = self._edges(surface, frame)
         focal_px = self.focal_length_px or frame.camera.fx
+        errors = self.residual_errors(size, words)
         depth_m, valid = np.empty(size, np.float32), np.empty(size, np.bool_)
         kernels.finish(
             surface.inverse,
@@ -188,6 +191,8 @@ class ActiveStereo(Sensor):
             surface.cosine,
             correlated_normals(words, size, self.noise_correlation_px, stream=_NOISE),
             correlated_normals(words, size, self.hole_correlation_px, stream=_BADNESS),
+            _NO_IMAGE if errors is None else errors.offset,
+            _NO_IMAGE if errors is None else errors.factor,
             np.float32(self.min_confidence / (1.0 - self.min_confidence)),
             np.float32(self.confidence_softness),
             np.float32(self.fattening_px),

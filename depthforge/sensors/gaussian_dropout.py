@@ -4,7 +4,8 @@ Noise: N(0, sigma(z)) is added to z, with sigma(z) = constant + linear z + quadr
 pixels d apart by exp(-(d / length)^2), of the same sigma. Drop-out: pixels at random; blobs, where a smooth random
 field is above the quantile that leaves out the given share of the image; pixels beside a jump of depth; and what is
 measured outside the range. All of them are independent, so the share of pixels that is left away from edges is
-(1 - pixel_dropout)(1 - blob_dropout) exactly.
+(1 - pixel_dropout)(1 - blob_dropout) exactly. Before the noise, and off by default, z gets a slow error, a device's own
+and gross ones (``residual_errors``).
 
 It has no quantisation, no occlusion shadow and no material: the baseline that a physical sensor model should beat.
 At 640x480 on one core a frame of the preset takes 2.2 ms.
@@ -24,9 +25,9 @@ from pydantic import Field, model_validator
 from depthforge.frame import BoolImage, DepthImage, Frame, NoisyDepth
 from depthforge.registry import sensors
 from depthforge.sensors import gaussian_dropout_kernels as kernels
-from depthforge.sensors.base import Sensor
 from depthforge.sensors.draws import uniforms
 from depthforge.sensors.fields import correlated_normals
+from depthforge.sensors.residual_errors import DepthErrors
 
 __all__ = ["GaussianDropout", "beside_edges", "simulate"]
 
@@ -34,7 +35,7 @@ _NOISE, _PIXELS, _BLOBS = 0, 1, 2  # random streams
 
 
 @sensors.register("gaussian_dropout")
-class GaussianDropout(Sensor):
+class GaussianDropout(DepthErrors):
     """Gaussian noise growing with depth, and drop-out of pixels, blobs and edges.
 
     Only the quadratic noise is on by default; the preset ``gaussian_dropout`` has some of everything.
@@ -91,6 +92,10 @@ def simulate(
     has_edges, has_blobs = sensor.edge_dropout > 0, sensor.blob_dropout > 0
     nothing = np.empty((0, 0), np.float32)
     noisy_m = np.empty_like(clean_m)
+    near_edges = beside_edges(clean_m, sensor) if has_edges else np.empty((0, 0), np.bool_)
+    errors = sensor.residual_errors((height, width), words)
+    if errors is not None:
+        clean_m = np.maximum(clean_m / errors.factor + errors.offset, np.float32(0)) * (clean_m > 0)
     kernels.measure(
         clean_m,
         correlated_normals(words, (height, width), sensor.correlation_px, stream=_NOISE),
@@ -100,7 +105,7 @@ def simulate(
             np.float32(sensor.sigma_quadratic_per_m),
         ),
         uniforms(words, (height, width), stream=_PIXELS) if sensor.pixel_dropout > 0 or has_edges else nothing,
-        beside_edges(clean_m, sensor) if has_edges else np.empty((0, 0), np.bool_),
+        near_edges,
         # One draw decides on both: a pixel beside an edge has two ways to drop out.
         (np.float32(sensor.pixel_dropout), np.float32(1 - (1 - sensor.pixel_dropout) * (1 - sensor.edge_dropout))),
         correlated_normals(words, (height, width), sensor.blob_px, stream=_BLOBS) if has_blobs else nothing,

@@ -2,10 +2,10 @@
 
 Each beam of the table fires at each azimuth; its ray starts where the lidar is, not where the camera is, and is
 followed through the depth image (a line of pixels, marched in inverse depth) to the first surface that it meets. What
-the lidar sees behind an edge and the camera does not is unknown: such a ray returns nothing, unless what hides it is
-so near before it that the ray has hit its side (``thickness_m``). The range gets Gaussian noise and is rounded, the
-point is projected into the camera and its planar z stored at its pixel, the nearest where two meet; every other pixel
-has no measurement.
+the lidar sees behind an edge and the camera does not is unknown: such a ray returns nothing, unless what hides it is so
+near before it that the ray has hit its side (``thickness_m``). The range gets the bias of its beam and Gaussian noise
+and is rounded, the point is projected into the camera and its planar z stored at its pixel, the nearest where two meet;
+every other pixel has no measurement.
 
 A return is lost with ``random_dropout``, beyond the range, and when it is too weak: received power falls with the
 squared range and the cosine of incidence, and surfaces differ by a log-normal factor, so the probability of a return is
@@ -40,9 +40,10 @@ from depthforge.sensors import lidar_kernels as kernels
 from depthforge.sensors.base import Sensor
 from depthforge.sensors.draws import standard_normals, uniforms
 
-__all__ = ["BeamBlock", "Lidar", "lidar_rotation", "simulate"]
+__all__ = ["BeamBlock", "Lidar", "beam_biases_m", "lidar_rotation", "simulate"]
 
 _DRAWS, _LOST, _PHASE = 0, 1, 2  # random streams
+_DEVICE_WORD = 0x6265616D62696173  # keys what belongs to a scanner and to no frame
 _GOLDEN = (5**0.5 - 1) / 2
 _WIDEST_RAD = np.radians(88.0)
 
@@ -96,6 +97,14 @@ class Lidar(Sensor):
         description="how the lidar is turned against the camera: looking down, looking right, leaning right, degrees",
     )
     range_sigma_m: float = Field(default=0.02, ge=0, le=10, description="standard deviation of the range, metres")
+    device_seed: int = Field(default=0, ge=0, lt=2**63, description="which scanner of its kind: draws its biases")
+    beam_bias_sigma_m: float = Field(
+        default=0.0,
+        ge=0,
+        le=10,
+        description="standard deviation over beams of a bias of the range, the same in all frames of a device_seed, "
+        "metres",
+    )
     range_step_m: float = Field(default=0.002, ge=0, le=10, description="the range is rounded to this; 0: not rounded")
     min_range_m: float = Field(default=0.9, gt=0, description="what is nearer returns nothing, metres")
     max_range_m: float = Field(default=120.0, gt=0, description="what is farther returns nothing, metres")
@@ -147,6 +156,7 @@ def simulate(
         (sensor.min_range_m, sensor.max_range_m),
         sensor.thickness_m,
         (sensor.range_sigma_m, sensor.range_step_m),
+        beam_biases_m(len(beams), sensor),
         (2 * float(np.log(sensor.half_range_m)), sensor.log_sigma),
         standard_normals(words, (2, *size), stream=_DRAWS),
         uniforms(words, size, stream=_LOST) < np.float32(sensor.random_dropout),
@@ -177,6 +187,13 @@ def beams_in_view(camera: Camera, words: tuple[int, int], sensor: Lidar) -> tupl
     origin = np.array(sensor.position_m) - height_m[:, None] * lidar_rotation(sensor.rotation_deg)[:, 1]
     beams = np.column_stack([origin, np.sin(elevation), np.cos(elevation), first])
     return np.ascontiguousarray(beams), int(np.ceil((right - left) / step)) + 1
+
+
+def beam_biases_m(num_beams: int, sensor: Lidar) -> npt.NDArray[np.float64]:
+    """Return by how much each beam's range is too long (num_beams,), metres: the scanner's own, in every frame."""
+    drawn = standard_normals((sensor.device_seed, _DEVICE_WORD), (1, num_beams))[0]
+    biases: npt.NDArray[np.float64] = sensor.beam_bias_sigma_m * drawn.astype(np.float64)
+    return biases
 
 
 def lidar_rotation(rotation_deg: tuple[float, float, float]) -> npt.NDArray[np.float64]:

@@ -105,15 +105,16 @@ def _refine(inverse, u0, au, v0, av, found, row, column, slope_limit):  # type: 
 
 @_compiled
 def scan(  # type: ignore[no-untyped-def]
-    inverse, camera, beams, rotation, azimuth, ranges, thickness, noise, strength, draws, lost, out
+    inverse, camera, beams, rotation, azimuth, ranges, thickness, noise, bias, strength, draws, lost, out
 ):
     """Cast every beam at every azimuth and write planar z (H, W) where it lands, the nearest where several do.
 
     ``inverse`` (H, W) float32: inverse depth, 0 where there is none. ``camera``: fx, fy, cx, cy. ``beams`` (n, 6):
     origin in camera axes, sine and cosine of the elevation, azimuth of the first firing. ``rotation`` (3, 3): from the
     lidar, axes as of a camera, to the camera. ``azimuth``: its step. ``ranges``: least and most. ``noise``: sigma and
-    step of the range. ``strength``: logarithm of the squared range at which half of the straight returns are lost,
-    and its sigma. ``draws`` (2, n, firings) are N(0, 1), for range and strength; ``lost`` (n, firings).
+    step of the range, ``bias`` (n,) of each beam. ``strength``: logarithm of the squared range at which half of the
+    straight returns are lost, and its sigma. ``draws`` (2, n, firings) are N(0, 1), for range and strength; ``lost``
+    (n, firings).
     """
     fx, fy, cx, cy = camera
     height, width = inverse.shape
@@ -163,7 +164,7 @@ def scan(  # type: ignore[no-untyped-def]
             returned = half_strength + math.log(max(incidence, 1e-6) / (distance * distance))
             if returned + strength_sigma * draws[1, beam, firing] <= 0.0:
                 continue
-            distance += sigma * draws[0, beam, firing]
+            distance += bias[beam] + sigma * draws[0, beam, firing]
             if range_step > 0.0:
                 distance = range_step * math.floor(distance / range_step + 0.5)
             z = pz + distance * dz

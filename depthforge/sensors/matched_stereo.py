@@ -11,7 +11,8 @@ seven times as much.
 3. Confidence. A match is kept where both views agree on it, where the noise of the images lets a shift be told to
    ``max_sigma_px`` (Cramer-Rao: sigma of light over the root of the summed squared gradients) and where no other
    disparity is as good (``least_margin``). Small islands are taken out.
-4. What calibration leaves: a slow error of the frame, and one of the device that every frame repeats.
+4. What calibration leaves (``residual_errors``): a slow error of the frame, and one of the device that every frame
+   repeats; and gross errors.
 5. Steps of 1 / ``steps_per_px``, the near and far limits, and nearest pixels back to the frame's own size, as where
    depth is aligned to colour.
 
@@ -22,7 +23,6 @@ here depth on disk is enough.
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Literal
 
 import cv2
@@ -33,16 +33,15 @@ from depthforge.errors import FrameError
 from depthforge.frame import BoolImage, Frame, NoisyDepth
 from depthforge.registry import sensors
 from depthforge.sensors import stereo_views as views
-from depthforge.sensors.base import Sensor
 from depthforge.sensors.draws import standard_normals
 from depthforge.sensors.fields import correlated_normals
+from depthforge.sensors.residual_errors import DisparityErrors
 from depthforge.sensors.stereo_matching import Match, Windows, match_views
 from depthforge.sensors.surface import Float32, infrared_albedo, luminance_of
 
 __all__ = ["MatchedStereo"]
 
-_ALBEDO, _LEFT, _RIGHT, _SLOW = 0, 1, 2, 3  # streams of random numbers
-_DEVICE_WORD = 0x6465766963653031  # keys what belongs to a camera and to no frame
+_ALBEDO, _LEFT, _RIGHT = 0, 1, 2  # streams of random numbers
 _ALBEDO_LENGTH_PX = 8.0
 _ALBEDO_MEAN, _ALBEDO_SPREAD = 0.45, 0.12
 _EXPOSED_EVERY = 4
@@ -51,12 +50,13 @@ _MATCHED_IMAGES = 14.0  # images of float32 that views and matching hold at thei
 
 
 @sensors.register("matched_stereo")
-class MatchedStereo(Sensor):
+class MatchedStereo(DisparityErrors):
     """Active stereo (RealSense D400), rendered and matched: what windows do to edges and noise comes by itself.
 
     The defaults are a D4xx whose image has the frame's resolution and field of view.
     """
 
+    version = 2
     uses = frozenset({"rgb"})
 
     baseline_m: float = Field(default=0.05, gt=0, le=10, description="distance between the two imagers, metres")
@@ -92,7 +92,6 @@ class MatchedStereo(Sensor):
     dot_sigma_px: float = Field(
         default=1.5, ge=0.5, le=8, description="radius of a dot (standard deviation), sensor pixels"
     )
-    device_seed: int = Field(default=0, ge=0, lt=2**63, description="which camera of its kind: draws another pattern")
     darkest_albedo: float = Field(
         default=0.15, ge=0, le=1, description="infrared albedo of what looks black, where white is 1. Needs rgb"
     )
@@ -120,26 +119,6 @@ class MatchedStereo(Sensor):
         default=2, ge=1, le=64, description="disparities tried beyond those that occur within reach of a window, pixels"
     )
 
-    slow_sigma_px: float = Field(
-        default=0.0,
-        ge=0,
-        le=10,
-        description="standard deviation of an error that varies slowly over a frame, sensor px",
-    )
-    slow_length_px: float = Field(
-        default=16.0, gt=0, le=1000, description="lag at which its autocorrelation is 1/e, sensor pixels"
-    )
-    device_sigma_px: float = Field(
-        default=0.0,
-        ge=0,
-        le=10,
-        description="standard deviation of the camera's own error, the same in every frame of one device_seed, sensor "
-        "pixels: what calibration leaves",
-    )
-    device_length_px: float = Field(
-        default=40.0, gt=0, le=1000, description="lag at which its autocorrelation is 1/e, sensor pixels"
-    )
-
     max_sigma_px: float = Field(
         default=0.25,
         gt=0,
@@ -163,7 +142,8 @@ class MatchedStereo(Sensor):
     def working_bytes(self, height: int, width: int) -> int:
         """As of every sensor; images of another focal length are counted as of a lens of 90 degrees."""
         scale = 1.0 if self.focal_length_px is None else self.focal_length_px / (0.5 * width)
-        return round((self.working_images + _MATCHED_IMAGES * scale**2) * height * width * 4)
+        images = round((self.working_images + _MATCHED_IMAGES * scale**2) * height * width * 4)
+        return images + round(scale**2 * self.error_bytes(height, width))
 
     def measure(self, frame: Frame, words: tuple[int, int]) -> NoisyDepth:
         """Return what the sensor would measure of ``frame``; see the module for the model.
@@ -183,7 +163,7 @@ class MatchedStereo(Sensor):
             (self.surface_columns, self.surface_rows),
         )
         match = match_views(left, right, disparity, windows, beyond_px=self.beyond_px, rivals=self.least_margin > 0)
-        measured = match.disparity + self._slow_error(match.disparity.shape, words)
+        measured = self._with_residual(match.disparity, words)
         steps = np.rint(measured * np.float32(self.steps_per_px))
         kept = self._kept(match, left) & (clean > 0) & (steps > 0)
         kept &= steps <= self.max_disparity_px * self.steps_per_px
@@ -257,15 +237,16 @@ class MatchedStereo(Sensor):
             )
         return left, right, disparity
 
-    def _slow_error(self, size: tuple[int, int], words: tuple[int, int]) -> Float32 | np.float32:
-        """Return what calibration leaves and what drifts, (H, W) float32 sensor px; 0 where neither is asked for."""
-        error: Float32 | np.float32 = np.float32(0)
-        if self.slow_sigma_px > 0:
-            error = np.float32(self.slow_sigma_px) * correlated_normals(words, size, self.slow_length_px, stream=_SLOW)
-        if self.device_sigma_px > 0:
-            of_device = (self.device_seed, _DEVICE_WORD)
-            error = error + np.float32(self.device_sigma_px) * _device_error(of_device, size, self.device_length_px)
-        return error
+    def _with_residual(self, disparity: Float32, words: tuple[int, int]) -> Float32:
+        """Return disparity (H, W) with what calibration leaves, what drifts, and gross errors."""
+        height, width = disparity.shape
+        errors = self.residual_errors((height, width), words)
+        if errors is None:
+            return disparity
+        if self.second_imager == "left":
+            errors = errors.mirrored()
+        measured: Float32 = disparity * errors.factor + errors.offset
+        return measured
 
     def _kept(self, match: Match, left: Float32) -> BoolImage:
         """Return where the images say enough: both views agree, the shift can be told, and no other is as good."""
@@ -285,13 +266,6 @@ class MatchedStereo(Sensor):
         cv2.filterSpeckles(steps, 0, self.smallest_island_px, 16)
         remaining: BoolImage = steps > 0
         return remaining
-
-
-@lru_cache(maxsize=4)
-def _device_error(words: tuple[int, int], size: tuple[int, int], length_px: float) -> Float32:
-    field = correlated_normals(words, size, length_px)
-    field.flags.writeable = False
-    return field
 
 
 def _resized(depth_m: Float32, size: tuple[int, int]) -> Float32:

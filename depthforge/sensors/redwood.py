@@ -3,8 +3,10 @@
 Four stages on each pixel, in this order: it looks sigma 0.25 px aside, rounded to whole pixels (so edges fray); it
 reads the top left pixel of its 2x2 block (the camera measures at half resolution, and a ramp is read half a pixel
 aside); depth is divided by the factor of a lens-distortion table; disparity gets Gaussian noise of 1/36 px and is
-rounded to steps of 1/8 px, so noise and steps grow with z squared. There is no occlusion and no drop-out in it: holes
-are where the table or the input has none, and along the border (``blind_border_cells``).
+rounded to steps of 1/8 px, so noise and steps grow with z squared. Beyond the published model, and off by default, are
+a slow error, a device's own and mistaken matches (``residual_errors``), in the disparity that the stages start from.
+There is no occlusion and no drop-out in it: holes are where the table or the input has none, and along the border
+(``blind_border_cells``).
 
 Without noise it gives the output of Open3D's ``DepthNoiseSimulator`` in its deterministic mode on every pixel, table
 for table (``tests/real/test_sensor_parity.py``, ``tests/sensors/test_redwood.py``). Unlike that one it is seeded per
@@ -32,9 +34,9 @@ from depthforge.errors import InputError
 from depthforge.frame import BoolImage, DepthImage, Frame, NoisyDepth
 from depthforge.registry import sensors
 from depthforge.sensors import redwood_kernels as kernels
-from depthforge.sensors.base import Sensor
 from depthforge.sensors.distortion import CELLS, Table, own_table, read_table
 from depthforge.sensors.draws import standard_normals
+from depthforge.sensors.residual_errors import DisparityErrors, with_disparity_errors
 
 __all__ = ["Redwood", "distortion_table", "measure", "simulate"]
 
@@ -42,13 +44,14 @@ _NO_FILE = ("own", "none")
 
 
 @sensors.register("redwood")
-class Redwood(Sensor):
+class Redwood(DisparityErrors):
     """Redwood model (PrimeSense, Kinect, Xtion): shuffled pixels, half resolution, lens distortion, disparity steps.
 
     The defaults are the published ones, with our own distortion table in place of the published file.
     """
 
     working_images = 7.0
+    device_has_seam = True
 
     shift_sigma_px: float = Field(
         default=0.25, ge=0, le=8, description="standard deviation of the lateral shift before rounding, pixels"
@@ -119,7 +122,11 @@ def simulate(
     """
     seen = valid & (depth_m > 0) & (depth_m < np.inf)
     draws = standard_normals(words, (3, *depth_m.shape))
-    noisy_m = measure(np.where(seen, depth_m, np.float32(0)), draws, sensor)
+    clean_m = np.where(seen, depth_m, np.float32(0))
+    errors = sensor.residual_errors(clean_m.shape, words)
+    if errors is not None:
+        clean_m = with_disparity_errors(clean_m, errors, sensor.depth_disparity_m_px)
+    noisy_m = measure(clean_m, draws, sensor)
     if sensor.max_depth_m is not None:
         seen &= noisy_m <= sensor.max_depth_m
     noisy_m *= seen

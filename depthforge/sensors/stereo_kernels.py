@@ -186,6 +186,8 @@ def finish(  # type: ignore[no-untyped-def]
     cosine,
     noise,
     badness,
+    offset,
+    factor,
     required,
     softness,
     fattening,
@@ -201,10 +203,14 @@ def finish(  # type: ignore[no-untyped-def]
     depth,
     valid,
 ):
+    """Write depth and validity; ``offset`` (px) and ``factor`` (H, W) of disparity may have no rows: no such error."""
     height, width = depth.shape
     steps_m = disparity_m_px * steps_per_px
+    offset_row, factor_row = np.zeros(width, np.float32), np.ones(width, np.float32)
     for y in range(height):
         here = inverse[y + 1, 1 : width + 1]
+        if offset.shape[0] > 0:
+            offset_row, factor_row = offset[y], factor[y]
         for x in range(width):
             bad, away = badness[y, x], distance[y, x]
             fattened = (away > _ZERO) & (away < fattening - jitter * bad)
@@ -212,7 +218,7 @@ def finish(  # type: ignore[no-untyped-def]
             matched = fattened | (seen_twice[y, x] & (quality[y, x] > required + required * softness * bad))
             surface = front[y, x] if fattened else here[x]
             wider = _ONE + angle_growth * (_ONE / max(cosine[y, x], _LEAST_COSINE) - _ONE)
-            disparity = surface * disparity_m_px + sigma * wider * noise[y, x]
+            disparity = surface * disparity_m_px * factor_row[x] + offset_row[x] + sigma * wider * noise[y, x]
             steps = np.rint(disparity * steps_per_px)
             z = steps_m / steps
             seen = (here[x] > _ZERO) & matched & (not lost)

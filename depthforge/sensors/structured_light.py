@@ -14,7 +14,8 @@ parallel, any number of threads may call at once, and no thread count can change
 Beyond the published model, and off by default, is what scans of a Kinect v1 asked for (``depthforge fit``): noise that
 is correlated over the matching window and added to the disparity before it is rounded (``disparity_*``), pixels that
 keep their own disparity in place of the nearest dot's (``interpolate_px``), the projector's shadow by re-projection, on
-one side of near objects (``projector_side``), surfaces that send no light back, as patches of a random field
+one side of near objects (``projector_side``), a slow error, the device's own and mistaken matches
+(``residual_errors``, before rounding as well), surfaces that send no light back, as patches of a random field
 (``patch_*``), the range that the driver reports and the columns that it leaves blank. With all of it on a frame takes
 15 ms (the preset ``kinect_v1_fitted``).
 
@@ -36,12 +37,12 @@ from depthforge.errors import InputError
 from depthforge.frame import BoolImage, DepthImage, Frame, NoisyDepth
 from depthforge.registry import sensors
 from depthforge.sensors import structured_light_kernels as kernels
-from depthforge.sensors.base import Sensor
 from depthforge.sensors.dark_patches import PatchGrowth, PatchShare, PatchSizePx, dark_patches
 from depthforge.sensors.dot_grid import DotGrid
 from depthforge.sensors.dot_pattern import tiled_dots
 from depthforge.sensors.draws import standard_normals
 from depthforge.sensors.fields import correlated_normals
+from depthforge.sensors.residual_errors import DisparityErrors, ResidualErrors, with_disparity_errors
 
 __all__ = [
     "StructuredLight",
@@ -66,7 +67,7 @@ _NOISE, _PATCHES = 1, 2
 
 
 @sensors.register("structured_light")
-class StructuredLight(Sensor):
+class StructuredLight(DisparityErrors):
     """Structured light (Kinect v1): frayed edges, disparity steps, dot-window matching, disparity noise.
 
     The defaults are those of the published Kinect v1 simulation.
@@ -79,6 +80,7 @@ class StructuredLight(Sensor):
     """
 
     working_images = 8.0
+    device_has_seam = True
 
     focal_length_px: float = Field(default=480.0, gt=0, description="focal length of the infrared camera, pixels")
     baseline_m: float = Field(default=0.075, gt=0, description="distance from projector to camera, metres")
@@ -154,9 +156,10 @@ class StructuredLight(Sensor):
     def working_bytes(self, height: int, width: int) -> int:
         """Return the images of the stages, and the tables of the dot pattern at their largest: while they are made."""
         margin = 2 * self.margin_px
-        return round(self.working_images * height * width * 4) + DotGrid.building_bytes(
+        tables = DotGrid.building_bytes(
             (height + margin, width + margin), window=self.window_px, radius=self.fill_radius_px
         )
+        return super().working_bytes(height, width) + tables
 
     @property
     def margin_px(self) -> int:
@@ -179,7 +182,8 @@ def simulate(
         noise = correlated_normals(words, depth_m.shape, sensor.disparity_correlation_px, stream=_NOISE)
     lit = np.where(illuminated(depth_m, seen, words, sensor), depth_m, np.float32(0))
     height, width = depth_m.shape
-    noisy_m = measure(lit, draws, sensor, dot_grid(height, width, sensor), noise)
+    errors = sensor.residual_errors((height, width), words)
+    noisy_m = measure(lit, draws, sensor, dot_grid(height, width, sensor), noise, errors)
     noisy_m *= seen
     if sensor.min_depth_m > 0 or sensor.max_depth_m is not None:
         noisy_m *= (noisy_m >= sensor.min_depth_m) & (noisy_m <= (sensor.max_depth_m or np.inf))
@@ -212,19 +216,24 @@ def measure(
     sensor: StructuredLight,
     grid: DotGrid,
     noise: npt.NDArray[np.float32] | None = None,
+    errors: ResidualErrors | None = None,
 ) -> npt.NDArray[Real]:
     """Return the depth (H, W) that the sensor measures in metres, 0.0 for holes: a pure function of the draws.
 
     ``depth_m`` (H, W) is finite, 0 for holes. ``draws`` (3, H, W) are N(0, 1), for the shift in x, the shift in y and
     the disparity. ``grid`` is the dot pattern (``dot_grid``). A small hole can be filled from the dots around it.
     ``noise`` (H, W), N(0, 1), is that of ``disparity_sigma_px``: it moves dots, and has no say in whether they
-    match.
+    match; so do residual ``errors`` (H, W).
     """
     shifted = resample(depth_m, draws[:2], sensor)
     steps = quantise(shifted, sensor)
     dots = match_dots(steps, grid, sensor)
     if noise is not None:
-        steps = quantise(disturb(shifted, noise, sensor), sensor)
+        shifted = disturb(shifted, noise, sensor)
+    if errors is not None:
+        shifted = with_disparity_errors(shifted, errors, sensor.depth_disparity_m_px).astype(shifted.dtype, copy=False)
+    if noise is not None or errors is not None:
+        steps = quantise(shifted, sensor)
         dots = np.where(dots > 0, steps, np.int32(0))
     filled = interpolate(dots, steps, grid, sensor) if sensor.interpolate_px > 0 else fill_from_dots(dots, grid, sensor)
     return jitter(filled, draws[2], sensor)

@@ -14,7 +14,8 @@ The error of a distance along the ray, computed from geometry without simulating
    detours beyond a quarter of the modulation's wavelength cancel. Between grid points the bias is interpolated, from
    those at a pixel's own distance. It is never negative and 0 on a plane. Approximate: occlusion between two points is
    neglected, as is all that lies beyond the image, and a corner is blurred over a 32nd of its width.
-5. Systematic error ("wiggling", odd harmonics of the modulation) as a sine of the distance. Phase wraps.
+5. Systematic error ("wiggling", odd harmonics of the modulation) as a sine of the distance; the device's own from place
+   to place, slow errors of a frame and gross ones (``residual_errors``, of the distance). Phase wraps.
 6. Drop-out where amplitude, with flicker, is too low: dark, far or grazing; outside the range; outside the light cone.
    Depth without colour can lose dark surfaces that are made up (``patch_*``).
 
@@ -41,10 +42,10 @@ from depthforge.frame import BoolImage, Camera, Frame, NoisyDepth
 from depthforge.geometry import pixel_rays, ray_cosine
 from depthforge.registry import sensors
 from depthforge.sensors import tof_kernels as kernels
-from depthforge.sensors.base import Sensor
 from depthforge.sensors.dark_patches import PatchGrowth, PatchShare, PatchSizePx, dark_patches
 from depthforge.sensors.draws import standard_normals
 from depthforge.sensors.fields import correlated_normals
+from depthforge.sensors.residual_errors import DepthErrors
 from depthforge.sensors.surface import Float32, Surface, infrared_albedo, luminance_of, surface_of
 
 __all__ = ["TimeOfFlight"]
@@ -56,11 +57,12 @@ _WIGGLE_ENTRIES = 4096
 _NEVER_WRAPS_M = 1e9
 _EDGE_CORRELATION_PX = 3.0  # along an edge, its place within the pixels changes slowly
 _LIGHT_M_S = 299_792_458.0
+_NO_IMAGE = np.empty((0, 0), np.float32)
 _SLANT = 2.0  # a surface at 63 degrees is still one
 
 
 @sensors.register("time_of_flight")
-class TimeOfFlight(Sensor):
+class TimeOfFlight(DepthErrors):
     """Time of flight (Azure Kinect, Kinect v2): noise with r^2 / cos, flying pixels, multipath bias, drop-out.
 
     The defaults are an Azure Kinect in its narrow field of view, unbinned, whose light covers the whole frame.
@@ -158,6 +160,7 @@ class TimeOfFlight(Sensor):
         distance, amplitude = self._light(surface, ray, frame)
         stride = -(-frame.camera.width // _GRID_COLUMNS)
         depth_m, valid = np.empty(size, np.float32), np.empty(size, np.bool_)
+        errors = self.residual_errors(size, words)
         kernels.measure(
             ray,
             lit_pixels(frame.camera, self.light_cone, self.light_cone_deg),
@@ -177,6 +180,8 @@ class TimeOfFlight(Sensor):
             np.float32(self.min_amplitude),
             np.float32(self.amplitude_softness),
             _sine(self.wiggling_m),
+            _NO_IMAGE if errors is None else errors.offset,
+            _NO_IMAGE if errors is None else np.float32(1) / errors.factor,
             np.float32(8.0 / self.wavelength_m),
             np.float32(self.unambiguous_range_m or _NEVER_WRAPS_M),
             np.float32(self.min_depth_m),

@@ -268,6 +268,12 @@ def _add_wiggle(far, wiggle, periods_per_m, measured):  # type: ignore[no-untype
 
 
 @_compiled
+def _add_residual(factor, offset, measured):  # type: ignore[no-untyped-def]
+    for x in range(measured.shape[0]):
+        measured[x] = measured[x] * factor[x] + offset[x]
+
+
+@_compiled
 def _to_depth(measured, ray, ambiguity, depth):  # type: ignore[no-untyped-def]
     per_ambiguity = _ONE / ambiguity
     for x in range(depth.shape[0]):
@@ -309,6 +315,8 @@ def measure(  # type: ignore[no-untyped-def]
     least_strength,
     softness,
     wiggle,
+    offset,
+    factor,
     periods_per_m,
     ambiguity,
     nearest,
@@ -318,6 +326,7 @@ def measure(  # type: ignore[no-untyped-def]
 ):
     """Write planar z in metres, 0 where not ``valid``.
 
+    ``offset`` and ``factor`` (H, W) of the distance may have no rows: no residual error.
     ``edge`` (H, W), N(0, 1), says where in its pixel an edge is; of the mixed pixels the share ``dropped`` is filtered
     out, the most mixed first. ``nodes`` (``node_rows``) may have no rows: no multipath.
     """
@@ -355,6 +364,8 @@ def measure(  # type: ignore[no-untyped-def]
         _add_errors(far, bias, sigma, noise[y], measured)
         if wiggle.shape[0] > 0:
             _add_wiggle(far, wiggle, periods_per_m, measured)
+        if offset.shape[0] > 0:
+            _add_residual(factor[y], offset[y], measured)
         _to_depth(measured, ray[y], ambiguity, depth[y])
         _returns(strength, flicker[y], softness, least_strength, far, lit[y], valid[y])
         _limit(nearest, farthest, depth[y], valid[y])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from depthforge.sensors.draws import standard_normals
-from depthforge.sensors.fields import correlated_normals
+from depthforge.sensors.fields import correlated_normals, stretched
 
 
 @pytest.mark.parametrize("length_px", [0.7, 2.0, 3.3, 10.0])
@@ -41,3 +41,12 @@ def test_any_size(size: tuple[int, int]) -> None:
         assert field.shape == size
         assert field.dtype == np.float32
         assert np.isfinite(field).all()
+
+
+def test_a_map_is_drawn_out_through_its_numbers_without_kinks() -> None:
+    values = np.random.default_rng(1).normal(size=(3, 5)).astype(np.float32)
+    drawn = stretched(values, (27, 45))
+    np.testing.assert_allclose(drawn[4::9, 4::9], values, atol=1e-6)
+    np.testing.assert_allclose(drawn[:4, :4], values[0, 0], atol=1e-6)
+    ramp = stretched(np.add.outer(np.arange(4), np.arange(6)).astype(np.float32), (40, 60)).astype(np.float64)
+    np.testing.assert_allclose(np.diff(ramp[15:25, 15:45], axis=1), 0.1, atol=1e-5)

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from depthforge.errors import FrameError
 from depthforge.frame import Camera, Frame
 from depthforge.sensors.base import Sensor
-from depthforge.sensors.lidar import BeamBlock, Lidar, beams_in_view, lidar_rotation, simulate
+from depthforge.sensors.lidar import BeamBlock, Lidar, beam_biases_m, beams_in_view, lidar_rotation, simulate
 from depthforge.sensors.preset import parse_sensor
 from depthforge.testing.sensors import SensorTests
 from depthforge.translators.simulation import Simulation
@@ -65,6 +65,27 @@ def test_the_beams_of_the_data_sheet() -> None:
     np.testing.assert_allclose(np.diff(elevation_deg)[:31], -1 / 3)
     np.testing.assert_allclose(np.diff(elevation_deg)[32:], -1 / 2)
     assert (sensor.azimuth_step_deg, sensor.max_range_m, sensor.range_sigma_m) == (0.1728, 120, 0.02)
+
+
+def test_each_beam_has_a_bias_of_its_own_that_every_frame_repeats() -> None:
+    """Rows of a wall: what a beam measures on average, less what it would without a bias."""
+    camera = Camera(fx=400.0, fy=400.0, cx=199.5, cy=149.5, width=400, height=300)
+    depth_m = wall(10.0, camera)
+    beams = [{"num_beams": 16, "highest_deg": 14.0, "lowest_deg": -14.0}]
+    sensor = perfect(beams=beams, position_m=(0, 0, 0), beam_bias_sigma_m=0.2, device_seed=4)
+    biases = beam_biases_m(16, sensor)
+    assert 0.1 < biases.std() < 0.3
+    cosine = np.cos(np.radians(np.linspace(14, -14, 16)))
+    for seed in (1, 2):
+        measured = scan(depth_m, camera, sensor, seed)[:, 190:210]
+        rows = np.nonzero((measured > 0).any(axis=1))[0]
+        of_row = [np.mean(measured[row][measured[row] > 0]) - 10.0 for row in rows]
+        expected = biases * cosine
+        distance = np.abs(np.subtract.outer(of_row, expected)).min(axis=1)
+        assert len(rows) >= 16
+        assert distance.max() < 0.005
+    other = beam_biases_m(16, sensor.model_copy(update={"device_seed": 5}))
+    assert abs(np.corrcoef(biases, other)[0, 1]) < 0.7
 
 
 def ray_directions(camera: Camera, sensor: Lidar, words: tuple[int, int]) -> tuple[npt.NDArray[np.float64], ...]:
