@@ -31,11 +31,13 @@ from pydantic import Field
 
 from depthforge.errors import FrameError
 from depthforge.frame import BoolImage, Frame, NoisyDepth
+from depthforge.kernels import njit
 from depthforge.registry import sensors
 from depthforge.sensors import stereo_views as views
 from depthforge.sensors.base import Sensor
 from depthforge.sensors.draws import standard_normals
 from depthforge.sensors.fields import correlated_normals
+from depthforge.sensors.islands import without_islands
 from depthforge.sensors.stereo_matching import Match, Windows, match_views
 from depthforge.sensors.surface import Float32, infrared_albedo, luminance_of
 
@@ -46,6 +48,7 @@ _DEVICE_WORD = 0x6465766963653031  # keys what belongs to a camera and to no fra
 _ALBEDO_LENGTH_PX = 8.0
 _ALBEDO_MEAN, _ALBEDO_SPREAD = 0.45, 0.12
 _EXPOSED_EVERY = 4
+_ISLAND_STEP_PX = 1.0
 _MOST_PIXELS = 64_000_000
 _MATCHED_IMAGES = 14.0  # images of float32 that views and matching hold at their peak
 
@@ -57,6 +60,7 @@ class MatchedStereo(Sensor):
     The defaults are a D4xx whose image has the frame's resolution and field of view.
     """
 
+    version = 2
     uses = frozenset({"rgb"})
 
     baseline_m: float = Field(default=0.05, gt=0, le=10, description="distance between the two imagers, metres")
@@ -117,7 +121,7 @@ class MatchedStereo(Sensor):
     )
     surface_rows: int = Field(default=2, ge=0, le=15, description="half its height, pixels")
     beyond_px: int = Field(
-        default=2, ge=1, le=64, description="disparities tried beyond those that occur within reach of a window, pixels"
+        default=1, ge=1, le=64, description="disparities tried beyond those that occur within reach of a window, pixels"
     )
 
     slow_sigma_px: float = Field(
@@ -190,7 +194,8 @@ class MatchedStereo(Sensor):
         steps_m = np.float32(focal_px * self.baseline_m * self.steps_per_px)
         depth_m = steps_m / np.maximum(steps, np.float32(1))
         kept &= depth_m <= self.max_depth_m
-        kept = self._without_islands(measured, kept)
+        if self.smallest_island_px > 1:
+            kept = without_islands(measured, kept, self.smallest_island_px, _ISLAND_STEP_PX)
         depth_m = np.where(kept, depth_m, np.float32(0))
         if self.second_imager == "left":
             depth_m = depth_m[:, ::-1]
@@ -271,20 +276,21 @@ class MatchedStereo(Sensor):
         """Return where the images say enough: both views agree, the shift can be told, and no other is as good."""
         # A box laid on twice is a tent; the noise of its mean is that of a box 3/2 as wide.
         pixels = (2 * self.fit_columns + 1) * (2 * self.fit_rows + 1) * 2.25
-        variance = self.read_noise**2 + self.shot_noise**2 * left
-        # Noise has gradients too: of the mean of two central differences, a quarter of its variance.
-        gradients = match.information - np.float32(0.25) * variance
-        enough = gradients * (pixels * self.max_sigma_px**2) > 2.0 * variance
-        kept: BoolImage = match.found & enough & (match.margin >= self.least_margin)
+        kept = np.empty(left.shape, np.bool_)
+        least = np.float32(pixels * self.max_sigma_px**2 / 2.0)
+        noise = np.float32(self.read_noise**2), np.float32(self.shot_noise**2)
+        _keep(match.found, match.information, match.margin, left, *noise, least, np.float32(self.least_margin), kept)
         return kept
 
-    def _without_islands(self, disparity: Float32, kept: BoolImage) -> BoolImage:
-        if self.smallest_island_px == 0:
-            return kept
-        steps = np.where(kept, np.rint(disparity * 16.0), 0.0).astype(np.int16)
-        cv2.filterSpeckles(steps, 0, self.smallest_island_px, 16)
-        remaining: BoolImage = steps > 0
-        return remaining
+
+@njit()
+def _keep(found, information, margin, left, dark, lit, least, least_margin, out):  # type: ignore[no-untyped-def]
+    for y in range(out.shape[0]):
+        for x in range(out.shape[1]):
+            variance = dark + lit * left[y, x]
+            # Noise has gradients too: of the mean of two central differences, a quarter of its variance.
+            gradients = information[y, x] - np.float32(0.25) * variance
+            out[y, x] = found[y, x] & (gradients * least > variance) & (margin[y, x] >= least_margin)
 
 
 @lru_cache(maxsize=4)

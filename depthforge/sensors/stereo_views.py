@@ -122,9 +122,10 @@ def _sample(row, x):  # type: ignore[no-untyped-def]
     # What lies beyond a border is as what lies within, mirrored.
     x = abs(x)
     x = x if x < last else max(last + last - x, _ZERO)
-    first = np.int64(x)
+    # Unsigned: a signed index would be asked each time whether it counts from the end.
+    first = np.uint32(x)
     here = row[first]
-    there = row[first + 1 if first + 1 < row.shape[0] else first]
+    there = row[min(first + np.uint32(1), np.uint32(row.shape[0] - 1))]
     return here + (there - here) * (x - np.float32(first))
 
 
@@ -155,23 +156,34 @@ def shade(  # type: ignore[no-untyped-def]
     """
     height, width = out.shape
     pad = width - left_disparity.shape[1]
-    samples = np.float32(PATTERN_SAMPLES)
-    mask = np.int64(tile.shape[1] - 1)
+    nearness, most_near = _ONE / disparity_m_px, _ONE / least_z
+    columns = np.empty(width, np.float32)
     for y in range(height):
-        pattern = tile[y % tile.shape[0]]
-        for x in range(width):
-            d = disparity[y, x]
-            column = np.float32(x - pad) + d if shifted else np.float32(x)
-            fine = (column - projector_at * d) * samples
-            floor = np.floor(fine)
-            part = fine - floor
-            first = np.int64(floor)
-            here, there = pattern[first & mask], pattern[(first + 1) & mask]
-            dots = here + (there - here) * part
-            z = max(disparity_m_px / d, least_z)
-            if shifted:
-                column = _past_what_hides(left_disparity[y], column, d)
-            out[y, x] = _sample(albedo[y], column) * (ambient + power * dots / (z * z))
+        row, lit = disparity[y], out[y]
+        if shifted:
+            for x in range(width):
+                columns[x] = np.float32(x - pad) + row[x]
+                lit[x] = _sample(albedo[y], _past_what_hides(left_disparity[y], columns[x], row[x]))
+        else:
+            for x in range(width):
+                columns[x] = np.float32(x)
+                lit[x] = albedo[y, x]
+        _light(row, columns, tile[y % tile.shape[0]], projector_at, ambient, power, nearness, most_near, lit)
+
+
+@_compiled
+def _light(row, columns, pattern, projector_at, ambient, power, nearness, most_near, lit):  # type: ignore[no-untyped-def]
+    """Multiply ``lit`` by the light of the room and of the projector; ``nearness`` is 1 over z at a disparity of 1."""
+    samples = np.float32(PATTERN_SAMPLES)
+    mask = np.uint32(pattern.shape[0] - 1)
+    for x in range(lit.shape[0]):
+        fine = (columns[x] - projector_at * row[x]) * samples
+        floor = np.floor(fine)
+        first = np.uint32(np.int32(floor))
+        here, there = pattern[first & mask], pattern[(first + np.uint32(1)) & mask]
+        dots = here + (there - here) * (fine - floor)
+        near = min(row[x] * nearness, most_near)
+        lit[x] *= ambient + power * dots * (near * near)
 
 
 @_compiled
