@@ -219,7 +219,14 @@ def test_colour_in_another_layout_changes_nothing() -> None:
 
 @pytest.mark.parametrize(
     ("name", "baseline_m", "nearest_m"),
-    [("d435", 0.05, 0.168), ("d435i", 0.05, 0.254), ("d415", 0.055, 0.29), ("d455", 0.095, 0.322)],
+    [
+        ("d405", 0.018, 0.064),
+        ("d415", 0.055, 0.29),
+        ("d435", 0.05, 0.168),
+        ("d435i", 0.05, 0.254),
+        ("d455", 0.095, 0.322),
+        ("gemini_335", 0.05, 0.254),
+    ],
 )
 def test_presets_are_the_cameras_of_their_data_sheets(name: str, baseline_m: float, nearest_m: float) -> None:
     camera = parse_sensor(name)
@@ -227,3 +234,12 @@ def test_presets_are_the_cameras_of_their_data_sheets(name: str, baseline_m: flo
     assert camera.baseline_m == baseline_m
     assert camera.focal_length_px is not None
     assert camera.focal_length_px * baseline_m / camera.max_disparity_px == pytest.approx(nearest_m, abs=0.002)
+
+
+def test_a_camera_without_a_projector_measures_texture_alone() -> None:
+    rgb = np.full((*CAMERA.size, 3), 128, np.uint8)
+    rgb[:, 80:] = np.random.default_rng(0).integers(0, 256, (CAMERA.height, 80, 1), dtype=np.uint8)
+    camera = parse_sensor({"preset": "d405", "focal_length_px": CAMERA.fx})
+    valid = camera.measure(frame_of(wall(0.3), rgb), (1, 2)).valid
+    assert not valid[12:-12, 16:64].any()
+    assert valid[12:-12, 92:-12].mean() > 0.99
