@@ -61,7 +61,7 @@ RECORDINGS: Final = {
         },
         0.003,
         0.006,
-        {"blank_band": False, "focal_length_px": 641.0},
+        {"blank_band": False, "focal_length_px": 641.0, "aligned_offset_m": 0.015},
         "d435i",
     ),
     "lab_d4xx": Recording(

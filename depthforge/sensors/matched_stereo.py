@@ -12,8 +12,8 @@ seven times as much.
    ``max_sigma_px`` (Cramer-Rao: sigma of light over the root of the summed squared gradients) and where no other
    disparity is as good (``least_margin``). Small islands are taken out.
 4. What calibration leaves: a slow error of the frame, and one of the device that every frame repeats.
-5. Steps of 1 / ``steps_per_px``, the near and far limits, and nearest pixels back to the frame's own size, as where
-   depth is aligned to colour.
+5. Steps of 1 / ``steps_per_px``, the near and far limits, and back to the frame's own size: nearest pixels, or, where
+   depth is aligned to a camera beside (``aligned_offset_m``), as the driver moves points (``aligned_view``).
 
 Sources: Keselman et al., "Intel RealSense stereoscopic depth cameras", CVPR Workshops 2017 (the parts of the camera);
 Matthies, Kanade and Szeliski, IJCV 3(3), 1989 (variance of a match). SAPIEN and others render both images in a scene;
@@ -34,6 +34,7 @@ from depthforge.frame import BoolImage, Frame, NoisyDepth
 from depthforge.kernels import njit
 from depthforge.registry import sensors
 from depthforge.sensors import stereo_views as views
+from depthforge.sensors.aligned_view import brought_back, seen_beside
 from depthforge.sensors.base import Sensor
 from depthforge.sensors.draws import standard_normals
 from depthforge.sensors.fields import correlated_normals
@@ -51,6 +52,7 @@ _EXPOSED_EVERY = 4
 _ISLAND_STEP_PX = 1.0
 _MOST_PIXELS = 64_000_000
 _MATCHED_IMAGES = 14.0  # images of float32 that views and matching hold at their peak
+_RIGHT_IMAGES = 6.0  # of them, those of the second imager
 
 
 @sensors.register("matched_stereo")
@@ -73,6 +75,13 @@ class MatchedStereo(Sensor):
     )
     second_imager: Literal["right", "left"] = Field(
         default="right", description="side of the second imager as the camera looks; shadows fall on the other side"
+    )
+    aligned_offset_m: float = Field(
+        default=0.0,
+        ge=-1,
+        le=1,
+        description="where the first imager is, right of the frame's camera, metres, for depth that is aligned to "
+        "another camera: measured in the first imager's view and moved to the frame's. 0 is the frame's own view",
     )
     blank_band: bool = Field(
         default=True,
@@ -165,9 +174,17 @@ class MatchedStereo(Sensor):
     working_images = 4.0
 
     def working_bytes(self, height: int, width: int) -> int:
-        """As of every sensor; images of another focal length are counted as of a lens of 90 degrees."""
+        """As of every sensor; images of another focal length are counted as of a lens of 90 degrees.
+
+        Columns beyond the frame are counted as many as the longest disparity that is rendered asks for.
+        """
         scale = 1.0 if self.focal_length_px is None else self.focal_length_px / (0.5 * width)
-        return round((self.working_images + _MATCHED_IMAGES * scale**2) * height * width * 4)
+        rows, columns = height * scale, width * scale
+        longest_px = 2 * self.max_disparity_px + 2
+        if self.aligned_offset_m:
+            columns += longest_px * abs(self.aligned_offset_m) / self.baseline_m
+        matched = _MATCHED_IMAGES * columns + (0 if self.blank_band else _RIGHT_IMAGES * longest_px)
+        return round((self.working_images * height * width + rows * matched) * 4)
 
     def measure(self, frame: Frame, words: tuple[int, int]) -> NoisyDepth:
         """Return what the sensor would measure of ``frame``; see the module for the model.
@@ -178,9 +195,16 @@ class MatchedStereo(Sensor):
         focal_px = frame.camera.fx * width / frame.camera.width
         clean = _resized(np.where(frame.valid, frame.depth_m, np.float32(0)), (height, width))
         albedo = self._albedo(frame, (height, width), words)
+        offset_m = self.aligned_offset_m
         if self.second_imager == "left":  # is one on the right of a mirrored scene
             clean, albedo = np.ascontiguousarray(clean[:, ::-1]), np.ascontiguousarray(albedo[:, ::-1])
-        left, right, disparity = self._views(clean, albedo, focal_px, words)
+            offset_m = -offset_m
+        seen = clean > 0
+        disparity = self._disparity(clean, focal_px)
+        if offset_m:
+            disparity, albedo = seen_beside(disparity, albedo, offset_m / self.baseline_m)
+            seen = np.ones(disparity.shape, np.bool_)
+        left, right = self._views(disparity, albedo, focal_px, words)
         windows = Windows(
             (self.match_columns, self.match_rows),
             (self.fit_columns, self.fit_rows),
@@ -189,7 +213,7 @@ class MatchedStereo(Sensor):
         match = match_views(left, right, disparity, windows, beyond_px=self.beyond_px, rivals=self.least_margin > 0)
         measured = match.disparity + self._slow_error(match.disparity.shape, words)
         steps = np.rint(measured * np.float32(self.steps_per_px))
-        kept = self._kept(match, left) & (clean > 0) & (steps > 0)
+        kept = self._kept(match, left) & seen & (steps > 0)
         kept &= steps <= self.max_disparity_px * self.steps_per_px
         steps_m = np.float32(focal_px * self.baseline_m * self.steps_per_px)
         depth_m = steps_m / np.maximum(steps, np.float32(1))
@@ -197,9 +221,12 @@ class MatchedStereo(Sensor):
         if self.smallest_island_px > 1:
             kept = without_islands(measured, kept, self.smallest_island_px, _ISLAND_STEP_PX)
         depth_m = np.where(kept, depth_m, np.float32(0))
+        if offset_m:
+            whole = brought_back(depth_m, focal_px * offset_m, frame.camera.size, (height, width))
+        else:
+            whole = _resized(depth_m, frame.camera.size)
         if self.second_imager == "left":
-            depth_m = depth_m[:, ::-1]
-        whole = _resized(np.ascontiguousarray(depth_m), frame.camera.size)
+            whole = whole[:, ::-1]
         whole = np.where(frame.valid, whole, np.float32(0))
         return NoisyDepth(whole, whole > 0)
 
@@ -229,15 +256,19 @@ class MatchedStereo(Sensor):
             albedo = infrared_albedo(self.darkest_albedo)[luma]
         return np.asarray(albedo, np.float32)
 
-    def _views(
-        self, clean: Float32, albedo: Float32, focal_px: float, words: tuple[int, int]
-    ) -> tuple[Float32, Float32, Float32]:
-        """Return the left view (H, W), the right one (H, pad + W) and the left one's disparity (H, W)."""
-        height, width = clean.shape
+    def _disparity(self, clean: Float32, focal_px: float) -> Float32:
+        """Return the disparity of what is seen, (H, W), positive everywhere."""
         disparity_m_px = np.float32(focal_px * self.baseline_m)
         disparity = np.divide(disparity_m_px, clean, out=np.zeros_like(clean), where=clean > 0)
         np.minimum(disparity, np.float32(2 * self.max_disparity_px), out=disparity)
         views.fill_rows(disparity)
+        return disparity
+
+    def _views(
+        self, disparity: Float32, albedo: Float32, focal_px: float, words: tuple[int, int]
+    ) -> tuple[Float32, Float32]:
+        """Return the left view (H, W) and the right one (H, pad + W)."""
+        height, width = disparity.shape
         pad = 0 if self.blank_band else int(disparity.max()) + 2
         right_disparity = np.empty((height, pad + width), np.float32)
         views.right_disparity(disparity, right_disparity)
@@ -249,7 +280,7 @@ class MatchedStereo(Sensor):
             np.float32(self.ambient),
             np.float32(self.projector_power),
             np.float32(self.projector_near_m),
-            disparity_m_px,
+            np.float32(focal_px * self.baseline_m),
         )
         views.shade(disparity, disparity, False, *light, left)
         views.shade(right_disparity, disparity, True, *light, right)
@@ -260,7 +291,7 @@ class MatchedStereo(Sensor):
             views.add_noise(
                 image, gain, np.float32(self.shot_noise), np.float32(self.read_noise), np.float32(self.levels), noise
             )
-        return left, right, disparity
+        return left, right
 
     def _slow_error(self, size: tuple[int, int], words: tuple[int, int]) -> Float32 | np.float32:
         """Return what calibration leaves and what drifts, (H, W) float32 sensor px; 0 where neither is asked for."""

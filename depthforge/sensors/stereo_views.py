@@ -20,14 +20,24 @@ import numpy.typing as npt
 
 from depthforge.kernels import njit
 
-__all__ = ["PATTERN_SAMPLES", "add_noise", "dot_rows", "fill_rows", "right_disparity", "shade"]
+__all__ = [
+    "PATTERN_SAMPLES",
+    "SAME_SURFACE_PX",
+    "add_noise",
+    "dot_rows",
+    "fill_rows",
+    "right_disparity",
+    "shade",
+    "wear",
+]
 
 Float32 = npt.NDArray[np.float32]
 
 PATTERN_SAMPLES = 4
 """Samples of the pattern in a pixel's width: light between two pixels is told to a quarter of one."""
+SAME_SURFACE_PX = np.float32(1.5)
+"""Neighbours whose disparities differ by no more are of one surface."""
 _TILE_PX = 512
-_SAME_SURFACE_PX = np.float32(1.5)
 _LEAST_PX = np.float32(0.5)
 _ZERO, _ONE, _HALF = np.float32(0), np.float32(1), np.float32(0.5)
 
@@ -89,10 +99,11 @@ def _fill(row):  # type: ignore[no-untyped-def]
 
 
 @_compiled
-def right_disparity(disparity, out):  # type: ignore[no-untyped-def]
+def right_disparity(disparity, out, same_px=SAME_SURFACE_PX):  # type: ignore[no-untyped-def]
     """Write what the right imager sees: ``out`` (H, pad + W) holds column x' of its image at x' + pad.
 
-    ``disparity`` (H, W) float32, pixels, positive everywhere.
+    ``disparity`` (H, W) float32, pixels, positive everywhere; neighbours that differ by at most
+    ``same_px`` are of one surface.
     """
     height, width = disparity.shape
     pad = out.shape[1] - width
@@ -104,10 +115,10 @@ def right_disparity(disparity, out):  # type: ignore[no-untyped-def]
             there = row[x + 1] if x + 1 < width else here
             start = np.float32(x + pad) - here
             slope, span = _ZERO, _HALF  # a pixel at the end of a surface reaches half a pixel beyond its centre
-            if abs(there - here) <= _SAME_SURFACE_PX:
+            if abs(there - here) <= same_px:
                 span = _ONE - (there - here)
                 slope = (there - here) / span if span != _ZERO else _ZERO
-            before = _ZERO if x > 0 and abs(row[x - 1] - here) <= _SAME_SURFACE_PX else _HALF
+            before = _ZERO if x > 0 and abs(row[x - 1] - here) <= same_px else _HALF
             first = max(int(np.ceil(min(start - before, start + span))), 0)
             last = min(int(np.floor(max(start, start + span))), seen.shape[0] - 1)
             for at in range(first, last + 1):
@@ -136,12 +147,25 @@ def _past_what_hides(row, column, disparity):  # type: ignore[no-untyped-def]
     Mirrored at the end of what is nearer: its own texture must not be seen twice, or it would match behind itself.
     """
     at = np.int64(column + _HALF)
-    if at < 0 or at >= row.shape[0] or row[at] <= disparity + _SAME_SURFACE_PX:
+    if at < 0 or at >= row.shape[0] or row[at] <= disparity + SAME_SURFACE_PX:
         return column
     end = at
-    while end < row.shape[0] and row[end] > disparity + _SAME_SURFACE_PX:
+    while end < row.shape[0] and row[end] > disparity + SAME_SURFACE_PX:
         end += 1
     return np.float32(2 * end - 1) - column
+
+
+@_compiled
+def wear(disparity, frame_disparity, share, albedo, out):  # type: ignore[no-untyped-def]
+    """Write the albedo ``out`` (H, pad + W) of surfaces that are seen from ``share`` of the baseline further right.
+
+    ``disparity`` (H, pad + W) is what is seen there; ``frame_disparity`` and ``albedo`` (H, W) are the frame's.
+    """
+    pad = disparity.shape[1] - frame_disparity.shape[1]
+    for y in range(out.shape[0]):
+        for x in range(out.shape[1]):
+            column = np.float32(x - pad) + share * disparity[y, x]
+            out[y, x] = _sample(albedo[y], _past_what_hides(frame_disparity[y], column, disparity[y, x]))
 
 
 @_compiled

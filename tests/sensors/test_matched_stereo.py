@@ -243,3 +243,25 @@ def test_a_camera_without_a_projector_measures_texture_alone() -> None:
     valid = camera.measure(frame_of(wall(0.3), rgb), (1, 2)).valid
     assert not valid[12:-12, 16:64].any()
     assert valid[12:-12, 92:-12].mean() > 0.99
+
+
+def test_depth_aligned_to_a_camera_beside_has_the_shadow_of_both_baselines() -> None:
+    """Jump of 15 px at a baseline of 0.1 m; each centimetre to the right adds 1.5 px to the shadow."""
+
+    def shadow_px(offset_m: float) -> float:
+        sensor = stereo(blank_band=False, aligned_offset_m=offset_m)
+        valid = sensor.measure(frame_of(wall_with_box()), (1, 2)).valid[45:75, 30:75]
+        return float(np.median((~valid).sum(axis=1)))
+
+    own, beside, behind = shadow_px(0.001), shadow_px(0.04), shadow_px(-0.04)
+    assert beside - own == pytest.approx(6, abs=2)
+    assert own - behind == pytest.approx(6, abs=2)
+
+
+def test_depth_aligned_to_a_camera_beside_is_where_that_camera_sees_it() -> None:
+    depth_m = wall_with_box()
+    measured = stereo(blank_band=False, aligned_offset_m=0.04).measure(frame_of(depth_m), (1, 2))
+    inside = measured.valid & (depth_m == 1.0)
+    inside[:, :74] = inside[:, 116:] = False
+    assert inside[34:86, 74:116].mean() > 0.95
+    assert (np.abs(measured.depth_m[inside] - 1.0) < 0.03).mean() > 0.98
