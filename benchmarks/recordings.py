@@ -60,7 +60,7 @@ RECORDINGS: Final = {
         presets=("d435_drawn", "d435", "d435i"),
         own="d435i",
         baseline_m=0.05,
-        options={"focal_length_px": 641.0},
+        options={"focal_length_px": 641.0, "aligned_offset_m": 0.015},
         blank_band=False,
     ),
     "lab_d4xx": Recording(

@@ -13,8 +13,8 @@ seven times as much.
    disparity is as good (``least_margin``). Small islands are taken out.
 4. What calibration leaves (``residual_errors``): a slow error of the frame, and one of the device that every frame
    repeats; and gross errors.
-5. Steps of 1 / ``steps_per_px``, the near and far limits, and nearest pixels back to the frame's own size, as where
-   depth is aligned to colour.
+5. Steps of 1 / ``steps_per_px``, the near and far limits, and back to the frame's own size: nearest pixels, or, where
+   depth is aligned to a camera beside (``aligned_offset_m``), as the driver moves points (``aligned_view``).
 
 Sources: Keselman et al., "Intel RealSense stereoscopic depth cameras", CVPR Workshops 2017 (the parts of the camera);
 Matthies, Kanade and Szeliski, IJCV 3(3), 1989 (variance of a match). SAPIEN and others render both images in a scene;
@@ -31,10 +31,13 @@ from pydantic import Field
 
 from depthforge.errors import FrameError
 from depthforge.frame import BoolImage, Frame, NoisyDepth
+from depthforge.kernels import njit
 from depthforge.registry import sensors
 from depthforge.sensors import stereo_views as views
+from depthforge.sensors.aligned_view import brought_back, seen_beside
 from depthforge.sensors.draws import standard_normals
 from depthforge.sensors.fields import correlated_normals
+from depthforge.sensors.islands import without_islands
 from depthforge.sensors.residual_errors import DisparityErrors
 from depthforge.sensors.stereo_matching import Match, Windows, match_views
 from depthforge.sensors.surface import Float32, infrared_albedo, luminance_of
@@ -45,8 +48,10 @@ _ALBEDO, _LEFT, _RIGHT = 0, 1, 2  # streams of random numbers
 _ALBEDO_LENGTH_PX = 8.0
 _ALBEDO_MEAN, _ALBEDO_SPREAD = 0.45, 0.12
 _EXPOSED_EVERY = 4
+_ISLAND_STEP_PX = 1.0
 _MOST_PIXELS = 64_000_000
 _MATCHED_IMAGES = 14.0  # images of float32 that views and matching hold at their peak
+_RIGHT_IMAGES = 6.0  # of them, those of the second imager
 
 
 @sensors.register("matched_stereo")
@@ -69,6 +74,13 @@ class MatchedStereo(DisparityErrors):
     )
     second_imager: Literal["right", "left"] = Field(
         default="right", description="side of the second imager as the camera looks; shadows fall on the other side"
+    )
+    aligned_offset_m: float = Field(
+        default=0.0,
+        ge=-1,
+        le=1,
+        description="where the first imager is, right of the frame's camera, metres, for depth that is aligned to "
+        "another camera: measured in the first imager's view and moved to the frame's. 0 is the frame's own view",
     )
     blank_band: bool = Field(
         default=True,
@@ -116,7 +128,7 @@ class MatchedStereo(DisparityErrors):
     )
     surface_rows: int = Field(default=2, ge=0, le=15, description="half its height, pixels")
     beyond_px: int = Field(
-        default=2, ge=1, le=64, description="disparities tried beyond those that occur within reach of a window, pixels"
+        default=1, ge=1, le=64, description="disparities tried beyond those that occur within reach of a window, pixels"
     )
 
     max_sigma_px: float = Field(
@@ -140,9 +152,17 @@ class MatchedStereo(DisparityErrors):
     working_images = 4.0
 
     def working_bytes(self, height: int, width: int) -> int:
-        """As of every sensor; images of another focal length are counted as of a lens of 90 degrees."""
+        """As of every sensor; images of another focal length are counted as of a lens of 90 degrees.
+
+        Columns beyond the frame are counted as many as the longest disparity that is rendered asks for.
+        """
         scale = 1.0 if self.focal_length_px is None else self.focal_length_px / (0.5 * width)
-        images = round((self.working_images + _MATCHED_IMAGES * scale**2) * height * width * 4)
+        rows, columns = height * scale, width * scale
+        longest_px = 2 * self.max_disparity_px + 2
+        if self.aligned_offset_m:
+            columns += longest_px * abs(self.aligned_offset_m) / self.baseline_m
+        matched = _MATCHED_IMAGES * columns + (0 if self.blank_band else _RIGHT_IMAGES * longest_px)
+        images = round((self.working_images * height * width + rows * matched) * 4)
         return images + round(scale**2 * self.error_bytes(height, width))
 
     def measure(self, frame: Frame, words: tuple[int, int]) -> NoisyDepth:
@@ -154,9 +174,16 @@ class MatchedStereo(DisparityErrors):
         focal_px = frame.camera.fx * width / frame.camera.width
         clean = _resized(np.where(frame.valid, frame.depth_m, np.float32(0)), (height, width))
         albedo = self._albedo(frame, (height, width), words)
+        offset_m = self.aligned_offset_m
         if self.second_imager == "left":  # is one on the right of a mirrored scene
             clean, albedo = np.ascontiguousarray(clean[:, ::-1]), np.ascontiguousarray(albedo[:, ::-1])
-        left, right, disparity = self._views(clean, albedo, focal_px, words)
+            offset_m = -offset_m
+        seen = clean > 0
+        disparity = self._disparity(clean, focal_px)
+        if offset_m:
+            disparity, albedo = seen_beside(disparity, albedo, offset_m / self.baseline_m)
+            seen = np.ones(disparity.shape, np.bool_)
+        left, right = self._views(disparity, albedo, focal_px, words)
         windows = Windows(
             (self.match_columns, self.match_rows),
             (self.fit_columns, self.fit_rows),
@@ -165,16 +192,20 @@ class MatchedStereo(DisparityErrors):
         match = match_views(left, right, disparity, windows, beyond_px=self.beyond_px, rivals=self.least_margin > 0)
         measured = self._with_residual(match.disparity, words)
         steps = np.rint(measured * np.float32(self.steps_per_px))
-        kept = self._kept(match, left) & (clean > 0) & (steps > 0)
+        kept = self._kept(match, left) & seen & (steps > 0)
         kept &= steps <= self.max_disparity_px * self.steps_per_px
         steps_m = np.float32(focal_px * self.baseline_m * self.steps_per_px)
         depth_m = steps_m / np.maximum(steps, np.float32(1))
         kept &= depth_m <= self.max_depth_m
-        kept = self._without_islands(measured, kept)
+        if self.smallest_island_px > 1:
+            kept = without_islands(measured, kept, self.smallest_island_px, _ISLAND_STEP_PX)
         depth_m = np.where(kept, depth_m, np.float32(0))
+        if offset_m:
+            whole = brought_back(depth_m, focal_px * offset_m, frame.camera.size, (height, width))
+        else:
+            whole = _resized(depth_m, frame.camera.size)
         if self.second_imager == "left":
-            depth_m = depth_m[:, ::-1]
-        whole = _resized(np.ascontiguousarray(depth_m), frame.camera.size)
+            whole = whole[:, ::-1]
         whole = np.where(frame.valid, whole, np.float32(0))
         return NoisyDepth(whole, whole > 0)
 
@@ -204,15 +235,19 @@ class MatchedStereo(DisparityErrors):
             albedo = infrared_albedo(self.darkest_albedo)[luma]
         return np.asarray(albedo, np.float32)
 
-    def _views(
-        self, clean: Float32, albedo: Float32, focal_px: float, words: tuple[int, int]
-    ) -> tuple[Float32, Float32, Float32]:
-        """Return the left view (H, W), the right one (H, pad + W) and the left one's disparity (H, W)."""
-        height, width = clean.shape
+    def _disparity(self, clean: Float32, focal_px: float) -> Float32:
+        """Return the disparity of what is seen, (H, W), positive everywhere."""
         disparity_m_px = np.float32(focal_px * self.baseline_m)
         disparity = np.divide(disparity_m_px, clean, out=np.zeros_like(clean), where=clean > 0)
         np.minimum(disparity, np.float32(2 * self.max_disparity_px), out=disparity)
         views.fill_rows(disparity)
+        return disparity
+
+    def _views(
+        self, disparity: Float32, albedo: Float32, focal_px: float, words: tuple[int, int]
+    ) -> tuple[Float32, Float32]:
+        """Return the left view (H, W) and the right one (H, pad + W)."""
+        height, width = disparity.shape
         pad = 0 if self.blank_band else int(disparity.max()) + 2
         right_disparity = np.empty((height, pad + width), np.float32)
         views.right_disparity(disparity, right_disparity)
@@ -224,7 +259,7 @@ class MatchedStereo(DisparityErrors):
             np.float32(self.ambient),
             np.float32(self.projector_power),
             np.float32(self.projector_near_m),
-            disparity_m_px,
+            np.float32(focal_px * self.baseline_m),
         )
         views.shade(disparity, disparity, False, *light, left)
         views.shade(right_disparity, disparity, True, *light, right)
@@ -235,7 +270,7 @@ class MatchedStereo(DisparityErrors):
             views.add_noise(
                 image, gain, np.float32(self.shot_noise), np.float32(self.read_noise), np.float32(self.levels), noise
             )
-        return left, right, disparity
+        return left, right
 
     def _with_residual(self, disparity: Float32, words: tuple[int, int]) -> Float32:
         """Return disparity (H, W) with what calibration leaves, what drifts, and gross errors."""
@@ -252,20 +287,21 @@ class MatchedStereo(DisparityErrors):
         """Return where the images say enough: both views agree, the shift can be told, and no other is as good."""
         # A box laid on twice is a tent; the noise of its mean is that of a box 3/2 as wide.
         pixels = (2 * self.fit_columns + 1) * (2 * self.fit_rows + 1) * 2.25
-        variance = self.read_noise**2 + self.shot_noise**2 * left
-        # Noise has gradients too: of the mean of two central differences, a quarter of its variance.
-        gradients = match.information - np.float32(0.25) * variance
-        enough = gradients * (pixels * self.max_sigma_px**2) > 2.0 * variance
-        kept: BoolImage = match.found & enough & (match.margin >= self.least_margin)
+        kept = np.empty(left.shape, np.bool_)
+        least = np.float32(pixels * self.max_sigma_px**2 / 2.0)
+        noise = np.float32(self.read_noise**2), np.float32(self.shot_noise**2)
+        _keep(match.found, match.information, match.margin, left, *noise, least, np.float32(self.least_margin), kept)
         return kept
 
-    def _without_islands(self, disparity: Float32, kept: BoolImage) -> BoolImage:
-        if self.smallest_island_px == 0:
-            return kept
-        steps = np.where(kept, np.rint(disparity * 16.0), 0.0).astype(np.int16)
-        cv2.filterSpeckles(steps, 0, self.smallest_island_px, 16)
-        remaining: BoolImage = steps > 0
-        return remaining
+
+@njit()
+def _keep(found, information, margin, left, dark, lit, least, least_margin, out):  # type: ignore[no-untyped-def]
+    for y in range(out.shape[0]):
+        for x in range(out.shape[1]):
+            variance = dark + lit * left[y, x]
+            # Noise has gradients too: of the mean of two central differences, a quarter of its variance.
+            gradients = information[y, x] - np.float32(0.25) * variance
+            out[y, x] = found[y, x] & (gradients * least > variance) & (margin[y, x] >= least_margin)
 
 
 def _resized(depth_m: Float32, size: tuple[int, int]) -> Float32:

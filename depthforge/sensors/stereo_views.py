@@ -20,14 +20,24 @@ import numpy.typing as npt
 
 from depthforge.kernels import njit
 
-__all__ = ["PATTERN_SAMPLES", "add_noise", "dot_rows", "fill_rows", "right_disparity", "shade"]
+__all__ = [
+    "PATTERN_SAMPLES",
+    "SAME_SURFACE_PX",
+    "add_noise",
+    "dot_rows",
+    "fill_rows",
+    "right_disparity",
+    "shade",
+    "wear",
+]
 
 Float32 = npt.NDArray[np.float32]
 
 PATTERN_SAMPLES = 4
 """Samples of the pattern in a pixel's width: light between two pixels is told to a quarter of one."""
+SAME_SURFACE_PX = np.float32(1.5)
+"""Neighbours whose disparities differ by no more are of one surface."""
 _TILE_PX = 512
-_SAME_SURFACE_PX = np.float32(1.5)
 _LEAST_PX = np.float32(0.5)
 _ZERO, _ONE, _HALF = np.float32(0), np.float32(1), np.float32(0.5)
 
@@ -89,10 +99,11 @@ def _fill(row):  # type: ignore[no-untyped-def]
 
 
 @_compiled
-def right_disparity(disparity, out):  # type: ignore[no-untyped-def]
+def right_disparity(disparity, out, same_px=SAME_SURFACE_PX):  # type: ignore[no-untyped-def]
     """Write what the right imager sees: ``out`` (H, pad + W) holds column x' of its image at x' + pad.
 
-    ``disparity`` (H, W) float32, pixels, positive everywhere.
+    ``disparity`` (H, W) float32, pixels, positive everywhere; neighbours that differ by at most
+    ``same_px`` are of one surface.
     """
     height, width = disparity.shape
     pad = out.shape[1] - width
@@ -104,10 +115,10 @@ def right_disparity(disparity, out):  # type: ignore[no-untyped-def]
             there = row[x + 1] if x + 1 < width else here
             start = np.float32(x + pad) - here
             slope, span = _ZERO, _HALF  # a pixel at the end of a surface reaches half a pixel beyond its centre
-            if abs(there - here) <= _SAME_SURFACE_PX:
+            if abs(there - here) <= same_px:
                 span = _ONE - (there - here)
                 slope = (there - here) / span if span != _ZERO else _ZERO
-            before = _ZERO if x > 0 and abs(row[x - 1] - here) <= _SAME_SURFACE_PX else _HALF
+            before = _ZERO if x > 0 and abs(row[x - 1] - here) <= same_px else _HALF
             first = max(int(np.ceil(min(start - before, start + span))), 0)
             last = min(int(np.floor(max(start, start + span))), seen.shape[0] - 1)
             for at in range(first, last + 1):
@@ -122,9 +133,10 @@ def _sample(row, x):  # type: ignore[no-untyped-def]
     # What lies beyond a border is as what lies within, mirrored.
     x = abs(x)
     x = x if x < last else max(last + last - x, _ZERO)
-    first = np.int64(x)
+    # Unsigned: a signed index would be asked each time whether it counts from the end.
+    first = np.uint32(x)
     here = row[first]
-    there = row[first + 1 if first + 1 < row.shape[0] else first]
+    there = row[min(first + np.uint32(1), np.uint32(row.shape[0] - 1))]
     return here + (there - here) * (x - np.float32(first))
 
 
@@ -135,12 +147,25 @@ def _past_what_hides(row, column, disparity):  # type: ignore[no-untyped-def]
     Mirrored at the end of what is nearer: its own texture must not be seen twice, or it would match behind itself.
     """
     at = np.int64(column + _HALF)
-    if at < 0 or at >= row.shape[0] or row[at] <= disparity + _SAME_SURFACE_PX:
+    if at < 0 or at >= row.shape[0] or row[at] <= disparity + SAME_SURFACE_PX:
         return column
     end = at
-    while end < row.shape[0] and row[end] > disparity + _SAME_SURFACE_PX:
+    while end < row.shape[0] and row[end] > disparity + SAME_SURFACE_PX:
         end += 1
     return np.float32(2 * end - 1) - column
+
+
+@_compiled
+def wear(disparity, frame_disparity, share, albedo, out):  # type: ignore[no-untyped-def]
+    """Write the albedo ``out`` (H, pad + W) of surfaces that are seen from ``share`` of the baseline further right.
+
+    ``disparity`` (H, pad + W) is what is seen there; ``frame_disparity`` and ``albedo`` (H, W) are the frame's.
+    """
+    pad = disparity.shape[1] - frame_disparity.shape[1]
+    for y in range(out.shape[0]):
+        for x in range(out.shape[1]):
+            column = np.float32(x - pad) + share * disparity[y, x]
+            out[y, x] = _sample(albedo[y], _past_what_hides(frame_disparity[y], column, disparity[y, x]))
 
 
 @_compiled
@@ -155,23 +180,34 @@ def shade(  # type: ignore[no-untyped-def]
     """
     height, width = out.shape
     pad = width - left_disparity.shape[1]
-    samples = np.float32(PATTERN_SAMPLES)
-    mask = np.int64(tile.shape[1] - 1)
+    nearness, most_near = _ONE / disparity_m_px, _ONE / least_z
+    columns = np.empty(width, np.float32)
     for y in range(height):
-        pattern = tile[y % tile.shape[0]]
-        for x in range(width):
-            d = disparity[y, x]
-            column = np.float32(x - pad) + d if shifted else np.float32(x)
-            fine = (column - projector_at * d) * samples
-            floor = np.floor(fine)
-            part = fine - floor
-            first = np.int64(floor)
-            here, there = pattern[first & mask], pattern[(first + 1) & mask]
-            dots = here + (there - here) * part
-            z = max(disparity_m_px / d, least_z)
-            if shifted:
-                column = _past_what_hides(left_disparity[y], column, d)
-            out[y, x] = _sample(albedo[y], column) * (ambient + power * dots / (z * z))
+        row, lit = disparity[y], out[y]
+        if shifted:
+            for x in range(width):
+                columns[x] = np.float32(x - pad) + row[x]
+                lit[x] = _sample(albedo[y], _past_what_hides(left_disparity[y], columns[x], row[x]))
+        else:
+            for x in range(width):
+                columns[x] = np.float32(x)
+                lit[x] = albedo[y, x]
+        _light(row, columns, tile[y % tile.shape[0]], projector_at, ambient, power, nearness, most_near, lit)
+
+
+@_compiled
+def _light(row, columns, pattern, projector_at, ambient, power, nearness, most_near, lit):  # type: ignore[no-untyped-def]
+    """Multiply ``lit`` by the light of the room and of the projector; ``nearness`` is 1 over z at a disparity of 1."""
+    samples = np.float32(PATTERN_SAMPLES)
+    mask = np.uint32(pattern.shape[0] - 1)
+    for x in range(lit.shape[0]):
+        fine = (columns[x] - projector_at * row[x]) * samples
+        floor = np.floor(fine)
+        first = np.uint32(np.int32(floor))
+        here, there = pattern[first & mask], pattern[(first + np.uint32(1)) & mask]
+        dots = here + (there - here) * (fine - floor)
+        near = min(row[x] * nearness, most_near)
+        lit[x] *= ambient + power * dots * (near * near)
 
 
 @_compiled

@@ -321,7 +321,7 @@ def test_made_up_dark_patches_lose_their_share_and_more_with_depth(z_m: float, g
 
 def test_presets_are_the_cameras_of_their_data_sheets() -> None:
     d435, d415, d455 = (parse_sensor(name) for name in ("d435_drawn", "d415_drawn", "d455_drawn"))
-    for camera, baseline_m, nearest_m in ((d435, 0.05, 0.177), (d415, 0.055, 0.29), (d455, 0.095, 0.337)):
+    for camera, baseline_m, nearest_m in ((d435, 0.05, 0.168), (d415, 0.055, 0.29), (d455, 0.095, 0.322)):
         assert isinstance(camera, ActiveStereo)
         assert camera.baseline_m == baseline_m
         assert camera.focal_length_px is not None

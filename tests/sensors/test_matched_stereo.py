@@ -219,7 +219,14 @@ def test_colour_in_another_layout_changes_nothing() -> None:
 
 @pytest.mark.parametrize(
     ("name", "baseline_m", "nearest_m"),
-    [("d435", 0.05, 0.168), ("d435i", 0.05, 0.254), ("d415", 0.055, 0.29), ("d455", 0.095, 0.322)],
+    [
+        ("d405", 0.018, 0.064),
+        ("d415", 0.055, 0.29),
+        ("d435", 0.05, 0.168),
+        ("d435i", 0.05, 0.254),
+        ("d455", 0.095, 0.322),
+        ("gemini_335", 0.05, 0.254),
+    ],
 )
 def test_presets_are_the_cameras_of_their_data_sheets(name: str, baseline_m: float, nearest_m: float) -> None:
     camera = parse_sensor(name)
@@ -227,3 +234,34 @@ def test_presets_are_the_cameras_of_their_data_sheets(name: str, baseline_m: flo
     assert camera.baseline_m == baseline_m
     assert camera.focal_length_px is not None
     assert camera.focal_length_px * baseline_m / camera.max_disparity_px == pytest.approx(nearest_m, abs=0.002)
+
+
+def test_a_camera_without_a_projector_measures_texture_alone() -> None:
+    rgb = np.full((*CAMERA.size, 3), 128, np.uint8)
+    rgb[:, 80:] = np.random.default_rng(0).integers(0, 256, (CAMERA.height, 80, 1), dtype=np.uint8)
+    camera = parse_sensor({"preset": "d405", "focal_length_px": CAMERA.fx})
+    valid = camera.measure(frame_of(wall(0.3), rgb), (1, 2)).valid
+    assert not valid[12:-12, 16:64].any()
+    assert valid[12:-12, 92:-12].mean() > 0.99
+
+
+def test_depth_aligned_to_a_camera_beside_has_the_shadow_of_both_baselines() -> None:
+    """Jump of 15 px at a baseline of 0.1 m; each centimetre to the right adds 1.5 px to the shadow."""
+
+    def shadow_px(offset_m: float) -> float:
+        sensor = stereo(blank_band=False, aligned_offset_m=offset_m)
+        valid = sensor.measure(frame_of(wall_with_box()), (1, 2)).valid[45:75, 30:75]
+        return float(np.median((~valid).sum(axis=1)))
+
+    own, beside, behind = shadow_px(0.001), shadow_px(0.04), shadow_px(-0.04)
+    assert beside - own == pytest.approx(6, abs=2)
+    assert own - behind == pytest.approx(6, abs=2)
+
+
+def test_depth_aligned_to_a_camera_beside_is_where_that_camera_sees_it() -> None:
+    depth_m = wall_with_box()
+    measured = stereo(blank_band=False, aligned_offset_m=0.04).measure(frame_of(depth_m), (1, 2))
+    inside = measured.valid & (depth_m == 1.0)
+    inside[:, :74] = inside[:, 116:] = False
+    assert inside[34:86, 74:116].mean() > 0.95
+    assert (np.abs(measured.depth_m[inside] - 1.0) < 0.03).mean() > 0.98

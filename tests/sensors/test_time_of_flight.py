@@ -316,6 +316,22 @@ def test_presets_are_the_cameras_of_their_data_sheets() -> None:
         assert camera.wiggling_m < 0.011
 
 
+@pytest.mark.parametrize(("z_m", "spread_m"), [(1.0, 0.0025), (8.0, 0.0123)])
+def test_a_scanned_spot_spreads_as_its_data_sheet_says(z_m: float, spread_m: float) -> None:
+    """L515 on a target of 95 % reflectivity: 2.5 mm at 1 m, 15.5 mm at 9 m, between them by the model's law."""
+    camera = Camera(fx=2000.0, fy=2000.0, cx=31.5, cy=23.5, width=64, height=48)
+    measured = parse_sensor("l515").measure(frame_of(wall(z_m, camera), camera), WORDS)
+    assert measured.valid.mean() > 0.9
+    assert float(np.std(measured.depth_m[measured.valid])) == pytest.approx(spread_m, rel=0.06)
+    assert not parse_sensor("l515").measure(frame_of(wall(9.1, camera), camera), WORDS).valid.any()
+
+
+def test_the_same_module_in_another_camera_measures_the_same() -> None:
+    frame = frame_of(slanted(30.0))
+    azure, bolt = (parse_sensor(name).measure(frame, WORDS) for name in ("azure_kinect", "femto_bolt"))
+    np.testing.assert_array_equal(azure.depth_m, bolt.depth_m)
+
+
 def test_what_is_no_sensor_is_refused() -> None:
     for wrong in (
         {"min_depth_m": 4.0, "max_depth_m": 3.0},

@@ -25,8 +25,11 @@ def frame(height, width):
 
 HEIGHT, WIDTH = 1152, 1536
 small, large = frame(96, 128), frame(HEIGHT, WIDTH)
+# Depth aligned to colour: columns beyond the frame's on the left.
+aligned = {"name": "matched_stereo", "blank_band": False, "max_disparity_px": 400, "baseline_m": 0.4}
+more = {"beyond": aligned, "beside": {**aligned, "aligned_offset_m": 0.1}}
 for name in sys.argv[1:]:
-    sensor = parse_sensor(name)
+    sensor = parse_sensor(more.get(name, name))
     sensor.measure(small, (0, 1))
     open("/proc/self/clear_refs", "w").write("5")
     before = peak_and_present()[1]
@@ -34,7 +37,17 @@ for name in sys.argv[1:]:
         sensor.measure(large, (0, row))
     print(name, peak_and_present()[0] - before, sensor.working_bytes(HEIGHT, WIDTH))
 """
-_PRESETS = ("d435_drawn", "matched_stereo", "azure_kinect", "primesense", "gaussian_dropout", "dexnet", "hdl_64e_kitti")
+_PRESETS = (
+    "d435_drawn",
+    "matched_stereo",
+    "beyond",
+    "beside",
+    "azure_kinect",
+    "primesense",
+    "gaussian_dropout",
+    "dexnet",
+    "hdl_64e_kitti",
+)
 
 
 def test_no_sensor_takes_more_than_it_says_and_none_says_twice_what_it_takes() -> None:
