@@ -2,7 +2,7 @@
 
 What ``structured_light`` draws falls out here: the correlation of noise over the window, near surfaces that grow,
 shadows that are narrower than the jump of disparity and vanish where they are thin, holes and outliers where a window
-sees little. It costs three times as much.
+sees little. It costs twice as much.
 
 1. The image. Depth becomes disparity at the frame's own focal length; the albedo (the luma of the frame's colour,
    without colour a random field), the angle to the surface and the square of distance dim the projector's dots, and
@@ -17,7 +17,8 @@ sees little. It costs three times as much.
 5. Disparity in steps of 1/8 px, with the white noise of the raw value that real frames have; the range and the blank
    columns.
 
-640x480 on one core: 40 ms. Left out: distortion of the lens, the blur of dots out of focus, the speckle of laser light.
+640x480 on one core: five times what the published model takes. Left out: distortion of the lens, the blur of dots out
+of focus, the speckle of laser light.
 
 Sources: Shpunt and Zalevsky, US patent 8,150,142 (a reference image, one per camera, and correlation windows);
 Konolige and Mihelich, "Technical description of Kinect calibration", 2011 (9x9 windows, 1/8 px).
