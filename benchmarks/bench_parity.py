@@ -34,7 +34,7 @@ from depthforge.sensors.redwood import Redwood, measure, simulate
 from tests.real import parity
 
 Rows = list[dict[str, Any]]
-PRESETS = {"redwood": Redwood(), "primesense": parse_sensor("primesense")}
+PRESETS = {"redwood": Redwood(), "primesense_redwood": parse_sensor("primesense_redwood")}
 NUM_PUBLISHED = 5
 
 
@@ -80,7 +80,7 @@ def redwood_beside_open3d(data: Path | None, folder: Path, repeats: int) -> Rows
 
 def noise_beside_published(data: Path, folder: Path) -> Rows:
     """Return the figures of noisy frames against the clean ones: the published ones, ours, Open3D's."""
-    sensor = PRESETS["primesense"]
+    sensor = PRESETS["primesense_redwood"]
     assert isinstance(sensor, Redwood)
     figures: dict[str, list[parity.NoiseFigures]] = defaultdict(list)
     open3d = None
@@ -91,7 +91,8 @@ def noise_beside_published(data: Path, folder: Path) -> Rows:
             parity.depth_m(data / "clean" / each / "depth" / f"{number:05d}.png")
             for each in ("livingroom1", "livingroom1_redwood_kinect")
         )
-        noisy = {"published frames": published_m, "primesense": simulate(clean_m, clean_m > 0, (number, 0), sensor)[0]}
+        ours_m = simulate(clean_m, clean_m > 0, (number, 0), sensor)[0]
+        noisy = {"published frames": published_m, "primesense_redwood": ours_m}
         if open3d is not None:
             noisy["Open3D, our table"] = open3d(clean_m, 1.0)
         for name, noisy_m in noisy.items():
@@ -301,7 +302,7 @@ def _show_kinect(rows: Rows) -> None:
         for row in rows
     ]
     header = ["run", "computed in", "equal pixels", "not equal", "holes differ", "apart at most, mm", "in steps"]
-    print_table("kinect_v1, published profile, beside stored runs of the published code", table, header)
+    print_table("kinect_v1_published, published profile, beside stored runs of the published code", table, header)
 
 
 def _show_realsense(rows: Rows) -> None:

@@ -65,7 +65,7 @@ def open3d_simulator(frame: Frame) -> Callable[[], Any]:
 
 def bar_of(name: str) -> float:
     """Return the frames a second that are asked of a preset, or of the peer."""
-    matched = name in preset_names() and load_preset(name).sensor == "matched_stereo"
+    matched = name in preset_names() and load_preset(name).sensor.startswith("matched_")
     return MATCHED_BAR_HZ if matched else BAR_HZ
 
 

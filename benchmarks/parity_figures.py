@@ -52,16 +52,19 @@ def _redwood_figures(rows: Rows) -> list[Figure]:
     return shown
 
 
+_REDWOOD = "primesense_redwood"
+
+
 def _noise_figures(rows: Rows) -> list[Figure]:
     by_name = {row["noisy"]: row for row in rows}
     data = f"{len(rows[0]['holes'])} frames of living room 1"
     return [
-        _equal(title, scale * np.mean(by_name["primesense"][field]), unit, peer, scale * np.mean(row[field]), data)
+        _equal(title, scale * np.mean(by_name[_REDWOOD][field]), unit, peer, scale * np.mean(row[field]), data)
         for peer, row in by_name.items()
-        if peer != "primesense"
+        if peer != _REDWOOD
         for title, field, unit, scale in (
-            ("primesense: noise", "mean_abs_mm", "mm", 1),
-            ("primesense: holes", "holes", "%", 100),
+            (f"{_REDWOOD}: noise", "mean_abs_mm", "mm", 1),
+            (f"{_REDWOOD}: holes", "holes", "%", 100),
         )
     ]
 
@@ -89,7 +92,7 @@ def _kinect_figures(rows: Rows) -> list[Figure]:
         of_it = [row for row in rows if row["precision"] == precision]
         data = f"{len(of_it)} runs, {sum(row['pixels'] for row in of_it) / 1e6:.1f} Mpx"
         differ = sum(row["not_equal"] for row in of_it)
-        name = f"kinect_v1 in {precision}, not equal"
+        name = f"kinect_v1_published in {precision}, not equal"
         shown.append(Figure(name=name, value=differ, unit="pixels", better="lower", peer=peer, data=data))
     return shown
 

@@ -177,6 +177,13 @@ _STRUCTURED_LIGHT: Final = Recipe(
         "mass_fraction": 0.5,
         "fray_radius_px": 1.5,
     },
+    untold={
+        **dict.fromkeys(
+            ("lit_share", "fattening_px", "edge_jitter_px", "patch_edge_growth", "patch_hole_growth"),
+            "a guess of the clean scene does not have silhouettes quite where they are",
+        ),
+        **dict.fromkeys(("saturated_m", "saturated_spread"), "what is missing near the camera may also not be there"),
+    },
     stages=(
         Stage(
             # A pixel that looks aside is off by shift x slope, independently of its neighbours.

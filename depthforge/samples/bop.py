@@ -55,7 +55,7 @@ class BopLayout(Layout):
                 root / ("test" if is_test else "train_pbr") / f"{scene:06d}",
                 views,
                 depth_scale=_MEASURED_SCALE if is_test else _RENDERED_SCALE,
-                sensor=StructuredLight(preset="kinect_v1") if is_test else None,
+                sensor=StructuredLight(preset="kinect_v1_published") if is_test else None,
                 seed=seed,
                 jpeg=not is_test,
             )

@@ -141,7 +141,7 @@ def _write_camera(
 ) -> None:
     """Write all that one camera has of a scene."""
     camera = _camera(files.camera, size)
-    sensor = StructuredLight(preset="kinect_v1")
+    sensor = StructuredLight(preset="kinect_v1_published")
     T_cam0_table = invert_pose(T_table_cam[0]) if len(T_table_cam) else np.eye(4)
     write_file(files.folder / "camK.npy", _npy(camera.K))
     write_file(files.folder / "camera_poses.npy", _npy(T_cam0_table @ T_table_cam))

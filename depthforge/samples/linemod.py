@@ -44,7 +44,7 @@ class LinemodLayout(Layout):
     """LineMOD as ``lm`` and as ``Linemod_preprocessed``, the same images in each."""
 
     camera = _CAMERA
-    sensor: Sensor | None = StructuredLight(preset="kinect_v1")
+    sensor: Sensor | None = StructuredLight(preset="kinect_v1_published")
 
     def write(self, root: Path, *, num_scenes: int, frames_per_scene: int, seed: int) -> int:
         """Write the scenes under ``root``, twice, and return the number of images of one form.

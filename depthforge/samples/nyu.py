@@ -67,7 +67,7 @@ class NyuLayout(Layout):
             images = file.create_dataset("images", (total, 3, width, height), "u1", chunks=(1, 3, width, height))
             for index in range(total):
                 seen = rooms.see(*divmod(index, frames_per_scene), self._rgb_camera)
-                measured = rooms.measure(seen, parse_sensor("kinect_v1"))
+                measured = rooms.measure(seen, parse_sensor("kinect_v1_published"))
                 semantic = seen.labels["semantic"].astype(np.uint16)
                 # Where a ray met nothing the in-painted depth goes on as if there were a wall.
                 arrays["depths"][index] = np.where(seen.valid, seen.depth_m, np.float32(_FAR_M)).clip(0, _FAR_M).T
@@ -88,7 +88,7 @@ class NyuLayout(Layout):
     def _write_dump(self, folder: Path, rooms: RoomViews, frames_per_scene: int) -> None:
         for number in range(frames_per_scene):
             seen = rooms.see(0, number, self._depth_camera)
-            codes = _disparity(rooms.measure(seen, parse_sensor("kinect_v1")).depth_m)
+            codes = _disparity(rooms.measure(seen, parse_sensor("kinect_v1_published")).depth_m)
             colour = rooms.see(0, number, self._rgb_camera, _RGB_ASIDE_M)
             at_s = _FIRST_S + _FRAME_S * number
             # A PGM of 16 bits is big-endian; the dump is not.

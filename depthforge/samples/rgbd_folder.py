@@ -37,7 +37,7 @@ class RgbdFolderLayout(Layout):
         """Write the rooms under ``root``; see ``Layout.write``."""
         require_empty(root)
         rooms = RoomViews(num_scenes=num_scenes, frames_per_scene=frames_per_scene, seed=seed + _OTHER_ROOMS)
-        sensor = parse_sensor("kinect_v1")
+        sensor = parse_sensor("kinect_v1_published")
         for scene in range(num_scenes):
             folder = root / f"scene{scene:04d}"
             for number in range(frames_per_scene):

@@ -44,7 +44,7 @@ class RosbagLayout(Layout):
         """Write a recording of each room under ``root``; see ``Layout.write``."""
         require_empty(root)
         rooms = RoomViews(num_scenes=num_scenes, frames_per_scene=frames_per_scene, seed=seed + _OTHER_ROOMS)
-        sensor = parse_sensor("kinect_v1")
+        sensor = parse_sensor("kinect_v1_published")
         root.mkdir(parents=True, exist_ok=True)
         for scene in range(num_scenes):
             recorder = _Recorder(root, f"room{scene:04d}", self._camera, is_ros2=scene % 2 == 1)

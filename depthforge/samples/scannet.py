@@ -81,7 +81,7 @@ class ScanNetLayout(Layout):
 
     def _view(self, rooms: RoomViews, scene: int, number: int) -> _View:
         seen = rooms.see(scene, number, self._colour_camera)
-        measured = rooms.measure(rooms.see(scene, number, self._depth_camera), parse_sensor("kinect_v1"))
+        measured = rooms.measure(rooms.see(scene, number, self._depth_camera), parse_sensor("kinect_v1_published"))
         nyu40 = seen.labels["semantic"].astype(np.intp)
         return _View(
             depth_mm=np.rint(measured.depth_m * _DEPTH_SHIFT).clip(0, 65535).astype(np.uint16),

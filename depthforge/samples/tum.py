@@ -45,7 +45,7 @@ class TumLayout(Layout):
 
     def _write_sequence(self, rooms: RoomViews, scene: int, num_frames: int, folder: Path) -> None:
         lists: dict[str, list[str]] = {"rgb": [], "depth": [], "groundtruth": []}
-        sensor = parse_sensor("kinect_v1")
+        sensor = parse_sensor("kinect_v1_published")
         for number in range(num_frames):
             stamp = _FIRST + number * _STEP
             frame = rooms.see(scene, number, self._camera)

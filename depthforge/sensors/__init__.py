@@ -8,6 +8,7 @@ PLUGINS: Final = (
     "gaussian_dropout",
     "lidar",
     "matched_stereo",
+    "matched_structured_light",
     "redwood",
     "structured_light",
     "time_of_flight",

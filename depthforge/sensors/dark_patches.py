@@ -45,14 +45,25 @@ _OCTAVES = 3
 
 
 def dark_patches(
-    depth_m: Float32, words: tuple[int, int], share: float, growth: float, size_px: float, *, stream: int
+    depth_m: Float32,
+    words: tuple[int, int],
+    share: float,
+    growth: float,
+    size_px: float,
+    *,
+    stream: int,
+    lift: Float32 | None = None,
 ) -> BoolImage:
     """Return which pixels (H, W) of ``depth_m`` (H, W) send no light back; uses three streams of the frame's ``words``.
 
     ``share`` of what is 2 m away and, at z, the share of a normal law above its quantile less
     ``growth`` x log2(z / 2 m), in patches whose field varies over ``size_px``.
+    ``lift`` (H, W) is by how many more quantiles the share grows at each pixel.
     """
-    return _above_share(_patch_field(words, depth_m.shape, size_px, stream=stream), depth_m, share, growth)
+    field = _patch_field(words, depth_m.shape, size_px, stream=stream)
+    if lift is not None:
+        field += lift
+    return _above_share(field, depth_m, share, growth)
 
 
 def _patch_field(words: tuple[int, int], shape: tuple[int, int], size_px: float, *, stream: int) -> Float32:

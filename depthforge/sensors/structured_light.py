@@ -14,10 +14,11 @@ parallel, any number of threads may call at once, and no thread count can change
 Beyond the published model, and off by default, is what scans of a Kinect v1 asked for (``depthforge fit``): noise that
 is correlated over the matching window and added to the disparity before it is rounded (``disparity_*``), pixels that
 keep their own disparity in place of the nearest dot's (``interpolate_px``), the projector's shadow by re-projection, on
-one side of near objects (``projector_side``), a slow error, the device's own and mistaken matches
-(``residual_errors``, before rounding as well), surfaces that send no light back, as patches of a random field
-(``patch_*``), the range that the driver reports and the columns that it leaves blank. With all of it on a frame takes
-15 ms (the preset ``kinect_v1_fitted``).
+one side of near objects (``projector_side``), what windows make of silhouettes and which surfaces are lost
+(``structured_light_shadows``), a slow error, the device's own and mistaken matches (``residual_errors``, before
+rounding as well), the range that the driver reports and the columns that it leaves blank. With all of it on a frame
+takes 2.8 times as long (the preset ``kinect_v1``). The alternative, which renders and matches the pattern, is
+``matched_structured_light``.
 
 Sources: Handa et al., "A benchmark for RGB-D visual odometry, 3D reconstruction and SLAM", ICRA 2014; Barron and
 Malik, "Intrinsic scene properties from a single RGB-D image", CVPR 2013 (noise); Bohg et al., "Robot arm pose
@@ -26,30 +27,42 @@ estimation through pixel-wise part classification", ICRA 2014 (dot pattern).
 
 from __future__ import annotations
 
-from functools import lru_cache
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field, field_validator
 
-from depthforge.errors import InputError
 from depthforge.frame import BoolImage, DepthImage, Frame, NoisyDepth
 from depthforge.registry import sensors
 from depthforge.sensors import structured_light_kernels as kernels
-from depthforge.sensors.dark_patches import PatchGrowth, PatchShare, PatchSizePx, dark_patches
+from depthforge.sensors.dark_patches import PatchGrowth, PatchShare, PatchSizePx
 from depthforge.sensors.dot_grid import DotGrid
-from depthforge.sensors.dot_pattern import tiled_dots
 from depthforge.sensors.draws import standard_normals
 from depthforge.sensors.fields import correlated_normals
 from depthforge.sensors.residual_errors import DisparityErrors, ResidualErrors, with_disparity_errors
+from depthforge.sensors.structured_light_dots import (
+    Steps,
+    dot_grid,
+    fill_from_dots,
+    interpolate,
+    match_dots,
+    require_shape,
+)
+from depthforge.sensors.structured_light_shadows import (
+    PatchEdgeGrowth,
+    PatchHoleGrowth,
+    SaturatedM,
+    SaturatedSpread,
+    fattened,
+    illuminated,
+)
 
 __all__ = [
     "StructuredLight",
     "disturb",
     "dot_grid",
     "fill_from_dots",
-    "illuminated",
     "interpolate",
     "jitter",
     "match_dots",
@@ -60,10 +73,9 @@ __all__ = [
 ]
 
 Real = TypeVar("Real", np.float32, np.float64)
-Steps = npt.NDArray[np.int32]
 
-# Streams of a frame's random numbers; the published model draws from 0.
-_NOISE, _PATCHES = 1, 2
+# The stream of random numbers beside those of the published model, which draws from 0; the rest: shadows.
+_NOISE = 1
 
 
 @sensors.register("structured_light")
@@ -79,7 +91,8 @@ class StructuredLight(DisparityErrors):
     disparity is half a step too large: depth is 1.5 mm too small at 1 m and 13 mm at 3 m.
     """
 
-    working_images = 8.0
+    version = 2
+    working_images = 10.0
     device_has_seam = True
 
     focal_length_px: float = Field(default=480.0, gt=0, description="focal length of the infrared camera, pixels")
@@ -128,9 +141,25 @@ class StructuredLight(DisparityErrors):
     projector_side: Literal["none", "left", "right"] = Field(
         default="none", description="where the projector is, seen from the camera: its shadows fall on the other side"
     )
+    lit_share: float = Field(
+        default=1.0,
+        ge=0,
+        le=1,
+        description="a shadowed pixel is measured when at least this share of its window is lit; 1 is never",
+    )
+    fattening_px: float = Field(
+        default=0.0, ge=0, le=3, description="how far a near surface grows over what is behind it, pixels, mean"
+    )
+    edge_jitter_px: float = Field(
+        default=0.0, ge=0, le=2, description="standard deviation of that growth along an edge, pixels"
+    )
     patch_share: PatchShare = 0.0
     patch_growth: PatchGrowth = 0.0
     patch_size_px: PatchSizePx = 32.0
+    patch_edge_growth: PatchEdgeGrowth = 0.0
+    patch_hole_growth: PatchHoleGrowth = 0.0
+    saturated_m: SaturatedM = 0.0
+    saturated_spread: SaturatedSpread = 0.2
     min_depth_m: float = Field(default=0.0, ge=0, description="what is nearer is not reported, metres")
     max_depth_m: float | None = Field(default=None, gt=0, description="what is farther is not reported, metres")
     blind_left_px: int = Field(default=0, ge=0, le=64, description="columns without depth at the left border")
@@ -146,7 +175,7 @@ class StructuredLight(DisparityErrors):
 
     def measure(self, frame: Frame, words: tuple[int, int]) -> NoisyDepth:
         """Return what the sensor would measure of ``frame``: :func:`simulate`."""
-        return NoisyDepth(*simulate(frame.depth_m, frame.valid, words, self))
+        return NoisyDepth(*simulate(frame.depth_m, frame.valid, words, self, frame.camera.fx))
 
     @property
     def depth_disparity_m_px(self) -> float:
@@ -168,46 +197,36 @@ class StructuredLight(DisparityErrors):
 
 
 def simulate(
-    depth_m: DepthImage, valid: BoolImage, words: tuple[int, int], sensor: StructuredLight
+    depth_m: DepthImage,
+    valid: BoolImage,
+    words: tuple[int, int],
+    sensor: StructuredLight,
+    focal_px: float | None = None,
 ) -> tuple[DepthImage, BoolImage]:
     """Return depth (H, W) float32 metres as the sensor would measure it, 0.0 where not valid, and valid (H, W) bool.
 
     ``depth_m`` (H, W) float32 is planar z in metres; what is not ``valid``, not positive or not finite is a hole and
     stays one. ``words`` (``seeding.frame_words``) key the random numbers: the same arguments give the same bytes.
+    ``focal_px`` is the image's own focal length, which widens its shadows; by default the sensor's.
     """
     seen = valid & (depth_m > 0) & (depth_m < np.inf)
+    clean_m = np.where(seen, depth_m, np.float32(0))
     draws = standard_normals(words, (3, *depth_m.shape))
     noise = None
     if sensor.disparity_sigma_px > 0:
         noise = correlated_normals(words, depth_m.shape, sensor.disparity_correlation_px, stream=_NOISE)
-    lit = np.where(illuminated(depth_m, seen, words, sensor), depth_m, np.float32(0))
+    grown_m = fattened(clean_m, words, sensor)
+    lit = illuminated(clean_m, seen, words, sensor, focal_px, grown_m != clean_m)
+    lit_m = np.where(lit, grown_m, np.float32(0))
     height, width = depth_m.shape
     errors = sensor.residual_errors((height, width), words)
-    noisy_m = measure(lit, draws, sensor, dot_grid(height, width, sensor), noise, errors)
+    noisy_m = measure(lit_m, draws, sensor, dot_grid(height, width, sensor), noise, errors)
     noisy_m *= seen
     if sensor.min_depth_m > 0 or sensor.max_depth_m is not None:
         noisy_m *= (noisy_m >= sensor.min_depth_m) & (noisy_m <= (sensor.max_depth_m or np.inf))
     noisy_m[:, : sensor.blind_left_px] = 0
     noisy_m[:, max(width - sensor.blind_right_px, 0) :] = 0
     return noisy_m, noisy_m > 0
-
-
-def illuminated(depth_m: DepthImage, seen: BoolImage, words: tuple[int, int], sensor: StructuredLight) -> BoolImage:
-    """Return what of ``seen`` (H, W) the projector reaches and does send light back, (H, W) bool.
-
-    A projector to the right leaves a shadow left of a near object, focal length x baseline x (1/near - 1/far) wide;
-    one of at most a pixel does not count.
-    """
-    lit = seen
-    if sensor.projector_side != "none":
-        dark = np.empty(seen.shape, np.bool_)
-        fb = sensor.depth_disparity_m_px
-        kernels.shadows(np.ascontiguousarray(depth_m), seen, fb, sensor.projector_side == "right", 1.0, dark)
-        lit = lit & ~dark
-    if sensor.patch_share > 0:
-        share, growth, size_px = sensor.patch_share, sensor.patch_growth, sensor.patch_size_px
-        lit = lit & ~dark_patches(depth_m, words, share, growth, size_px, stream=_PATCHES)
-    return lit
 
 
 def measure(
@@ -225,7 +244,9 @@ def measure(
     ``noise`` (H, W), N(0, 1), is that of ``disparity_sigma_px``: it moves dots, and has no say in whether they
     match; so do residual ``errors`` (H, W).
     """
-    shifted = resample(depth_m, draws[:2], sensor)
+    # Without a shift each pixel is its own mean; the published code blends borders even so.
+    stays = sensor.shift_sigma_px == 0 and not sensor.published
+    shifted = depth_m if stays else resample(depth_m, draws[:2], sensor)
     steps = quantise(shifted, sensor)
     dots = match_dots(steps, grid, sensor)
     if noise is not None:
@@ -244,38 +265,12 @@ def disturb(depth_m: npt.NDArray[Real], noise: npt.NDArray[np.float32], sensor: 
 
     Holes stay 0; so becomes what noise takes to no disparity.
     """
-    _require_shape("noise", noise, depth_m.shape)
+    require_shape("noise", noise, depth_m.shape)
     out = np.empty_like(depth_m)
-    power = float(sensor.disparity_sigma_power)
-    kernels.disturb(depth_m, noise, sensor.depth_disparity_m_px, sensor.disparity_sigma_px, power, out)
+    # A power in single precision takes half of the time.
+    sigma_px, power = np.float32(sensor.disparity_sigma_px), np.float32(sensor.disparity_sigma_power)
+    kernels.disturb(depth_m, noise, sensor.depth_disparity_m_px, sigma_px, power, out)
     return out
-
-
-def dot_grid(height: int, width: int, sensor: StructuredLight) -> DotGrid:
-    """Return the tables of our own dot pattern for images of this size (cached)."""
-    margin = 2 * sensor.margin_px
-    return _dot_grid(
-        (height + margin, width + margin),
-        sensor.window_px,
-        sensor.fill_radius_px,
-        sensor.mass_fraction,
-        sensor.published,
-    )
-
-
-@lru_cache(maxsize=4)
-def _dot_grid(
-    size: tuple[int, int], window_px: int, fill_radius_px: float, mass_fraction: float, published: bool
-) -> DotGrid:
-    # By what the tables depend on alone: fitting moves the other parameters hundreds of times.
-    return DotGrid.from_pattern(
-        tiled_dots(*size).view(np.uint8),
-        size,
-        window=window_px,
-        radius=fill_radius_px,
-        mass_fraction=mass_fraction,
-        skip_last=published,
-    )
 
 
 def resample(depth_m: npt.NDArray[Real], draws: npt.NDArray[Real], sensor: StructuredLight) -> npt.NDArray[Real]:
@@ -285,7 +280,7 @@ def resample(depth_m: npt.NDArray[Real], draws: npt.NDArray[Real], sensor: Struc
     when there is none, and a hole stays one. Positions are clamped to the image. (1/32 px is OpenCV's own step, and
     adds 0.009 px to a shift of 0.5.) Published: zeros blend in, and so does a border of zeros right and below.
     """
-    _require_shape("draws", draws, (2, *depth_m.shape))
+    require_shape("draws", draws, (2, *depth_m.shape))
     out = np.empty(depth_m.shape, depth_m.dtype)
     if sensor.published:
         depth_m = np.pad(depth_m, ((0, 1), (0, 1)))
@@ -308,80 +303,13 @@ def quantise(depth_m: npt.NDArray[Real], sensor: StructuredLight) -> Steps:
     return out
 
 
-def match_dots(steps: Steps, grid: DotGrid, sensor: StructuredLight) -> Steps:
-    """Return the disparity steps at every dot that the sensor measures, 0 elsewhere; same shape as ``steps``.
-
-    A dot is measured when its pixel is, and when the dots of its window that lie within the threshold of the window's
-    mean disparity (weighted by 1 / (decay x distance)^2) make up more than ``mass_fraction`` of the window's dots.
-    """
-    _require_shape("steps", steps, grid.mass.shape)
-    half = grid.window // 2
-    span = np.arange(-half, half + 1)
-    squared_px = np.add.outer(span**2, span**2).ravel()
-    squared_px[squared_px.size // 2] = 1
-    weight = 1.0 / (sensor.match_decay_px**2 * squared_px)
-    weight[squared_px.size // 2] = 1.0
-    offset = np.add.outer(span * steps.shape[1], span).ravel()
-    out = np.zeros_like(steps)
-    kernels.match_dots(
-        steps,
-        1.0 / sensor.steps_per_px,
-        sensor.match_threshold_px,
-        weight,
-        offset,
-        half,
-        grid.centre_row,
-        grid.centre_x,
-        grid.partner_start,
-        grid.partner,
-        grid.mass,
-        grid.required_mass,
-        out,
-    )
-    return out
-
-
-def fill_from_dots(dots: Steps, grid: DotGrid, sensor: StructuredLight) -> Steps:
-    """Return (H, W) int32 steps without the margin: of the nearest measured dot within ``fill_radius_px``, else 0.
-
-    Of equally near dots the first in raster order counts.
-    """
-    _require_shape("dots", dots, grid.mass.shape)
-    margin = sensor.margin_px
-    height, width = dots.shape
-    out = np.empty((height - 2 * margin, width - 2 * margin), np.int32)
-    offset = grid.reach[:, 0] * width + grid.reach[:, 1]
-    kernels.fill_from_dots(dots, grid.turn, offset, margin, out)
-    return out
-
-
-def interpolate(dots: Steps, steps: Steps, grid: DotGrid, sensor: StructuredLight) -> Steps:
-    """Return (H, W) int32 steps without the margin: a pixel's own where a dot of its surface is near, else 0.
-
-    Of the measured ``dots`` within ``fill_radius_px``, nearest first, one that is at most ``interpolate_px`` off the
-    pixel's own ``steps`` lets the pixel keep them; one of another surface gives its own steps to the pixel when it is
-    within ``fray_radius_px``. The published model gives a pixel its nearest dot's steps, which cuts a slanted wall into
-    cells of 3 px: 1.7 times the noise of a Kinect v1 at 55 degrees.
-    """
-    for name, array in (("dots", dots), ("steps", steps)):
-        _require_shape(name, array, grid.mass.shape)
-    margin = sensor.margin_px
-    height, width = dots.shape
-    out = np.empty((height - 2 * margin, width - 2 * margin), np.int32)
-    offset = grid.reach[:, 0] * width + grid.reach[:, 1]
-    frays = (grid.reach.astype(np.float64) ** 2).sum(axis=1) <= sensor.fray_radius_px**2
-    tolerance = np.int32(round(sensor.interpolate_px * sensor.steps_per_px))
-    kernels.interpolate(dots, steps, grid.turn, offset, frays, tolerance, margin, out)
-    return out
-
-
 def jitter(steps: Steps, draws: npt.NDArray[Real], sensor: StructuredLight) -> npt.NDArray[Real]:
     """Return depth (H, W) in metres with the noise of the raw disparity, 0.0 for holes.
 
     ``draws`` (H, W) are N(0, 1). Raw disparity is raw_scale_m / z in whole steps; a draw that takes it to zero or
     below gives a hole. Published: z is first rounded to whole centimetres, and raw disparity is half a step too large.
     """
-    _require_shape("draws", draws, steps.shape)
+    require_shape("draws", draws, steps.shape)
     draws = np.ascontiguousarray(draws)
     out = np.empty_like(draws)
     kernels.jitter(
@@ -396,9 +324,3 @@ def jitter(steps: Steps, draws: npt.NDArray[Real], sensor: StructuredLight) -> n
         out,
     )
     return out
-
-
-def _require_shape(name: str, array: npt.NDArray[Any], shape: tuple[int, ...]) -> None:
-    # Compiled loops do not check bounds: a wrong shape would read someone else's memory.
-    if array.shape != shape:
-        raise InputError(f"{name} does not fit", where="structured light", expected=shape, found=array.shape)

@@ -215,7 +215,7 @@ def test_a_sensor_is_simulated_by_the_name_of_its_preset_or_its_file(
         assert translator["sensor"]["name"] == "structured_light"
         assert translator["sensor"]["preset"] == ("kinect_v1", "mine")[number]
         assert str(tmp_path) not in (out / "corpus.json").read_text()
-        assert translator["sensor"]["noise_sigma_steps"] == (1 / 6, 0)[number]
+        assert translator["sensor"]["noise_sigma_steps"] == (0.22879, 0)[number]
 
 
 @pytest.mark.parametrize(

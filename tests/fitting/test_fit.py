@@ -94,7 +94,7 @@ def test_a_sensor_without_a_plan_says_which_have_one() -> None:
 
 
 def test_every_sensor_of_ours_has_a_plan_or_says_that_it_has_none() -> None:
-    by_hand = {"matched_stereo"}
+    by_hand = {"matched_stereo", "matched_structured_light"}
     assert set(PLANS) == {sensors.get(name).name for name in sensors.names()} - by_hand
     with pytest.raises(InputError, match="the sensor matched_stereo has no parameters that are fitted"):
         plan_for(parse_sensor("d435"))

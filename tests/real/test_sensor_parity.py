@@ -51,8 +51,8 @@ def test_redwood_is_open3d_to_one_disparity_step_on_every_pixel(
     assert (apart_m > 0.001).mean() < 1e-4
 
 
-def test_primesense_is_as_noisy_as_the_published_noisy_frames(shared_data: Path) -> None:
-    sensor = parse_sensor("primesense")
+def test_the_redwood_primesense_is_as_noisy_as_the_published_noisy_frames(shared_data: Path) -> None:
+    sensor = parse_sensor("primesense_redwood")
     assert isinstance(sensor, Redwood)
     figures = []
     for number in range(5):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from depthforge.errors import ManifestError, UnknownNameError
-from depthforge.frame import Camera
+from depthforge.frame import Camera, Frame
 from depthforge.registry import sensors
 from depthforge.sensors.gaussian_dropout import GaussianDropout
 from depthforge.sensors.preset import load_preset, parse_sensor, preset_camera, preset_names
@@ -112,3 +112,32 @@ def test_unknown_names_list_the_known_ones(tmp_path: Path) -> None:
     assert "depthforge fit" in str(caught.value.remedy)
     with pytest.raises(ManifestError, match="a preset or a mapping"):
         parse_sensor({"pixel_dropout": 0.5})
+
+
+def test_the_published_kinect_is_the_sensor_with_its_defaults() -> None:
+    assert load_preset("kinect_v1_published").parameters == {}
+    assert parse_sensor("kinect_v1_published").identity == parse_sensor("structured_light").identity
+
+
+@pytest.mark.parametrize("name", ["kinect_v1", "kinect_v1_matched", "primesense"])
+@pytest.mark.parametrize(("z_m", "least"), [(0.45, 0.8), (0.6, 0.9), (1.5, 0.9)])
+def test_a_kinect_measures_a_table_top(name: str, z_m: float, least: float) -> None:
+    """Scans of a real Carmine begin at 0.27 m; of what is 0.4 to 0.5 m away they lose a tenth."""
+    camera = preset_camera(name).camera()
+    depth_m = np.full(camera.size, z_m, np.float32)
+    valid = parse_sensor(name).measure(Frame("test/table/0", depth_m, depth_m > 0, camera), (1, 2)).valid
+    assert least < valid[:, 100:600].mean() <= 1.0
+    assert not valid[:, -8:].any()
+    assert valid[:, 100].any()
+
+
+@pytest.mark.parametrize("name", ["kinect_v1", "kinect_v1_matched", "primesense"])
+def test_a_kinect_leaves_a_shadow_left_of_near_things_and_none_along_the_frame(name: str) -> None:
+    camera = preset_camera(name).camera()
+    depth_m = np.full(camera.size, 2.0, np.float32)
+    depth_m[120:360, 240:440] = 1.2  # a jump of 14.6 px
+    valid = parse_sensor(name).measure(Frame("test/box/0", depth_m, depth_m > 0, camera), (1, 2)).valid
+    left, right = ((~valid[150:330, columns]).sum(axis=1).mean() for columns in (np.s_[215:245], np.s_[435:465]))
+    assert 6 < left < 18
+    assert right < left / 3
+    assert min(valid[0].mean(), valid[-1].mean(), valid[:, 100].mean()) > 0.5

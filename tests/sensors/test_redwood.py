@@ -50,7 +50,7 @@ class TestDefaultContract(SensorTests):
 class TestPresetContract(SensorTests):
     @pytest.fixture
     def sensor(self) -> Sensor:
-        return parse_sensor("primesense")
+        return parse_sensor("primesense_redwood")
 
 
 def published(depth_m: Float32, draws: Float32, table: Float32, sensor: Redwood) -> npt.NDArray[np.float64]:
@@ -152,14 +152,14 @@ def test_blind_borders_are_of_the_image_whatever_its_size(size: tuple[int, int])
     np.testing.assert_array_equal(found, np.outer((cell_y >= 2) & (cell_y < 77), (cell_x >= 1) & (cell_x < 76)))
 
 
-def test_primesense_loses_the_borders_that_its_published_frames_lose() -> None:
+def test_the_redwood_primesense_loses_the_borders_that_its_published_frames_lose() -> None:
     found = without_noise(np.full((480, 640), 2.0, np.float32), preset()) > 0
     assert found[12:468, :608].all()
     assert found.sum() == 456 * 608
 
 
 def preset() -> Redwood:
-    sensor = parse_sensor("primesense")
+    sensor = parse_sensor("primesense_redwood")
     assert isinstance(sensor, Redwood)
     return sensor
 
@@ -262,7 +262,7 @@ class TestOpen3D:
         # A wall that faces the camera can lie at the edge of a step for a whole patch of the table.
         require_one_step(without_noise(depth_m, Redwood()), open3d(depth_m, 1.0), most=1e-2)
 
-    @pytest.mark.parametrize("sensor", [Redwood(), parse_sensor("primesense")], ids=["redwood", "primesense"])
+    @pytest.mark.parametrize("sensor", [Redwood(), parse_sensor("primesense_redwood")], ids=["redwood", "primesense"])
     def test_ramps_steps_and_noise_with_holes(self, sensor: Redwood, tmp_path: Path) -> None:
         pytest.importorskip("open3d")
         run = open3d_simulator(sensor, tmp_path)

@@ -264,7 +264,7 @@ def test_an_azure_kinect_stays_within_the_systematic_error_of_its_data_sheet() -
 
 
 def test_the_presets_of_a_kinect_and_of_drawn_stereo_have_their_own_devices() -> None:
-    for name in ("kinect_v1_fitted", "d415_drawn", "d435_drawn", "d455_drawn"):
+    for name in ("kinect_v1", "d415_drawn", "d435_drawn", "d455_drawn"):
         sensor = parse_sensor(name)
         assert isinstance(sensor, DisparityErrors)
         assert sensor.device_sigma_px > 0 < sensor.slow_sigma_px, name

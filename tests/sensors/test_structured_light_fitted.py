@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from depthforge.frame import BoolImage, DepthImage
-from depthforge.sensors.structured_light import StructuredLight, illuminated, simulate
+from depthforge.sensors.structured_light import StructuredLight, simulate
+from depthforge.sensors.structured_light_shadows import illuminated
 
 SIZE = (96, 128)
 WHOLE = np.ones(SIZE, np.bool_)

@@ -167,7 +167,7 @@ def test_a_file_of_a_preset_stands_for_its_camera(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("fields", "message", "told"),
     [
-        ({"reframe": "kinect"}, "unknown sensor preset 'kinect'", "kinect_v1_fitted"),
+        ({"reframe": "kinect"}, "unknown sensor preset 'kinect'", "kinect_v1_published"),
         ({"reframe": "kinect"}, "unknown sensor preset", "where:    reframe"),
         ({"reframe": "hdl_64e"}, "states no camera", "primesense"),
         ({"reframe": KINECT, "resize": {"width": 8, "height": 6}}, "both say which pixels", "one of them"),

@@ -46,7 +46,7 @@ def test_another_camera_is_another_corpus_and_none_is_the_same_as_ever(tmp_path:
         manifest = parse_manifest({**RUN, "source": source, "corpus": {"out": tmp_path / "corpus"}}, where="test")
         identities.append(make_source(manifest.source).identity.to_json()["fields"].get("reframe"))
     assert identities[0] is None
-    assert [each["fx"] for each in identities[1:]] == [585, 525]
+    assert [each["fx"] for each in identities[1:]] == [585, 571.55]
 
 
 def test_a_run_of_frames_that_are_too_narrow_ends_before_it_begins(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from depthforge.errors import FrameError
 from depthforge.frame import Camera, Frame, NoisyDepth
 from depthforge.registry import translators
 from depthforge.sensors.base import Sensor
+from depthforge.sensors.preset import parse_sensor
 from depthforge.sensors.structured_light import StructuredLight, simulate
 from depthforge.testing.translators import TranslatorTests
 from depthforge.translators.base import TranslatorConfig
@@ -47,7 +48,8 @@ def test_is_found_by_its_name_and_configured_by_a_mapping() -> None:
     assert isinstance(config.sensor, StructuredLight)
     assert (config.sensor.baseline_m, config.sensor.published, config.sensor.window_px) == (0.05, False, 9)
     assert Simulation.Config.model_validate(config.model_dump(mode="json")) == config
-    assert Simulation.Config().sensor == Simulation.Config.model_validate({"sensor": "kinect_v1"}).sensor
+    assert Simulation.Config().sensor == parse_sensor("kinect_v1")
+    assert Simulation.Config().sensor.identity.fields["projector_side"] == "right", "the parameters of the preset, too"
     with pytest.raises(ValidationError, match="unknown field 'baseline'"):
         Simulation.Config.model_validate({"sensor": {"name": "structured_light", "baseline": 0.05}})
 
@@ -78,7 +80,9 @@ def test_every_parameter_says_what_it_is() -> None:
 def test_translate_is_the_sensor_and_depends_on_the_words_alone() -> None:
     translator = Simulation(Simulation.Config())
     noisy = translator.translate(frame_of(WALL), (1, 2)).depth
-    np.testing.assert_array_equal(noisy, simulate(WALL, WALL > 0, (1, 2), StructuredLight()))
+    sensor = parse_sensor("kinect_v1")
+    assert isinstance(sensor, StructuredLight)
+    np.testing.assert_array_equal(noisy, simulate(WALL, WALL > 0, (1, 2), sensor, focal_px=50))
     np.testing.assert_array_equal(Simulation(Simulation.Config()).translate(frame_of(WALL), (1, 2)).depth, noisy)
     assert (translator.translate(frame_of(WALL), (1, 3)).depth.depth_m != noisy.depth_m).any()
 
