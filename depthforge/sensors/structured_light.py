@@ -37,7 +37,16 @@ from depthforge.frame import BoolImage, DepthImage, Frame, NoisyDepth
 from depthforge.registry import sensors
 from depthforge.sensors import structured_light_kernels as kernels
 from depthforge.sensors.base import Sensor
-from depthforge.sensors.dark_patches import PatchGrowth, PatchShare, PatchSizePx, dark_patches
+from depthforge.sensors.dark_patches import (
+    PatchGrowth,
+    PatchIncidence,
+    PatchPersistence,
+    PatchShare,
+    PatchSizeM,
+    PatchSizePx,
+    dark_patches,
+    surface_field,
+)
 from depthforge.sensors.dot_grid import DotGrid
 from depthforge.sensors.dot_pattern import tiled_dots
 from depthforge.sensors.draws import standard_normals
@@ -78,6 +87,7 @@ class StructuredLight(Sensor):
     disparity is half a step too large: depth is 1.5 mm too small at 1 m and 13 mm at 3 m.
     """
 
+    uses = frozenset({"T_world_cam"})
     working_images = 8.0
 
     focal_length_px: float = Field(default=480.0, gt=0, description="focal length of the infrared camera, pixels")
@@ -129,6 +139,9 @@ class StructuredLight(Sensor):
     patch_share: PatchShare = 0.0
     patch_growth: PatchGrowth = 0.0
     patch_size_px: PatchSizePx = 32.0
+    patch_size_m: PatchSizeM = None
+    patch_persistence: PatchPersistence = 1.0
+    patch_incidence: PatchIncidence = 0.0
     min_depth_m: float = Field(default=0.0, ge=0, description="what is nearer is not reported, metres")
     max_depth_m: float | None = Field(default=None, gt=0, description="what is farther is not reported, metres")
     blind_left_px: int = Field(default=0, ge=0, le=64, description="columns without depth at the left border")
@@ -144,7 +157,8 @@ class StructuredLight(Sensor):
 
     def measure(self, frame: Frame, words: tuple[int, int]) -> NoisyDepth:
         """Return what the sensor would measure of ``frame``: :func:`simulate`."""
-        return NoisyDepth(*simulate(frame.depth_m, frame.valid, words, self))
+        patches = surface_field(frame, words, self, stream=_PATCHES)
+        return NoisyDepth(*simulate(frame.depth_m, frame.valid, words, self, patches))
 
     @property
     def depth_disparity_m_px(self) -> float:
@@ -165,19 +179,25 @@ class StructuredLight(Sensor):
 
 
 def simulate(
-    depth_m: DepthImage, valid: BoolImage, words: tuple[int, int], sensor: StructuredLight
+    depth_m: DepthImage,
+    valid: BoolImage,
+    words: tuple[int, int],
+    sensor: StructuredLight,
+    patches: npt.NDArray[np.float32] | None = None,
 ) -> tuple[DepthImage, BoolImage]:
     """Return depth (H, W) float32 metres as the sensor would measure it, 0.0 where not valid, and valid (H, W) bool.
 
     ``depth_m`` (H, W) float32 is planar z in metres; what is not ``valid``, not positive or not finite is a hole and
     stays one. ``words`` (``seeding.frame_words``) key the random numbers: the same arguments give the same bytes.
+    ``patches`` (H, W) is the field of patches on surfaces (``dark_patches.surface_field``), without which they lie over
+    the image.
     """
     seen = valid & (depth_m > 0) & (depth_m < np.inf)
     draws = standard_normals(words, (3, *depth_m.shape))
     noise = None
     if sensor.disparity_sigma_px > 0:
         noise = correlated_normals(words, depth_m.shape, sensor.disparity_correlation_px, stream=_NOISE)
-    lit = np.where(illuminated(depth_m, seen, words, sensor), depth_m, np.float32(0))
+    lit = np.where(illuminated(depth_m, seen, words, sensor, patches), depth_m, np.float32(0))
     height, width = depth_m.shape
     noisy_m = measure(lit, draws, sensor, dot_grid(height, width, sensor), noise)
     noisy_m *= seen
@@ -188,7 +208,13 @@ def simulate(
     return noisy_m, noisy_m > 0
 
 
-def illuminated(depth_m: DepthImage, seen: BoolImage, words: tuple[int, int], sensor: StructuredLight) -> BoolImage:
+def illuminated(
+    depth_m: DepthImage,
+    seen: BoolImage,
+    words: tuple[int, int],
+    sensor: StructuredLight,
+    patches: npt.NDArray[np.float32] | None = None,
+) -> BoolImage:
     """Return what of ``seen`` (H, W) the projector reaches and does send light back, (H, W) bool.
 
     A projector to the right leaves a shadow left of a near object, focal length x baseline x (1/near - 1/far) wide;
@@ -202,7 +228,7 @@ def illuminated(depth_m: DepthImage, seen: BoolImage, words: tuple[int, int], se
         lit = lit & ~dark
     if sensor.patch_share > 0:
         share, growth, size_px = sensor.patch_share, sensor.patch_growth, sensor.patch_size_px
-        lit = lit & ~dark_patches(depth_m, words, share, growth, size_px, stream=_PATCHES)
+        lit = lit & ~dark_patches(depth_m, words, share, growth, size_px, stream=_PATCHES, field=patches)
     return lit
 
 
