@@ -111,7 +111,7 @@ class HasPatches(Protocol):
 
 _REFERENCE_M = 2.0
 _OCTAVES = 3
-_STEEP_COSINE, _LEAST_COSINE = 0.5, 1 / 16
+_STEEP_COSINE, _LEAST_COSINE = np.float32(0.5), np.float32(1 / 16)
 
 
 def dark_patches(
@@ -149,14 +149,14 @@ def surface_field(frame: Frame, words: tuple[int, int], sensor: HasPatches, *, s
             pose, place = np.eye(4), words
         for octave, amplitude in enumerate(_amplitudes() * np.sqrt(sensor.patch_persistence)):
             length_m = sensor.patch_size_m / 2**octave
-            field += np.float32(amplitude) * world_normals(points_m, pose, place, length_m, stream=stream + octave)
+            part = world_normals(points_m, pose, place, length_m, stream=stream + octave)
+            _add(part, np.float32(amplitude), field)
     if sensor.patch_persistence < 1.0:
         own = _patch_field(words, frame.camera.size, sensor.patch_size_px, stream=stream)
-        field += np.float32(np.sqrt(1.0 - sensor.patch_persistence)) * own
+        _add(own, np.float32(np.sqrt(1.0 - sensor.patch_persistence)), field)
     if sensor.patch_incidence > 0.0:
         cosine = surface_of(frame.depth_m, frame.valid, frame.camera).cosine
-        halvings = np.log2(np.float32(_STEEP_COSINE) / np.maximum(cosine, np.float32(_LEAST_COSINE)))
-        field += np.float32(sensor.patch_incidence) * np.maximum(halvings, np.float32(0))
+        _lift_steep(cosine, np.float32(sensor.patch_incidence), field)
     return field
 
 
@@ -165,7 +165,7 @@ def _patch_field(words: tuple[int, int], shape: tuple[int, int], size_px: float,
     out = np.zeros(shape, np.float32)
     for octave, amplitude in enumerate(_amplitudes()):
         part = correlated_normals(words, shape, size_px / 2**octave, stream=stream + octave)
-        out += np.float32(amplitude) * part
+        _add(part, np.float32(amplitude), out)
     return out
 
 
@@ -183,6 +183,21 @@ def _above_share(field: Float32, depth_m: Float32, share: float, growth: float) 
     out = np.empty(field.shape, np.bool_)
     _above(field, np.ascontiguousarray(depth_m), threshold, growth / np.log(2.0), _REFERENCE_M, out)
     return out
+
+
+@njit()
+def _add(part, amplitude, out):  # type: ignore[no-untyped-def]
+    for y in range(out.shape[0]):
+        for x in range(out.shape[1]):
+            out[y, x] += amplitude * part[y, x]
+
+
+@njit(error_model="numpy")
+def _lift_steep(cosine, growth, out):  # type: ignore[no-untyped-def]
+    for y in range(out.shape[0]):
+        for x in range(out.shape[1]):
+            if cosine[y, x] < _STEEP_COSINE:
+                out[y, x] += growth * np.log2(_STEEP_COSINE / max(cosine[y, x], _LEAST_COSINE))
 
 
 @njit(error_model="numpy")

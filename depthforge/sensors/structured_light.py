@@ -16,7 +16,7 @@ is correlated over the matching window and added to the disparity before it is r
 keep their own disparity in place of the nearest dot's (``interpolate_px``), the projector's shadow by re-projection, on
 one side of near objects (``projector_side``), surfaces that send no light back, as patches of a random field
 (``patch_*``), the range that the driver reports and the columns that it leaves blank. With all of it on a frame takes
-15 ms (the preset ``kinect_v1_fitted``).
+15 ms, about 25 with patches on surfaces (the preset ``kinect_v1_fitted``).
 
 Sources: Handa et al., "A benchmark for RGB-D visual odometry, 3D reconstruction and SLAM", ICRA 2014; Barron and
 Malik, "Intrinsic scene properties from a single RGB-D image", CVPR 2013 (noise); Bohg et al., "Robot arm pose
