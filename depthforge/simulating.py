@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from depthforge.errors import InputError
 from depthforge.frame import Camera, Frame
-from depthforge.seeding import frame_words
+from depthforge.seeding import FrameWords, frame_words
 from depthforge.sensors.base import Sensor
 from depthforge.sensors.preset import parse_sensor
 
@@ -30,15 +30,20 @@ def simulate(
     sensor: str | Path | dict[str, Any] | Sensor = "d435",
     seed: int = 0,
     rgb: Any = None,
+    pose: Any = None,
+    scene: str | None = None,
 ) -> tuple[Array, Array]:
     """Return what a sensor would have measured of clean depth: (depth, valid), arrays or tensors as ``depth_m`` is.
 
     ``depth_m`` is planar z in metres, (H, W), or (B, H, W) or (B, 1, H, W) for a batch; 0, negative, NaN and infinite
     are no depth. ``K`` is (3, 3) or (B, 3, 3), pixels, the centre of the first pixel being (0, 0). ``sensor`` is a
     preset (`depthforge list`), the file of one, a mapping as in a manifest, or a Sensor. ``rgb`` (..., 3) uint8, shaped
-    as depth with the channels last, or (B, 3, H, W), is used by sensors that see texture and dark surfaces. The result
-    has the shape of ``depth_m``, float32 metres with 0 where it is not ``valid``. Image ``b`` of a batch depends on
-    (``seed``, ``b``, its depth, the sensor) alone: another seed, say the step of the training, gives other noise.
+    as depth with the channels last, or (B, 3, H, W), is used by sensors that see texture and dark surfaces. ``pose``,
+    (4, 4) or (B, 4, 4), takes points of the camera into the world, OpenCV axes, metres: a sensor with ``patch_size_m``
+    then loses surfaces from wherever they are seen. Which ones is up to ``scene``, any name, whatever the seed is;
+    without a name the images of one call are one scene. The result has the shape of ``depth_m``, float32 metres with 0
+    where it is not ``valid``. Image ``b`` of a batch depends on (``seed``, ``b``, its depth, colour and pose,
+    ``scene``, the sensor) alone: another seed, say the step of the training, gives other noise.
 
     Raises InputError for shapes that do not fit, UnknownNameError or ManifestError for a sensor that there is not.
 
@@ -53,26 +58,39 @@ def simulate(
         )
     matrices = _matrices(K, len(batch))
     colours = _colours(rgb, batch.shape)
+    poses = _poses(pose, len(batch))
     model = sensor if isinstance(sensor, Sensor) else parse_sensor(str(sensor) if isinstance(sensor, Path) else sensor)
     noisy = np.zeros(batch.shape, np.float32)
     valid = np.zeros(batch.shape, np.bool_)
     for index, image in enumerate(batch):
         frame = _frame(
-            image, matrices[index], None if colours is None else colours[index], f"simulate/batch/{index:06d}"
+            image,
+            matrices[index],
+            None if colours is None else colours[index],
+            None if poses is None else poses[index],
+            f"simulate/batch/{index:06d}",
         )
         words = frame_words(seed, frame.key, model.name)
+        if scene is not None:
+            words = FrameWords(words, frame_words(0, f"simulate/scene/{scene}", model.name))
         noisy[index], valid[index] = model.measure(frame, words)
     noisy, valid = noisy.reshape(images.shape), valid.reshape(images.shape)
     return (_like(noisy, depth_m), _like(valid, depth_m)) if is_tensor else (noisy, valid)  # type: ignore[return-value]
 
 
-def _frame(image: npt.NDArray[Any], K: npt.NDArray[np.float64], rgb: npt.NDArray[np.uint8] | None, key: str) -> Frame:
+def _frame(
+    image: npt.NDArray[Any],
+    K: npt.NDArray[np.float64],
+    rgb: npt.NDArray[np.uint8] | None,
+    pose: npt.NDArray[np.float64] | None,
+    key: str,
+) -> Frame:
     height, width = image.shape
     camera = Camera(float(K[0, 0]), float(K[1, 1]), float(K[0, 2]), float(K[1, 2]), width, height)
     depth_m = np.ascontiguousarray(image, np.float32)
     with np.errstate(invalid="ignore"):
         valid = np.isfinite(depth_m) & (depth_m > 0)
-    return Frame(key, np.where(valid, depth_m, np.float32(0)), valid, camera, rgb=rgb)
+    return Frame(key, np.where(valid, depth_m, np.float32(0)), valid, camera, rgb=rgb, T_world_cam=pose)
 
 
 def _matrices(K: Any, count: int) -> npt.NDArray[np.float64]:
@@ -86,6 +104,21 @@ def _matrices(K: Any, count: int) -> npt.NDArray[np.float64]:
             found=f"{np.shape(_numpy(K))}: {np.asarray(_numpy(K)).tolist()}"[:200],
         )
     return matrices
+
+
+def _poses(pose: Any, count: int) -> npt.NDArray[np.float64] | None:
+    if pose is None:
+        return None
+    poses = np.asarray(_numpy(pose), np.float64)
+    if poses.shape == (4, 4):
+        poses = np.broadcast_to(poses, (count, 4, 4))
+    if poses.shape != (count, 4, 4) or not np.isfinite(poses).all():
+        raise InputError(
+            "pose is a matrix that takes points of the camera into the world",
+            expected=f"(4, 4) or ({count}, 4, 4), finite",
+            found=f"{np.shape(_numpy(pose))}: {poses.tolist()}"[:200],
+        )
+    return poses
 
 
 def _colours(rgb: Any, shape: tuple[int, ...]) -> npt.NDArray[np.uint8] | None:

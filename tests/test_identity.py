@@ -150,6 +150,11 @@ def test_the_table_tells_a_changed_default_from_a_new_field_and_a_new_version() 
     grown[name]["defaults"]["later_option"] = 0.0
     grown["sensor another"] = {"version": 1, "defaults": {}}
     assert unsound(before, grown) == []
+    inner = grown["translator simulation"]["defaults"]["sensor"]
+    inner["later_option"] = 0.0
+    assert unsound(before, grown) == []
+    inner["patch_share"] = 0.5
+    assert [line.split(":")[0] for line in unsound(before, grown)] == ["translator simulation"]
 
 
 def converted(out: Path, **fields: object) -> tuple[CorpusInfo, dict[str, bytes]]:

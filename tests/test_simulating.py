@@ -49,6 +49,33 @@ def test_a_batch_is_its_images_each_with_noise_of_its_own(depth_m: np.ndarray) -
     assert not np.array_equal(other, first)
 
 
+def test_a_scene_loses_the_same_surfaces_by_every_seed_where_there_is_a_pose(depth_m: np.ndarray) -> None:
+    sensor = {"name": "structured_light", "patch_share": 0.2, "patch_size_m": 0.1, "projector_side": "none"}
+
+    def holes(seed: int, **where: object) -> np.ndarray:
+        return ~depthforge.simulate(depth_m, K, sensor=sensor, seed=seed, **where)[1][10:]
+
+    def overlap(first: np.ndarray, second: np.ndarray) -> float:
+        return float((first & second).sum() / (first | second).sum())
+
+    pose = np.eye(4)
+    first = holes(1, pose=pose, scene="kitchen")
+    assert 0.1 < first.mean() < 0.6
+    again = holes(2, pose=torch.eye(4), scene="kitchen")
+    assert overlap(again, first) > 0.8
+    elsewhere = pose.copy()
+    elsewhere[0, 3] = 10.0
+    for other in (
+        holes(2, pose=pose, scene="hall"),
+        holes(2, pose=elsewhere, scene="kitchen"),
+        holes(2, pose=pose),
+        holes(2, scene="kitchen"),
+    ):
+        assert overlap(other, first) < 0.6
+    batch = depthforge.simulate(np.stack([depth_m] * 2), K, sensor=sensor, pose=np.stack([pose] * 2))[1]
+    assert overlap(~batch[0], ~batch[1]) > 0.8
+
+
 def test_tensors_give_tensors_of_the_same_shape(depth_m: np.ndarray) -> None:
     batch = torch.from_numpy(np.stack([depth_m] * 2))[:, None]
     rgb = torch.full((2, 3, 96, 128), 90, dtype=torch.uint8)
@@ -90,6 +117,9 @@ def test_what_does_not_fit(depth_m: np.ndarray) -> None:
         depthforge.simulate(depth_m, np.stack([K] * 2))
     with pytest.raises(InputError, match="rgb does not fit"):
         depthforge.simulate(depth_m, K, rgb=np.zeros((96, 128, 3), np.float32))
+    for pose in (np.eye(3), np.full((4, 4), np.nan), np.stack([np.eye(4)] * 2)):
+        with pytest.raises(InputError, match="points of the camera into the world"):
+            depthforge.simulate(depth_m, K, pose=pose)
     with pytest.raises(UnknownNameError):
         depthforge.simulate(depth_m, K, sensor="d436")
     with pytest.raises(AttributeError):

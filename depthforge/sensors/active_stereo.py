@@ -43,7 +43,16 @@ from pydantic import Field, field_validator
 from depthforge.frame import BoolImage, Frame, NoisyDepth
 from depthforge.registry import sensors
 from depthforge.sensors import stereo_kernels as kernels
-from depthforge.sensors.dark_patches import PatchGrowth, PatchShare, PatchSizePx, dark_patches
+from depthforge.sensors.dark_patches import (
+    PatchGrowth,
+    PatchIncidence,
+    PatchPersistence,
+    PatchShare,
+    PatchSizeM,
+    PatchSizePx,
+    dark_patches,
+    surface_field,
+)
 from depthforge.sensors.fields import correlated_normals
 from depthforge.sensors.residual_errors import DisparityErrors
 from depthforge.sensors.surface import Float32, Surface, infrared_albedo, luminance_of, surface_of
@@ -63,7 +72,7 @@ class ActiveStereo(DisparityErrors):
     The defaults are a D435 whose image has the frame's resolution and field of view.
     """
 
-    uses = frozenset({"rgb"})
+    uses = frozenset({"rgb", "T_world_cam"})
 
     baseline_m: float = Field(default=0.05, gt=0, le=10, description="distance between the two imagers, metres")
     focal_length_px: float | None = Field(
@@ -166,6 +175,9 @@ class ActiveStereo(DisparityErrors):
     patch_share: PatchShare = 0.0
     patch_growth: PatchGrowth = 0.0
     patch_size_px: PatchSizePx = 32.0
+    patch_size_m: PatchSizeM = None
+    patch_persistence: PatchPersistence = 1.0
+    patch_incidence: PatchIncidence = 0.0
 
     @field_validator("window_px")
     @classmethod
@@ -210,7 +222,8 @@ class ActiveStereo(DisparityErrors):
         )
         if self.patch_share > 0.0:
             share, growth, size_px = self.patch_share, self.patch_growth, self.patch_size_px
-            dark = dark_patches(frame.depth_m, words, share, growth, size_px, stream=_PATCHES)
+            field = surface_field(frame, words, self, stream=_PATCHES)
+            dark = dark_patches(frame.depth_m, words, share, growth, size_px, stream=_PATCHES, field=field)
             valid &= ~dark
             depth_m[dark] = 0.0
         return NoisyDepth(depth_m, valid)

@@ -1,7 +1,8 @@
 """What a simulated sensor promises: a clean Frame in, what the sensor would have measured out.
 
 A sensor *is* its parameters: a frozen model whose fields a manifest and a preset file name. It reads the frame's
-camera for geometry, may read colour when the frame has it, and draws random numbers only from the words of the frame.
+camera for geometry, may read colour and pose when the frame has them, and draws random numbers only from the words of
+the frame.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ class Sensor(BaseModel, ABC):
     """A physical noise model and its parameters.
 
     A subclass declares ``version`` (raised whenever the same frame would give other noise) and, when it can use
-    colour, ``uses``; it is registered with ``@sensors.register("name")`` in the module of that name.
+    colour or the pose, ``uses``; it is registered with ``@sensors.register("name")`` in the module of that name.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -51,6 +52,9 @@ class Sensor(BaseModel, ABC):
     @abstractmethod
     def measure(self, frame: Frame, words: tuple[int, int]) -> NoisyDepth:
         """Return what the sensor would measure of ``frame``; ``words`` (``seeding.frame_words``) key its random stream.
+
+        What is to be the same in all frames of a scene is drawn by ``seeding.scene_words(words)`` instead, and placed
+        by ``frame.T_world_cam``, which is then one of ``uses``.
 
         Pure: the same arguments give the same bytes. What is not ``frame.valid`` is a hole and stays one.
         """

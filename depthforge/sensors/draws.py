@@ -25,7 +25,7 @@ import numpy.typing as npt
 
 from depthforge.kernels import njit
 
-__all__ = ["NUM_STREAMS", "philox_words", "standard_normals", "uniforms"]
+__all__ = ["NUM_STREAMS", "philox_words", "quantile", "standard_normals", "uniforms"]
 
 NUM_STREAMS = 256
 """Independent streams of one frame: a sensor with more than one field names them ``stream=0, 1, ...``."""
@@ -77,7 +77,7 @@ def philox(c0, c1, c2, c3, k0, k1):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(inline="always")
-def _quantile(word):  # type: ignore[no-untyped-def]
+def quantile(word):  # type: ignore[no-untyped-def]
     x = np.float32(np.float32(np.int32(word >> np.uint32(1))) + np.float32(0.5))
     bits = x.view(np.int32)
     # An unsigned index spares the test for negative ones, which would keep the loop from vectorising.
@@ -100,7 +100,7 @@ def _fill_words(c1, c2, c3, k0, k1, words):  # type: ignore[no-untyped-def]
 def fill_quantiles(words, out):  # type: ignore[no-untyped-def]
     """Fill ``out`` (N,) float32 with the normal quantiles of ``words`` (N,) uint32, whose lowest bit is the sign."""
     for i in range(out.shape[0]):
-        out[i] = _quantile(words[i])
+        out[i] = quantile(words[i])
 
 
 @njit()

@@ -190,7 +190,7 @@ class MatchedStereo(DisparityErrors):
             (self.surface_columns, self.surface_rows),
         )
         match = match_views(left, right, disparity, windows, beyond_px=self.beyond_px, rivals=self.least_margin > 0)
-        measured = self._with_residual(match.disparity, words)
+        measured = self.with_residual(match.disparity, words, mirrored=self.second_imager == "left")
         steps = np.rint(measured * np.float32(self.steps_per_px))
         kept = self._kept(match, left) & seen & (steps > 0)
         kept &= steps <= self.max_disparity_px * self.steps_per_px
@@ -271,17 +271,6 @@ class MatchedStereo(DisparityErrors):
                 image, gain, np.float32(self.shot_noise), np.float32(self.read_noise), np.float32(self.levels), noise
             )
         return left, right
-
-    def _with_residual(self, disparity: Float32, words: tuple[int, int]) -> Float32:
-        """Return disparity (H, W) with what calibration leaves, what drifts, and gross errors."""
-        height, width = disparity.shape
-        errors = self.residual_errors((height, width), words)
-        if errors is None:
-            return disparity
-        if self.second_imager == "left":
-            errors = errors.mirrored()
-        measured: Float32 = disparity * errors.factor + errors.offset
-        return measured
 
     def _kept(self, match: Match, left: Float32) -> BoolImage:
         """Return where the images say enough: both views agree, the shift can be told, and no other is as good."""

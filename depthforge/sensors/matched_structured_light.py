@@ -14,8 +14,8 @@ sees little. It costs twice as much.
    matched by ``stereo_matching``: windows of 9x9, a fit of the light for the fraction of a pixel.
 4. A match is kept where image and reference correlate over the window: by ``least_correlation``. That, and not a check
    from the other side, is what lets a window that is partly in shadow match.
-5. Disparity in steps of 1/8 px, with the white noise of the raw value that real frames have; the range and the blank
-   columns.
+5. Disparity, with what calibration leaves (``residual_errors``), in steps of 1/8 px, with the white noise of the raw
+   value that real frames have; the range and the blank columns.
 
 640x480 on one core: five times what the published model takes. Left out: distortion of the lens, the blur of dots out
 of focus, the speckle of laser light.
@@ -36,12 +36,21 @@ from depthforge.frame import Frame, NoisyDepth
 from depthforge.registry import sensors
 from depthforge.sensors import stereo_views as views
 from depthforge.sensors import structured_light_kernels as kernels
-from depthforge.sensors.base import Sensor
-from depthforge.sensors.dark_patches import PatchGrowth, PatchShare, PatchSizePx
+from depthforge.sensors.dark_patches import (
+    PatchGrowth,
+    PatchIncidence,
+    PatchPersistence,
+    PatchShare,
+    PatchSizeM,
+    PatchSizePx,
+    surface_field,
+)
 from depthforge.sensors.draws import standard_normals
 from depthforge.sensors.fields import correlated_normals
+from depthforge.sensors.residual_errors import DisparityErrors
 from depthforge.sensors.stereo_matching import Windows, match_views
 from depthforge.sensors.structured_light_shadows import (
+    PATCHES,
     PatchEdgeGrowth,
     PatchHoleGrowth,
     SaturatedM,
@@ -62,14 +71,15 @@ _LEAST_VARIANCE = np.float32(1e-5)
 
 
 @sensors.register("matched_structured_light")
-class MatchedStructuredLight(Sensor):
+class MatchedStructuredLight(DisparityErrors):
     """Structured light (Kinect v1, PrimeSense), rendered and matched: edges, shadows and noise come of its windows.
 
     The defaults are a Kinect v1 at the frame's focal length.
     """
 
-    uses = frozenset({"rgb"})
-    working_images = 34.0
+    uses = frozenset({"rgb", "T_world_cam"})
+    working_images = 38.0
+    device_has_seam = True
 
     baseline_m: float = Field(default=0.075, gt=0, le=10, description="distance from projector to camera, metres")
     projector_side: Literal["left", "right"] = Field(
@@ -84,7 +94,6 @@ class MatchedStructuredLight(Sensor):
     )
     dot_spacing_px: float = Field(default=4.0, ge=2, le=64, description="mean distance of neighbouring dots, pixels")
     dot_sigma_px: float = Field(default=0.7, ge=0.5, le=8, description="radius of a dot (standard deviation), pixels")
-    device_seed: int = Field(default=0, ge=0, lt=2**63, description="which camera of its kind: draws another pattern")
     darkest_albedo: float = Field(
         default=0.15, ge=0, le=1, description="infrared albedo of what looks black, where white is 1. Needs rgb"
     )
@@ -110,6 +119,9 @@ class MatchedStructuredLight(Sensor):
     patch_share: PatchShare = 0.0
     patch_growth: PatchGrowth = 0.0
     patch_size_px: PatchSizePx = 32.0
+    patch_size_m: PatchSizeM = None
+    patch_persistence: PatchPersistence = 1.0
+    patch_incidence: PatchIncidence = 0.0
     patch_edge_growth: PatchEdgeGrowth = 0.0
     patch_hole_growth: PatchHoleGrowth = 0.0
     saturated_m: SaturatedM = 0.0
@@ -131,7 +143,8 @@ class MatchedStructuredLight(Sensor):
         clean = np.where(frame.valid, frame.depth_m, np.float32(0))
         disparity_m_px = np.float32(frame.camera.fx * self.baseline_m)
         albedo = self._albedo(frame, words)
-        lost = lost_surfaces(clean, float(disparity_m_px), words, self)
+        patches = surface_field(frame, words, self, stream=PATCHES)
+        lost = lost_surfaces(clean, float(disparity_m_px), words, self, patches)
         if self.projector_side == "left":  # is one on the right of a mirrored scene
             clean, albedo = np.ascontiguousarray(clean[:, ::-1]), np.ascontiguousarray(albedo[:, ::-1])
         disparity = np.divide(disparity_m_px, clean, out=np.zeros_like(clean), where=clean > 0)
@@ -144,7 +157,9 @@ class MatchedStructuredLight(Sensor):
         windows = Windows(*((side // 2, side // 2) for side in (self.window_px, self.fit_px, self.surface_px)))
         measured = match_views(image, reference, disparity, windows, rivals=False).disparity
         kept &= _correlation(image, reference, measured, self.window_px) > self.least_correlation
-        raw = measured * np.float32(self.steps_per_px)
+        raw = self.with_residual(measured, words, mirrored=self.projector_side == "left") * np.float32(
+            self.steps_per_px
+        )
         if self.noise_sigma_steps > 0:
             # Rounded before and after: the camera's own steps, and the white noise between them that its frames have.
             raw = np.rint(raw) + np.float32(self.noise_sigma_steps) * standard_normals(words, raw.shape, stream=_RAW)

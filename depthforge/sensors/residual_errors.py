@@ -187,6 +187,18 @@ class DisparityErrors(_Errors):
         """As of every sensor, in pixels of disparity."""
         return self._shape_of(self.slow_sigma_px, self.device_sigma_px, self.device_map_px)
 
+    def with_residual(self, disparity: Float32, words: tuple[int, int], *, mirrored: bool = False) -> Float32:
+        """Return measured disparity (H, W) float32 px with the errors of the frame that ``words`` key.
+
+        ``mirrored``: the image is measured the other way round, left to right.
+        """
+        height, width = disparity.shape
+        errors = self.residual_errors((height, width), words)
+        if errors is None:
+            return disparity
+        offset, factor = errors.mirrored() if mirrored else errors
+        return np.asarray(disparity * factor + offset, np.float32)
+
 
 class DepthErrors(_Errors):
     """Fields of a sensor that measures distance; its residual errors are metres."""

@@ -17,7 +17,7 @@ keep their own disparity in place of the nearest dot's (``interpolate_px``), the
 one side of near objects (``projector_side``), what windows make of silhouettes and which surfaces are lost
 (``structured_light_shadows``), a slow error, the device's own and mistaken matches (``residual_errors``, before
 rounding as well), the range that the driver reports and the columns that it leaves blank. With all of it on a frame
-takes 2.8 times as long (the preset ``kinect_v1``). The alternative, which renders and matches the pattern, is
+takes about three times as long (the preset ``kinect_v1``). The alternative, which renders and matches the pattern, is
 ``matched_structured_light``.
 
 Sources: Handa et al., "A benchmark for RGB-D visual odometry, 3D reconstruction and SLAM", ICRA 2014; Barron and
@@ -36,7 +36,15 @@ from pydantic import Field, field_validator
 from depthforge.frame import BoolImage, DepthImage, Frame, NoisyDepth
 from depthforge.registry import sensors
 from depthforge.sensors import structured_light_kernels as kernels
-from depthforge.sensors.dark_patches import PatchGrowth, PatchShare, PatchSizePx
+from depthforge.sensors.dark_patches import (
+    PatchGrowth,
+    PatchIncidence,
+    PatchPersistence,
+    PatchShare,
+    PatchSizeM,
+    PatchSizePx,
+    surface_field,
+)
 from depthforge.sensors.dot_grid import DotGrid
 from depthforge.sensors.draws import standard_normals
 from depthforge.sensors.fields import correlated_normals
@@ -50,6 +58,7 @@ from depthforge.sensors.structured_light_dots import (
     require_shape,
 )
 from depthforge.sensors.structured_light_shadows import (
+    PATCHES,
     PatchEdgeGrowth,
     PatchHoleGrowth,
     SaturatedM,
@@ -92,7 +101,8 @@ class StructuredLight(DisparityErrors):
     """
 
     version = 2
-    working_images = 10.0
+    uses = frozenset({"T_world_cam"})
+    working_images = 14.0
     device_has_seam = True
 
     focal_length_px: float = Field(default=480.0, gt=0, description="focal length of the infrared camera, pixels")
@@ -156,6 +166,9 @@ class StructuredLight(DisparityErrors):
     patch_share: PatchShare = 0.0
     patch_growth: PatchGrowth = 0.0
     patch_size_px: PatchSizePx = 32.0
+    patch_size_m: PatchSizeM = None
+    patch_persistence: PatchPersistence = 1.0
+    patch_incidence: PatchIncidence = 0.0
     patch_edge_growth: PatchEdgeGrowth = 0.0
     patch_hole_growth: PatchHoleGrowth = 0.0
     saturated_m: SaturatedM = 0.0
@@ -175,7 +188,8 @@ class StructuredLight(DisparityErrors):
 
     def measure(self, frame: Frame, words: tuple[int, int]) -> NoisyDepth:
         """Return what the sensor would measure of ``frame``: :func:`simulate`."""
-        return NoisyDepth(*simulate(frame.depth_m, frame.valid, words, self, frame.camera.fx))
+        patches = surface_field(frame, words, self, stream=PATCHES)
+        return NoisyDepth(*simulate(frame.depth_m, frame.valid, words, self, frame.camera.fx, patches))
 
     @property
     def depth_disparity_m_px(self) -> float:
@@ -202,12 +216,15 @@ def simulate(
     words: tuple[int, int],
     sensor: StructuredLight,
     focal_px: float | None = None,
+    patches: npt.NDArray[np.float32] | None = None,
 ) -> tuple[DepthImage, BoolImage]:
     """Return depth (H, W) float32 metres as the sensor would measure it, 0.0 where not valid, and valid (H, W) bool.
 
     ``depth_m`` (H, W) float32 is planar z in metres; what is not ``valid``, not positive or not finite is a hole and
     stays one. ``words`` (``seeding.frame_words``) key the random numbers: the same arguments give the same bytes.
     ``focal_px`` is the image's own focal length, which widens its shadows; by default the sensor's.
+    ``patches`` (H, W) is the field of patches on surfaces (``dark_patches.surface_field``), without which they lie over
+    the image.
     """
     seen = valid & (depth_m > 0) & (depth_m < np.inf)
     clean_m = np.where(seen, depth_m, np.float32(0))
@@ -216,7 +233,7 @@ def simulate(
     if sensor.disparity_sigma_px > 0:
         noise = correlated_normals(words, depth_m.shape, sensor.disparity_correlation_px, stream=_NOISE)
     grown_m = fattened(clean_m, words, sensor)
-    lit = illuminated(clean_m, seen, words, sensor, focal_px, grown_m != clean_m)
+    lit = illuminated(clean_m, seen, words, sensor, focal_px, grown_m != clean_m, patches)
     lit_m = np.where(lit, grown_m, np.float32(0))
     height, width = depth_m.shape
     errors = sensor.residual_errors((height, width), words)

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from depthforge.sensors.structured_light import StructuredLight
 
 __all__ = [
+    "PATCHES",
     "LosesSurfaces",
     "PatchEdgeGrowth",
     "PatchHoleGrowth",
@@ -49,7 +50,7 @@ __all__ = [
 Float32 = npt.NDArray[np.float32]
 
 # Streams of a frame's random numbers; patches take three of them.
-_PATCHES, _EDGES, _SATURATION = 2, 5, 6
+PATCHES, _EDGES, _SATURATION = 2, 5, 6
 _SILHOUETTE_PX = np.float32(1.5)
 _RAGGED_OVER_PX = 5.0
 _SATURATED_OVER_PX = 6.0
@@ -107,11 +108,13 @@ def illuminated(
     sensor: StructuredLight,
     focal_px: float | None = None,
     covered: BoolImage | None = None,
+    patches: Float32 | None = None,
 ) -> BoolImage:
     """Return what of ``seen`` (H, W) is measured as far as light is concerned, (H, W) bool; see the module.
 
     What near surfaces have ``covered`` (H, W) is in no shadow. Shadows are as wide as in an image of focal length
-    ``focal_px``, by default the sensor's. One of at most a pixel does not count.
+    ``focal_px``, by default the sensor's. One of at most a pixel does not count. ``patches`` (H, W) is the field of
+    patches on surfaces (``dark_patches.surface_field``), without which they lie over the image.
     """
     lit = seen
     if sensor.projector_side != "none":
@@ -123,23 +126,27 @@ def illuminated(
         if covered is not None:
             dark &= ~covered
         lit = lit & ~dark
-    lost = lost_surfaces(depth_m, sensor.depth_disparity_m_px, words, sensor)
+    lost = lost_surfaces(depth_m, sensor.depth_disparity_m_px, words, sensor, patches)
     return lit if lost is None else lit & ~lost
 
 
 def lost_surfaces(
-    depth_m: DepthImage, disparity_m_px: float, words: tuple[int, int], sensor: LosesSurfaces
+    depth_m: DepthImage,
+    disparity_m_px: float,
+    words: tuple[int, int],
+    sensor: LosesSurfaces,
+    patches: Float32 | None = None,
 ) -> BoolImage | None:
     """Return what of ``depth_m`` (H, W), 0 for holes, sends no light back or too much, (H, W) bool; None for nothing.
 
-    ``disparity_m_px`` is depth times disparity: a jump of disparity is a silhouette.
+    ``disparity_m_px`` is depth times disparity: a jump of disparity is a silhouette. ``patches`` as of ``illuminated``.
     """
     lost = None
     if sensor.patch_share > 0:
         share, growth, size_px = sensor.patch_share, sensor.patch_growth, sensor.patch_size_px
         grows = max(sensor.patch_edge_growth, sensor.patch_hole_growth) > 0
         lift = _beside_edges(_disparity_px(depth_m, disparity_m_px), sensor) if grows else None
-        lost = dark_patches(depth_m, words, share, growth, size_px, stream=_PATCHES, lift=lift)
+        lost = dark_patches(depth_m, words, share, growth, size_px, stream=PATCHES, field=patches, lift=lift)
     if sensor.saturated_m > 0:
         saturated = _saturated(depth_m, words, sensor)
         lost = saturated if lost is None else lost | saturated

@@ -42,7 +42,16 @@ from depthforge.frame import BoolImage, Camera, Frame, NoisyDepth
 from depthforge.geometry import pixel_rays, ray_cosine
 from depthforge.registry import sensors
 from depthforge.sensors import tof_kernels as kernels
-from depthforge.sensors.dark_patches import PatchGrowth, PatchShare, PatchSizePx, dark_patches
+from depthforge.sensors.dark_patches import (
+    PatchGrowth,
+    PatchIncidence,
+    PatchPersistence,
+    PatchShare,
+    PatchSizeM,
+    PatchSizePx,
+    dark_patches,
+    surface_field,
+)
 from depthforge.sensors.draws import standard_normals
 from depthforge.sensors.fields import correlated_normals
 from depthforge.sensors.residual_errors import DepthErrors
@@ -68,7 +77,7 @@ class TimeOfFlight(DepthErrors):
     The defaults are an Azure Kinect in its narrow field of view, unbinned, whose light covers the whole frame.
     """
 
-    uses = frozenset({"rgb"})
+    uses = frozenset({"rgb", "T_world_cam"})
 
     base_noise_m: float = Field(
         default=0.0006, ge=0, le=1, description="standard deviation of distance however bright the surface, metres"
@@ -144,6 +153,9 @@ class TimeOfFlight(DepthErrors):
     patch_share: PatchShare = 0.0
     patch_growth: PatchGrowth = 0.0
     patch_size_px: PatchSizePx = 32.0
+    patch_size_m: PatchSizeM = None
+    patch_persistence: PatchPersistence = 1.0
+    patch_incidence: PatchIncidence = 0.0
 
     @model_validator(mode="after")
     def _ranges_are_ordered(self) -> TimeOfFlight:
@@ -191,7 +203,8 @@ class TimeOfFlight(DepthErrors):
         )
         if self.patch_share > 0.0:
             share, growth, size_px = self.patch_share, self.patch_growth, self.patch_size_px
-            dark = dark_patches(frame.depth_m, words, share, growth, size_px, stream=_PATCHES)
+            field = surface_field(frame, words, self, stream=_PATCHES)
+            dark = dark_patches(frame.depth_m, words, share, growth, size_px, stream=_PATCHES, field=field)
             valid &= ~dark
             depth_m[dark] = 0.0
         return NoisyDepth(depth_m, valid)

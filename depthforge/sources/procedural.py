@@ -115,7 +115,7 @@ class Procedural(Source):
         if self.config.sensor is None:
             return seen
         words = frame_words(self.config.seed, ref.key, "sensor")
-        depth_m, valid = self.config.sensor.measure(seen, words)
+        depth_m, valid = self.config.sensor.measure(replace(seen, T_world_cam=T_world_cam), words)
         return replace(seen, depth_m=depth_m, valid=valid)
 
     def room(self, scene: int) -> tuple[Room, Float64]:

@@ -125,6 +125,16 @@ class SensorTests:
         if "rgb" not in sensor.uses:
             assert _bytes(sensor.measure(frame, (1, 2))) == _bytes(measured)
 
+    def test_a_pose_is_optional_and_read_only_when_declared(self, sensor: Sensor) -> None:
+        posed = replace(clean_frame(*self.sizes[0]), T_world_cam=np.eye(4))
+        unknown = replace(posed, T_world_cam=np.full((4, 4), np.nan))
+        bare = replace(posed, T_world_cam=None)
+        measured = sensor.measure(bare, (1, 2))
+        assert _bytes(sensor.measure(unknown, (1, 2))) == _bytes(measured), "a pose that is not finite is none"
+        _require_sound(posed, sensor.measure(posed, (1, 2)))
+        if "T_world_cam" not in sensor.uses:
+            assert _bytes(sensor.measure(posed, (1, 2))) == _bytes(measured)
+
     def test_it_is_registered_and_travels(self, sensor: Sensor) -> None:
         cls = type(sensor)
         assert sensors.get(cls.name) is cls

@@ -20,3 +20,9 @@ class TestPublishedContract(SensorTests):
     @pytest.fixture
     def sensor(self) -> Sensor:
         return StructuredLight(published=True)
+
+
+class TestPatchesOnSurfacesContract(SensorTests):
+    @pytest.fixture
+    def sensor(self) -> Sensor:
+        return StructuredLight(patch_share=0.1, patch_size_m=0.3, patch_persistence=0.9, patch_incidence=1.0)

@@ -242,7 +242,7 @@ def test_a_sensor_makes_the_same_rooms_noisy() -> None:
     options = {"num_scenes": 1, "frames_per_scene": 2, "width": 96, "height": 72, "focal_px": 90.0}
     clean, scans = (
         Procedural(ProceduralConfig(**options, **more))
-        for more in ({}, {"sensor": StructuredLight(focal_length_px=90)})
+        for more in ({}, {"sensor": StructuredLight(focal_length_px=90, patch_share=0.1, patch_size_m=0.3)})
     )
     ref = next(iter(clean.frames()))
     one, other = (source.read(ref, frozenset({"normals"})) for source in (clean, scans))
@@ -252,4 +252,5 @@ def test_a_sensor_makes_the_same_rooms_noisy() -> None:
     assert not np.array_equal(one.depth_m[both], other.depth_m[both])
     assert np.median(np.abs(one.depth_m[both] - other.depth_m[both]) / one.depth_m[both]) < 0.05
     np.testing.assert_array_equal(one.labels["normals"], other.labels["normals"])
-    np.testing.assert_array_equal(scans.read(ref, frozenset()).depth_m, other.depth_m)
+    for wanted in (frozenset[str](), frozenset({"T_world_cam"})):
+        np.testing.assert_array_equal(scans.read(ref, wanted).depth_m, other.depth_m)

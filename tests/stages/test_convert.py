@@ -103,6 +103,22 @@ def test_noise_does_not_depend_on_sharding(tiny: Tiny, tmp_path: Path) -> None:
         np.testing.assert_array_equal(a.read(key).noisy_depth_m, b.read(key).noisy_depth_m)
 
 
+def test_surfaces_that_are_lost_depend_on_neither_sharding_nor_whether_poses_are_carried(
+    tiny: Tiny, tmp_path: Path
+) -> None:
+    sensor = {"name": "structured_light", "patch_share": 0.3, "patch_size_m": 0.2}
+    translator = {"name": "simulation", "sensor": sensor, "min_kept": 0}
+    one, other = tmp_path / "one", tmp_path / "other"
+    run(tiny(out=one, translator=translator, corpus={"shard_frames": 12}))
+    run(tiny(out=other, translator=translator, corpus={"shard_frames": 1}, labels={"T_world_cam": "off"}))
+    a, b = CorpusReader(one), CorpusReader(other)
+    for index in range(12):
+        key = a.key(index)
+        posed, first, again = a.read(key), a.read(key).noisy_depth_m, b.read(key).noisy_depth_m
+        assert np.isfinite(posed.labels["T_world_cam"]).all()
+        np.testing.assert_array_equal(first, again)
+
+
 @pytest.mark.parametrize(
     "changes",
     [
