@@ -235,8 +235,9 @@ def _match(
     holes = [stage for stage in stages if not stage.from_burst]
     coupled = holes if len(holes) > 1 else []
     matched = match_stages(matched, coupled, against(target), radii=NEARBY, kept_by=stages, note=note)
-    for _ in range(NUM_BOOTSTRAPS if coupled else 1):
-        note("measuring what the clean guess is to blame for")
+    are_guesses = any(scene.places.known is None for scene in scenes)
+    for _ in range(NUM_BOOTSTRAPS if coupled and are_guesses else 1):
+        note(f"measuring what {'the clean guess is' if are_guesses else 'chance is'} to blame for")
         residuals_of = against(refined(matched, scenes, target, unit_m))
         for _ in range(_MOST_ROUNDS):
             before = matched
