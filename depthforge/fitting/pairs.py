@@ -25,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from depthforge.fitting.candidates import Scene, simulate, with_values
+from depthforge.fitting.device_map import device_map_px
 from depthforge.fitting.estimators import Estimate
 from depthforge.fitting.hole_counts import TOGETHER_PX, count_together
 from depthforge.fitting.scans import Scans
@@ -43,6 +44,7 @@ __all__ = ["told_by_errors", "told_by_silhouettes"]
 
 Float64 = npt.NDArray[np.float64]
 
+_MAP_CELLS: Final = (24, 32)
 _LAGS: Final = 5
 _LENGTHS_PX: Final = (8.0, 12.0, 16.0, 20.0, 24.0, 32.0, 40.0, 48.0, 64.0, 80.0, 112.0, 160.0)
 _FEWEST_BLOCKS: Final = 300
@@ -88,7 +90,7 @@ def told_by_silhouettes(sensor: Sensor, scenes: Sequence[Scene], frames: Sequenc
 def told_by_errors(sensor: Sensor, scenes: Sequence[Scene], frames: Sequence[Frame], scans: Scans) -> Estimate:
     """Return the device's map, the slow error and the outliers, of a sensor with fields for them."""
     fields = type(sensor).model_fields
-    unit = "px" if "slow_sigma_px" in fields else "m"
+    unit = "px" if {"slow_sigma_px", "device_map_px"} & fields.keys() else "m"
     nothing = {f"slow_sigma_{unit}": 0.0, f"device_sigma_{unit}": 0.0, f"device_map_{unit}": None, "outlier_share": 0.0}
     nothing = {name: value for name, value in nothing.items() if name in fields}
     if not nothing:
@@ -100,8 +102,14 @@ def told_by_errors(sensor: Sensor, scenes: Sequence[Scene], frames: Sequence[Fra
     simulated = _simulated(with_values(sensor, nothing), scenes, scans.unit_m)
     values: dict[str, Any] = {}
     skipped: dict[str, str] = {}
+    has_map = False
+    if f"device_map_{unit}" in fields:
+        of_device = _device_map(sensor, frames, scans, unit)
+        has_map = bool(of_device.values)
+        values |= of_device.values
+        skipped |= of_device.skipped
     if f"slow_sigma_{unit}" in fields:
-        slow = _slow_error(sensor, truths, real, simulated, unit, has_map=f"device_map_{unit}" in fields)
+        slow = _slow_error(sensor, truths, real, simulated, unit, has_map=has_map)
         values |= slow.values
         skipped |= slow.skipped
     if "outlier_share" in fields:
@@ -141,6 +149,22 @@ def _where(values: Sequence[float], gives: Sequence[float], wanted: float) -> fl
     """Return the value that gives what is wanted, between those tried; the nearest of them beyond."""
     rising = np.maximum.accumulate(np.array(gives))
     return float(np.interp(wanted, rising + 1e-9 * np.arange(len(rising)), values))
+
+
+def _device_map(sensor: Sensor, frames: Sequence[Frame], scans: Scans, unit: str) -> Estimate:
+    """Return the map of the device's own error, with none drawn beside it, or why there is none."""
+    name = f"device_map_{unit}"
+    if unit == "m":
+        return Estimate({}, {name: "a map is read off in pixels of disparity, of sensors that measure that"})
+    views = [
+        SameView(frame.key, frame.camera, Measured(*scans.truth[frame.key]), Measured(frame.depth_m, frame.valid), {})
+        for frame in frames
+    ]
+    camera = frames[0].camera
+    found = device_map_px(views, _disparity_m_px(sensor, camera) / camera.fx, _MAP_CELLS)
+    if found is None:
+        return Estimate({}, {name: "nothing stands still in the image that both halves of the scans agree on"})
+    return Estimate({name: found, f"device_sigma_{unit}": 0.0})
 
 
 def _slow_error(
@@ -186,9 +210,16 @@ def _share_in_unit(sensor: Sensor, camera: Camera, unit: str) -> Callable[[Any, 
     """Return what makes an error in the sensor's unit of one that is a share of depth, given depth in metres."""
     if unit == "m":
         return lambda share, depth_m: share * depth_m
-    fields = sensor.model_dump()
-    scale = fields.get("depth_disparity_m_px") or (fields.get("focal_length_px") or camera.fx) * fields["baseline_m"]
+    scale = _disparity_m_px(sensor, camera)
     return lambda share, depth_m: -share * scale / depth_m
+
+
+def _disparity_m_px(sensor: Sensor, camera: Camera) -> float:
+    """Return depth times disparity of a sensor, metres x its pixels."""
+    fields = sensor.model_dump()
+    return float(
+        fields.get("depth_disparity_m_px") or (fields.get("focal_length_px") or camera.fx) * fields["baseline_m"]
+    )
 
 
 def _products(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 
@@ -62,6 +63,37 @@ def test_outliers_come_back_by_share_and_size() -> None:
     found = told(with_values(true, {"outlier_share": 0.0}), with_truth(scans(true, 32)))
     assert found.values["outlier_share"] == pytest.approx(0.02, rel=0.3)
     assert found.values["outlier_size_px"] == pytest.approx(6.0, rel=0.4)
+
+
+class OfADevice(ActiveStereo):
+    """Stereo with an error of its own that stands still."""
+
+    name = "of_a_device"
+    device_map_px: tuple[tuple[float, ...], ...] | None = None
+
+    def measure(self, frame: Frame, words: tuple[int, int]) -> NoisyDepth:
+        depth_m, valid = super().measure(frame, words)
+        if self.device_map_px is not None:
+            rows = np.array(self.device_map_px, np.float32)
+            error = cv2.resize(rows, depth_m.shape[::-1], interpolation=cv2.INTER_LINEAR)
+            disparity = np.float32(frame.camera.fx * self.baseline_m) / np.where(valid, depth_m, np.float32(1)) + error
+            depth_m = np.float32(frame.camera.fx * self.baseline_m) / disparity
+        return NoisyDepth(np.where(valid, depth_m, np.float32(0)).astype(np.float32), valid)
+
+
+def test_what_stands_still_in_the_image_is_the_device_s_own() -> None:
+    draw = np.random.default_rng(1)
+    rows = cv2.resize(draw.normal(size=(3, 4)), (8, 6), interpolation=cv2.INTER_CUBIC)
+    true = OfADevice(baseline_m=0.3, blank_band=False, device_map_px=tuple(map(tuple, rows.tolist())))
+    found = told(with_values(true, {"device_map_px": None}), with_truth(scans(true, 16)))
+    read = cv2.resize(np.array(found.values["device_map_px"], np.float32), (8, 6), interpolation=cv2.INTER_AREA)
+    # An affine field is a pose's.
+    v, u = np.indices(rows.shape).reshape(2, -1)
+    basis = np.stack([np.ones(u.size), u, v], axis=1)
+    bent = rows.ravel() - basis @ np.linalg.lstsq(basis, rows.ravel(), rcond=None)[0]
+    assert np.corrcoef(bent, read.ravel())[0, 1] > 0.6
+    none = told(with_values(true, {"device_map_px": None}), with_truth(scans(ActiveStereo(baseline_m=0.3), 8)))
+    assert "nothing stands still" in none.skipped["device_map_px"]
 
 
 def test_a_sensor_without_such_fields_is_told_nothing() -> None:

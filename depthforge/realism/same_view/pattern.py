@@ -24,7 +24,7 @@ import numpy.typing as npt
 from depthforge.realism.same_view.figures import Figure
 from depthforge.realism.same_view.truth import Truth
 
-__all__ = ["EVERY", "FIGURES", "inverse_error", "low_frequency_error", "mean_map", "summarise"]
+__all__ = ["EVERY", "FIGURES", "WINDOW", "inverse_error", "low_frequency_error", "mean_map", "summarise"]
 
 Float32 = npt.NDArray[np.float32]
 
@@ -40,7 +40,7 @@ FIGURES: Final = (
 _EDGE_PX: Final = 4
 _LARGEST_PX: Final = 2.0
 _LARGEST_SHARE: Final = np.float32(0.1)
-_WINDOW: Final = (31, 31)
+WINDOW: Final = (31, 31)
 _LEAST_VALID: Final = 0.5
 _FITTED_EVERY: Final = 37
 _FEWEST_FITTED: Final = 100
@@ -76,8 +76,8 @@ def inverse_error(truth: Truth, inverse: Float32) -> Float32:
 def low_frequency_error(error: Float32) -> Float32:
     """Return ``inverse_error`` (H, W) averaged over 31x31 px, at every 8th pixel; NaN where less than half is known."""
     known = ~np.isnan(error)
-    weight = cv2.blur(known.astype(np.float32), _WINDOW)[EVERY // 2 :: EVERY, EVERY // 2 :: EVERY]
-    total = cv2.blur(np.where(known, error, np.float32(0)), _WINDOW)[EVERY // 2 :: EVERY, EVERY // 2 :: EVERY]
+    weight = cv2.blur(known.astype(np.float32), WINDOW)[EVERY // 2 :: EVERY, EVERY // 2 :: EVERY]
+    total = cv2.blur(np.where(known, error, np.float32(0)), WINDOW)[EVERY // 2 :: EVERY, EVERY // 2 :: EVERY]
     nothing = np.full(weight.shape, np.nan, np.float32)
     mean: Float32 = np.divide(total, weight, out=nothing, where=weight > _LEAST_VALID)
     return mean
