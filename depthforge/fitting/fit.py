@@ -153,7 +153,7 @@ def _fit_by_stages(
     frames = [scans.fitted[place] for place in evenly_spaced(len(scans.fitted), recipe.most_frames)]
     scenes = scenes_of(frames, scans.truth)
     target = target_of(measure_scans(frames, scenes))
-    stages, skipped = _stages(recipe, frames, target, burst)
+    stages, skipped = _stages(recipe.stages_for(sensor), frames, target, burst)
     skipped |= found.skipped
     if not stages:
         raise InputError(
@@ -250,12 +250,12 @@ def _match(
 
 
 def _stages(
-    recipe: Recipe, frames: Sequence[Frame], target: Target, burst: Burst | None
+    of_recipe: Sequence[Stage], frames: Sequence[Frame], target: Target, burst: Burst | None
 ) -> tuple[tuple[Stage, ...], dict[str, str]]:
     """Return the stages that these scans can tell something of, and why others are left out, by parameter."""
     holes = sum(float((~frame.valid).mean()) for frame in frames) / len(frames)
     kept, skipped = [], {}
-    for stage in recipe.stages:
+    for stage in of_recipe:
         silent = all(_is_silent(target, curve) for curve in stage.curves)
         if stage.about_holes and holes < _FEWEST_HOLES:
             skipped.update(dict.fromkeys(stage.names, f"the scans have no holes ({holes:.3%} of their pixels)"))

@@ -10,7 +10,7 @@ value that the fit starts from.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -87,6 +87,9 @@ class Stage:
         return (*(choice.name for choice in self.choices), *(number.name for number in self.numbers))
 
 
+_ON_SURFACES: Final = Number("patch_size_m", 0.02, 3.0, "log", start=0.3)
+
+
 @dataclass(frozen=True)
 class Recipe:
     """How to fit a sensor: ``fixed`` values to begin with, what is read off, and the stages, in order.
@@ -109,6 +112,17 @@ class Recipe:
     def names(self) -> tuple[str, ...]:
         """The parameters that are matched, in order."""
         return tuple(name for stage in self.stages for name in stage.names)
+
+    def stages_for(self, sensor: Sensor) -> tuple[Stage, ...]:
+        """Return the stages of a sensor as it is: the size of patches that lie on surfaces is matched in metres."""
+        if sensor.model_dump().get("patch_size_m") is None:
+            return self.stages
+        return tuple(
+            replace(
+                stage, numbers=tuple(_ON_SURFACES if each.name == "patch_size_px" else each for each in stage.numbers)
+            )
+            for stage in self.stages
+        )
 
 
 def _patch_stage(*curves: str) -> Stage:

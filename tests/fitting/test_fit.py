@@ -107,6 +107,17 @@ def test_every_parameter_is_found_set_or_left_with_a_reason(name: str) -> None:
     assert [field for field in sorted(left) if not why_untold(sensor, field)] == []
 
 
+def test_patches_on_surfaces_are_matched_in_metres() -> None:
+    class OnSurfaces(GaussianDropout):
+        patch_size_m: float | None = None
+
+    recipe = RECIPES["active_stereo"]
+    assert recipe.stages_for(OnSurfaces()) == recipe.stages
+    names = [number.name for stage in recipe.stages_for(OnSurfaces(patch_size_m=0.2)) for number in stage.numbers]
+    assert "patch_size_m" in names
+    assert "patch_size_px" not in names
+
+
 def test_a_sensor_without_a_plan_says_which_have_one() -> None:
     class Own(GaussianDropout):
         name = "own"
