@@ -24,6 +24,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from depthforge.errors import InputError
 from depthforge.fitting.candidates import Scene, simulate, with_values
 from depthforge.fitting.device_map import device_map_px
 from depthforge.fitting.estimators import Estimate
@@ -78,12 +79,13 @@ def told_by_silhouettes(sensor: Sensor, scenes: Sequence[Scene], frames: Sequenc
         return _bleed(truths, _simulated(with_values(sensor, values), scenes, scans.unit_m))
 
     jitter_px = float(sensor.model_dump()["edge_jitter_px"])
+    widths, jitters = _allowed(sensor, "fattening_px", _GROWN_PX), _allowed(sensor, "edge_jitter_px", _JITTER_PX)
     grown_px = 0.0
     for _ in range(2):
-        means = [_mean(found({"fattening_px": each, "edge_jitter_px": jitter_px})) for each in _GROWN_PX]
-        grown_px = _where(_GROWN_PX, means, _mean(real))
-        spreads = [_spread(found({"fattening_px": grown_px, "edge_jitter_px": each})) for each in _JITTER_PX]
-        jitter_px = _where(_JITTER_PX, spreads, _spread(real))
+        means = [_mean(found({"fattening_px": each, "edge_jitter_px": jitter_px})) for each in widths]
+        grown_px = _where(widths, means, _mean(real))
+        spreads = [_spread(found({"fattening_px": grown_px, "edge_jitter_px": each})) for each in jitters]
+        jitter_px = _where(jitters, spreads, _spread(real))
     return Estimate({"fattening_px": round(grown_px, 3), "edge_jitter_px": round(jitter_px, 3)})
 
 
@@ -135,6 +137,18 @@ def _bleed(truths: Sequence[Truth], measured: Sequence[Measured]) -> npt.NDArray
         errors = measure_silhouettes(truth, find_edges(truth), each.valid, inverse_depth(each))
         found += [errors.bleed_x_px, errors.bleed_y_px]
     return np.concatenate(found)
+
+
+def _allowed(sensor: Sensor, name: str, values: Sequence[float]) -> list[float]:
+    """Return those of ``values`` that a sensor takes for a parameter."""
+    taken = []
+    for value in values:
+        try:
+            with_values(sensor, {name: value})
+        except InputError:
+            continue
+        taken.append(value)
+    return taken
 
 
 def _mean(bleed: npt.NDArray[np.int32]) -> float:

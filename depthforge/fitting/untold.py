@@ -59,6 +59,11 @@ _BY_SENSOR: Final[Mapping[str, Mapping[str, str]]] = {
         "steps_per_px": "only its product with focal length and baseline shows, which is read off for this value",
         "match_decay_px": _TOGETHER,
         "fill_radius_px": _TOGETHER,
+        "lit_share": f"which part of a shadow is lit after all shows at true silhouettes; {_PAIRS}",
+        "patch_edge_growth": f"where silhouettes truly are has to be known; {_PAIRS}",
+        "patch_hole_growth": f"where silhouettes truly are has to be known; {_PAIRS}",
+        "saturated_m": "what is missing near the camera may also not be there",
+        "saturated_spread": "what is missing near the camera may also not be there",
         "published": "artefacts of published code, which no camera has",
     },
     "active_stereo": {

@@ -7,6 +7,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
+from pydantic import Field
 
 from depthforge.fitting.candidates import scenes_of, with_values
 from depthforge.fitting.estimators import Estimate
@@ -109,6 +110,18 @@ def test_how_far_near_surfaces_grow() -> None:
     found = told_by_silhouettes(start, scenes, of_rooms.fitted, of_rooms)
     assert found.values["fattening_px"] == pytest.approx(2.5, rel=0.1)
     assert found.values["edge_jitter_px"] == pytest.approx(1.5, rel=0.15)
+
+
+def test_no_more_growth_is_tried_than_a_sensor_takes() -> None:
+    class Narrow(ActiveStereo):
+        name = "narrow"
+        fattening_px: float = Field(default=1.0, ge=0, le=1.5)
+        edge_jitter_px: float = Field(default=1.0, ge=0, le=1.5)
+
+    of_rooms = with_truth(scans(ActiveStereo(baseline_m=0.3, blank_band=False, fattening_px=3.0), 8))
+    scenes = scenes_of(of_rooms.fitted, of_rooms.truth)
+    found = told_by_silhouettes(Narrow(baseline_m=0.3, blank_band=False), scenes, of_rooms.fitted, of_rooms)
+    assert found.values["fattening_px"] == 1.0
 
 
 def test_too_few_silhouettes_say_nothing_of_growth_and_that_is_said() -> None:
