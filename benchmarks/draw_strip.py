@@ -1,6 +1,6 @@
 """Consecutive frames of a posed recording, real above simulated: what stays from frame to frame, and what flickers.
 
-python -m benchmarks.draw_strip --recording redkitchen_kinect --sensor kinect_v1_fitted --out FILE.png
+python -m benchmarks.draw_strip --recording redkitchen_kinect --sensor kinect_v1 --out FILE.png
     [--frames 10] [--first 0.5] [--step 1] [--set patch_persistence=0.9 ...] [--json]
 
 A recording (data/real beside the checkout, or under DEPTHFORGE_SHARED) is fused, and its truth rendered at the poses
@@ -128,7 +128,7 @@ def main() -> None:
     """Print the figures and write the picture."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--recording", choices=list(RECORDINGS), default="redkitchen_kinect")
-    parser.add_argument("--sensor", default="kinect_v1_fitted", help="a preset, or the file of one")
+    parser.add_argument("--sensor", default="kinect_v1", help="a preset, or the file of one")
     parser.add_argument("--set", nargs="*", default=[], metavar="FIELD=VALUE", help="parameters over the preset's")
     parser.add_argument("--frames", type=int, default=10)
     parser.add_argument("--first", type=float, default=0.5)

@@ -1,16 +1,16 @@
 """What a candidate sensor measures of the scans' scenes, and how far that is from the scans.
 
-The scene is the clean guess of each scan. The candidate sees it, its depth is rounded as the file's was, and the curves
-of what comes out are held against those of the scans. Every candidate draws the same random numbers, so a curve moves
-with the parameters alone, and the same scans give the same parameters. Residuals are in units of what leaving out
-frames says of the scans' curves, with a floor.
+The scene is the truth of the view where that is known, or else the clean guess of each scan. The candidate sees it, its
+depth is rounded as the file's was, and the curves of what comes out are held against those of the scans. Every
+candidate draws the same random numbers, so a curve moves with the parameters alone, and the same scans give the same
+parameters. Residuals are in units of what leaving out frames says of the scans' curves, with a floor.
 
 The guess is not clean: what is left of the noise adds to the candidate's, and silhouettes are as ragged as the sensor
 made them. So the fitted sensor's own simulation is taken for scans of a known truth: a guess is made of *it*, the same
 sensor simulated on that, and by how much the curves differ the target is moved (``refined``). (A parametric bootstrap;
 Gourieroux, Monfort and Renault, "Indirect inference", J. Applied Econometrics 8, 1993.) What a guess cannot know it
 cannot give back: structure below some pixels is lost in it, and the holes that it made in the scans are put down to
-patches.
+patches. Where the scene is the truth nothing of that is needed, and pixels whose truth is not known have no say.
 
 Cost: 15 to 25 ms to simulate and measure a frame of 640x480.
 """
@@ -26,7 +26,7 @@ import numpy.typing as npt
 from pydantic import ValidationError
 
 from depthforge.errors import InputError
-from depthforge.fitting.clean_guess import clean_guess
+from depthforge.fitting.clean_guess import clean_guess, fill_holes
 from depthforge.fitting.places import Places
 from depthforge.fitting.scan_curves import CURVES, Curves, Measurement, measure, summarise, uncertainty
 from depthforge.frame import BoolImage, DepthImage, Frame, NoisyDepth
@@ -62,17 +62,21 @@ _FLOORS: Final = {
     "hole sizes": 0.01,
     "other": 0.01,
 }
+NO_TRUTH: Final[Mapping[str, NoisyDepth]] = {}
 _ENOUGH_PIXELS: Final = 2_000_000
 _MOST_DRAWS: Final = 4
 _BIAS_DRAWS: Final = 3
 _SPREAD_DRAWS: Final = 8
 _MISSING: Final = 5.0
+_FARTHEST: Final = 1e3
 _LARGEST: Final = 4.0
 
 
 @dataclass(frozen=True)
 class Scene:
-    """One clean guess: ``frame`` has it for depth, without holes; ``measured`` (H, W) is what the scan measured."""
+    """One clean guess or truth: ``frame`` has it for depth, without holes; ``measured`` (H, W) is what counts of the
+    scan's noise: what it measured, where the scene is known.
+    """
 
     frame: Frame
     places: Places
@@ -87,15 +91,20 @@ class Target:
     errors: Curves
 
 
-def scenes_of(frames: Sequence[Frame]) -> list[Scene]:
-    """Return the clean guess of each scan; frames without any depth are left out."""
+def scenes_of(frames: Sequence[Frame], truth: Mapping[str, NoisyDepth] = NO_TRUTH) -> list[Scene]:
+    """Return the scene of each scan: its ``truth`` by key, filled where nothing is known, or a clean guess of it.
+
+    Frames without any depth are left out.
+    """
     scenes = []
     for frame in frames:
         if frame.valid.any():
-            guess_m = clean_guess(frame.depth_m, frame.valid)
-            whole = np.ones(frame.valid.shape, np.bool_)
-            clean = replace(frame, depth_m=guess_m, valid=whole)
-            scenes.append(Scene(clean, Places.of(guess_m, frame.camera, frame.depth_m, frame.valid), frame.valid))
+            true = truth.get(frame.key)
+            known = None if true is None else true.valid
+            clean_m = clean_guess(frame.depth_m, frame.valid) if true is None else fill_holes(*true)
+            clean = replace(frame, depth_m=clean_m, valid=np.ones(frame.valid.shape, np.bool_))
+            places = Places.of(clean_m, frame.camera, frame.depth_m, frame.valid, known)
+            scenes.append(Scene(clean, places, frame.valid if known is None else frame.valid & known))
     return scenes
 
 
@@ -152,7 +161,8 @@ def _num_draws(scenes: Sequence[Scene]) -> int:
 def residuals(found: Curves, target: Target, curves: Sequence[str]) -> Float64:
     """Return the differences of curves in units of their error, each curve divided by the root of its length.
 
-    What the target has and the simulation has not (every window a hole) counts as far off.
+    Where the target has a value and the simulation has none it counts as far off, and never less than where it has
+    one: noise that leaves no window whole is not better than noise of the wrong size.
     """
     parts = []
     for name in curves:
@@ -162,7 +172,9 @@ def residuals(found: Curves, target: Target, curves: Sequence[str]) -> Float64:
             continue
         error = np.hypot(np.nan_to_num(target.errors[name][known], nan=0.1), _floor(name))
         off = (found[name][known] - wanted[known]) / error
-        off = np.clip(np.where(np.isnan(off), _MISSING, off), -1e3, 1e3)
+        missing = np.isnan(off)
+        away = _FARTHEST if missing.all() else max(_MISSING, float(np.abs(off[~missing]).max()))
+        off = np.clip(np.where(missing, away, off), -_FARTHEST, _FARTHEST)
         parts.append(off / np.sqrt(np.count_nonzero(known)))
     return np.concatenate(parts) if parts else np.zeros(1)
 
@@ -190,12 +202,13 @@ def refined(sensor: Sensor, scenes: Sequence[Scene], target: Target, unit_m: flo
     same random numbers are off on ``scenes``, and what is not larger than the rest of it is shrunk to nothing (James,
     Stein). The draws of the fit are chance, too: by how much they are off the mean of others is added. Leaving out
     frames does not see the patches that happen not to be in any frame: an error is at least the spread of the curves
-    over repeated simulations.
+    over repeated simulations. A scene that is the truth is to blame for nothing.
     """
     differences: dict[str, list[Float64]] = {name: [] for name in CURVES}
     # What chance does to the curves, it does with the same random numbers on the scenes that are known, too.
     expected = simulated_curves(sensor, scenes, unit_m)
-    for draw in range(100, 100 + _BIAS_DRAWS):
+    are_guesses = any(scene.places.known is None for scene in scenes)
+    for draw in range(100, 100 + _BIAS_DRAWS) if are_guesses else ():
         scans = []
         for scene in scenes:
             depth_m, valid = simulate(sensor, scene, unit_m, draw)
@@ -213,8 +226,9 @@ def refined(sensor: Sensor, scenes: Sequence[Scene], target: Target, unit_m: flo
         repetitions = np.array([each[name] for each in repeated])
         errors[name] = np.fmax(target.errors[name], np.std(repetitions, axis=0, ddof=1))
         of_draws = np.nan_to_num(expected[name] - repetitions.mean(axis=0))
-        bias = _shrunk(np.array(differences[name]), np.hypot(errors[name], _floor(name)))
-        curves[name] = target.curves[name] + of_draws + bias
+        curves[name] = target.curves[name] + of_draws
+        if are_guesses:
+            curves[name] += _shrunk(np.array(differences[name]), np.hypot(errors[name], _floor(name)))
     return Target(curves, errors)
 
 

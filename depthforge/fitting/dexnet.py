@@ -102,6 +102,7 @@ class DexNetEstimator:
     fewest_frames = 4
     most_burst_frames = 400
     shares_factor = True
+    uses_truth = False
 
     def require(self, frames: Sequence[Frame], unit_m: float, where: str) -> None:
         """Raise InputError unless some frame is rough all over, by more than the rounding of its file."""

@@ -64,6 +64,10 @@ class Estimator(Protocol):
     def shares_factor(self) -> bool:
         """Whether all depths of a frame may share a factor, which a burst is freed of."""
 
+    @property
+    def uses_truth(self) -> bool:
+        """Whether the truth of the views that it is given scans of says anything to it."""
+
     def require(self, frames: Sequence[Frame], unit_m: float, where: str) -> None:
         """Raise InputError for scans that cannot be this sensor's."""
 

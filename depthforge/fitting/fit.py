@@ -1,4 +1,9 @@
-"""Fits a sensor to scans: reads off what can be, matches the rest, and holds the result against frames it never saw."""
+"""Fits a sensor to scans: reads off what can be, matches the rest, and holds the result against frames it never saw.
+
+With the truth of the views, what only pairs tell is read off, too: how far near surfaces grow before the stages, since
+holes beside silhouettes depend on it, and slow errors, the device's own and outliers after them, since they are what
+noise does not explain. A part that makes a used curve worse on held-out frames is taken back (``judging``).
+"""
 
 from __future__ import annotations
 
@@ -14,7 +19,6 @@ from depthforge.fitting.candidates import (
     Scene,
     Target,
     measure_scans,
-    misfit,
     parameters_of,
     refined,
     residuals,
@@ -23,14 +27,19 @@ from depthforge.fitting.candidates import (
     target_of,
     with_values,
 )
-from depthforge.fitting.estimators import CurveKind, Estimator
+from depthforge.fitting.estimators import CurveKind, Estimate, Estimator
+from depthforge.fitting.judging import Part, SetFit, Worse, take_back, worse_curves
+from depthforge.fitting.pairs import told_by_errors, told_by_silhouettes
 from depthforge.fitting.recipes import Recipe, Stage
-from depthforge.fitting.scan_curves import Curves
-from depthforge.fitting.scans import Scans
+from depthforge.fitting.scan_curves import CURVES
+from depthforge.fitting.scans import Scans, without_recording
 from depthforge.fitting.search import FROM_AFAR, NEARBY, ResidualsOf, match_stages
+from depthforge.fitting.untold import NOT_PARAMETERS, why_untold
+from depthforge.frame import Frame
+from depthforge.realism.views import evenly_spaced
 from depthforge.sensors.base import Sensor
 
-__all__ = ["Fit", "SetFit", "fit_sensor"]
+__all__ = ["Fit", "LeftOut", "fit_sensor", "leave_recordings_out"]
 
 _FEWEST_HOLES = 1e-4
 _MOST_ROUNDS = 2
@@ -40,25 +49,13 @@ NUM_BOOTSTRAPS = 2
 
 
 @dataclass(frozen=True)
-class SetFit:
-    """Curves of one set of frames: of the scans, and of the sensor before and after fitting, simulated on them."""
-
-    real: Target
-    start: Curves
-    fitted: Curves
-
-    def misfits(self, curves: Sequence[str]) -> tuple[float, float]:
-        """Return the root mean square residual of the sensor before and after, 1 being as well as scans are known."""
-        return misfit(self.start, self.real, curves), misfit(self.fitted, self.real, curves)
-
-
-@dataclass(frozen=True)
 class Fit:
     """A fitted sensor.
 
-    ``read_off`` and ``matched`` are the parameters that were found, ``skipped`` why others were not; ``on_fitted`` and
-    ``on_held_out`` say how well it does on the frames that it was fitted to, and on the others. ``kinds`` are the
-    curves of a sensor that has its own; those of ``scan_curves`` otherwise.
+    ``read_off`` and ``matched`` are the parameters that were found, ``fixed`` those that were set, ``skipped`` why each
+    of the others was not; ``on_fitted`` and ``on_held_out`` say how well it does on the frames that it was fitted to,
+    and on the others. ``curves`` are those that were used, ``kinds`` those of a sensor that has its own; those of
+    ``scan_curves`` otherwise.
     """
 
     start: Sensor
@@ -73,6 +70,27 @@ class Fit:
     on_fitted: SetFit
     on_held_out: SetFit
     kinds: Mapping[str, CurveKind] = field(default_factory=dict)
+
+    @property
+    def worse(self) -> tuple[Worse, ...]:
+        """The curves that were used and got worse on held-out frames, the worst first."""
+        return worse_curves(self.on_held_out, self.curves)
+
+    @property
+    def worse_unused(self) -> tuple[Worse, ...]:
+        """The curves that had no say and got worse on held-out frames, the worst first."""
+        names = [name for name in (self.kinds or CURVES) if name not in self.curves]
+        return worse_curves(self.on_held_out, names)
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """How a fit to all recordings but one does on that one: misfits before and after, and the curves that got worse."""
+
+    dataset: str
+    before: float
+    after: float
+    worse: tuple[Worse, ...]
 
 
 def fit_sensor(
@@ -89,6 +107,21 @@ def fit_sensor(
     return _fit_by_estimator(plan, start, scans, burst, note)
 
 
+def leave_recordings_out(
+    start: Sensor, scans: Scans, *, note: Callable[[str], None] = lambda line: None
+) -> tuple[LeftOut, ...]:
+    """Return, for each of several recordings, how a fit to the others does on the whole of it; none of one recording.
+
+    Takes as long as a fit for each of them. Raises as ``fit_sensor``.
+    """
+    found = []
+    for number, recording in enumerate(scans.recordings):
+        note(f"leaving {recording.dataset} out")
+        fit = fit_sensor(start, without_recording(scans, number), note=note)
+        found.append(LeftOut(recording.dataset, *fit.on_held_out.misfits(fit.curves), fit.worse))
+    return tuple(found)
+
+
 def _fit_by_estimator(
     estimator: Estimator, start: Sensor, scans: Scans, burst: Burst | None, note: Callable[[str], None]
 ) -> Fit:
@@ -102,7 +135,7 @@ def _fit_by_estimator(
         read_off=found.values,
         fixed={},
         matched={},
-        skipped=found.skipped,
+        skipped=_reasons(sensor, found.skipped, found.values),
         curves=tuple(estimator.kinds),
         burst=burst,
         on_fitted=SetFit(*estimator.curves_of_fit(scans.fitted, scans.unit_m, start, sensor)),
@@ -114,13 +147,14 @@ def _fit_by_estimator(
 def _fit_by_stages(
     recipe: Recipe, start: Sensor, scans: Scans, burst: Burst | None, note: Callable[[str], None]
 ) -> Fit:
-    read_off = recipe.read_off(scans, start)
-    sensor = with_values(start, {**recipe.fixed, **read_off})
-    note("read off: " + (", ".join(f"{name} {value}" for name, value in read_off.items()) or "nothing"))
-    scenes = scenes_of(scans.fitted)
-    target = target_of(measure_scans(scans.fitted, scenes))
-    stages, skipped = _stages(recipe, scans, target, burst)
-    skipped |= {name: why for name, why in recipe.untold.items() if name not in read_off}
+    found = recipe.read_off(scans, start)
+    note("read off: " + (", ".join(f"{name} {value}" for name, value in found.values.items()) or "nothing"))
+    sensor = with_values(start, {**recipe.fixed, **found.values})
+    frames = [scans.fitted[place] for place in evenly_spaced(len(scans.fitted), recipe.most_frames)]
+    scenes = scenes_of(frames, scans.truth)
+    target = target_of(measure_scans(frames, scenes))
+    stages, skipped = _stages(recipe.stages_for(sensor), frames, target, burst)
+    skipped |= found.skipped
     if not stages:
         raise InputError(
             "the scans show too little to fit anything",
@@ -129,22 +163,53 @@ def _fit_by_stages(
             found="; ".join(sorted(set(skipped.values()))),
             remedy="raise --frames, or record more",
         )
+    grown = told_by_silhouettes(sensor, scenes, frames, scans) if scans.truth else Estimate({})
+    sensor = with_values(sensor, grown.values)
     sensor = _match(sensor, stages, scenes, target, scans.unit_m, burst, note)
-    matched = {name: getattr(sensor, name) for stage in stages for name in stage.names}
-    curves = tuple(dict.fromkeys(curve for stage in recipe.stages for curve in stage.curves))
+    off = told_by_errors(sensor, scenes, frames, scans) if scans.truth else Estimate({})
+    sensor = with_values(sensor, off.values)
+    pairs = {**grown.values, **off.values}
+    if scans.truth:
+        note("from pairs: " + (", ".join(name for name in pairs) or "nothing"))
+    curves = tuple(dict.fromkeys(curve for stage in stages for curve in stage.curves))
+    used = tuple(dict.fromkeys(c for stage in stages if burst is None or not stage.from_burst for c in stage.curves))
+    held_out = [scans.held_out[place] for place in evenly_spaced(len(scans.held_out), recipe.most_frames)]
+    judge = _judge(start, held_out, scans)
+    parts = [
+        *(Part(tuple(each.values), curves) for each in (grown, off) if each.values),
+        *(Part(stage.names, stage.curves) for stage in stages if burst is None or not stage.from_burst),
+    ]
+    sensor, on_held_out, taken = take_back(start, sensor, parts, used, judge)
+    for why in dict.fromkeys(taken.values()):
+        note(why)
+    names = (*pairs, *(name for stage in stages for name in stage.names))
+    kept = {name: getattr(sensor, name) for name in names if name not in taken}
+    read_off = {**found.values, **{name: kept[name] for name in pairs if name in kept}}
+    matched = {name: value for name, value in kept.items() if name not in pairs}
+    skipped = {**skipped, **grown.skipped, **off.skipped, **taken}
     return Fit(
         start=start,
         sensor=sensor,
         scans=scans,
         read_off=read_off,
-        fixed=dict(recipe.fixed),
+        fixed={name: value for name, value in recipe.fixed.items() if name not in {*matched, *taken}},
         matched=matched,
-        skipped=skipped,
-        curves=curves,
+        skipped=_reasons(sensor, skipped, {**recipe.fixed, **read_off, **matched}),
+        curves=used,
         burst=burst,
         on_fitted=_on_scenes(start, sensor, scenes, target, scans.unit_m),
-        on_held_out=_on_scans(start, sensor, scans),
+        on_held_out=on_held_out,
     )
+
+
+def _reasons(sensor: Sensor, skipped: Mapping[str, str], told: Mapping[str, Any]) -> dict[str, str]:
+    """Return why each parameter that was not found keeps its value, in the order of the sensor's fields."""
+    reasons = {}
+    for name in type(sensor).model_fields:
+        if name in NOT_PARAMETERS or (name in told and name not in skipped):
+            continue
+        reasons[name] = skipped.get(name) or why_untold(sensor, name) or "no curve of the scans is made to tell it"
+    return reasons
 
 
 def _match(
@@ -170,8 +235,9 @@ def _match(
     holes = [stage for stage in stages if not stage.from_burst]
     coupled = holes if len(holes) > 1 else []
     matched = match_stages(matched, coupled, against(target), radii=NEARBY, kept_by=stages, note=note)
-    for _ in range(NUM_BOOTSTRAPS if coupled else 1):
-        note("measuring what the clean guess is to blame for")
+    are_guesses = any(scene.places.known is None for scene in scenes)
+    for _ in range(NUM_BOOTSTRAPS if coupled and are_guesses else 1):
+        note(f"measuring what {'the clean guess is' if are_guesses else 'chance is'} to blame for")
         residuals_of = against(refined(matched, scenes, target, unit_m))
         for _ in range(_MOST_ROUNDS):
             before = matched
@@ -184,12 +250,12 @@ def _match(
 
 
 def _stages(
-    recipe: Recipe, scans: Scans, target: Target, burst: Burst | None
+    of_recipe: Sequence[Stage], frames: Sequence[Frame], target: Target, burst: Burst | None
 ) -> tuple[tuple[Stage, ...], dict[str, str]]:
     """Return the stages that these scans can tell something of, and why others are left out, by parameter."""
-    holes = sum(float((~frame.valid).mean()) for frame in scans.fitted) / len(scans.fitted)
+    holes = sum(float((~frame.valid).mean()) for frame in frames) / len(frames)
     kept, skipped = [], {}
-    for stage in recipe.stages:
+    for stage in of_recipe:
         silent = all(_is_silent(target, curve) for curve in stage.curves)
         if stage.about_holes and holes < _FEWEST_HOLES:
             skipped.update(dict.fromkeys(stage.names, f"the scans have no holes ({holes:.3%} of their pixels)"))
@@ -209,9 +275,11 @@ def _on_scenes(start: Sensor, sensor: Sensor, scenes: Sequence[Scene], target: T
     return SetFit(target, simulated_curves(start, scenes, unit_m), simulated_curves(sensor, scenes, unit_m))
 
 
-def _on_scans(start: Sensor, sensor: Sensor, scans: Scans) -> SetFit:
-    scenes = scenes_of(scans.held_out)
-    return _on_scenes(start, sensor, scenes, target_of(measure_scans(scans.held_out, scenes)), scans.unit_m)
+def _judge(start: Sensor, held_out: Sequence[Frame], scans: Scans) -> Callable[[Sensor], SetFit]:
+    scenes = scenes_of(held_out, scans.truth)
+    target = target_of(measure_scans(held_out, scenes))
+    before = simulated_curves(start, scenes, scans.unit_m)
+    return lambda sensor: SetFit(target, before, simulated_curves(sensor, scenes, scans.unit_m))
 
 
 def changed_parameters(fit: Fit) -> dict[str, Any]:

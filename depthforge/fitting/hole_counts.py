@@ -5,6 +5,9 @@ asks no guess. Counting what lies away from a guess's silhouettes does: where it
 there counts as patches, and the simulation, whose silhouettes are where the guess has them, has none of it (4 % too
 many; ``count_together`` says how far holes reach in that way, for a look at it, and fits nothing). A single hole, all
 around which is measured, is a pixel that was lost by itself.
+
+Where the truth of the view is known, it says which surface a pixel is of, and a hole that touches a silhouette's
+shadow, the border or what nobody knows is no patch, however it ends.
 """
 
 from __future__ import annotations
@@ -29,6 +32,7 @@ __all__ = [
     "count_singles",
     "count_together",
     "holes_within_surfaces",
+    "holes_within_true_surfaces",
 ]
 
 Float64 = npt.NDArray[np.float64]
@@ -67,6 +71,16 @@ def holes_within_surfaces(depth_m: DepthImage, valid: BoolImage) -> tuple[Float6
     return counts, lengths
 
 
+def holes_within_true_surfaces(valid: BoolImage, surface_bin: npt.NDArray[np.int16]) -> tuple[Float64, Float64]:
+    """Return the same by the truth: ``surface_bin`` (H, W) is the bin of true depth within surfaces, -1 elsewhere.
+
+    A hole counts when the whole of it, along its row, lies within surfaces and it ends at measurements.
+    """
+    counts, lengths = np.zeros((NUM_DEPTHS, 2), np.float64), np.zeros(NUM_LENGTHS, np.float64)
+    _walk_true_surfaces(valid, surface_bin, counts, lengths)
+    return counts, lengths
+
+
 def count_together(holes: BoolImage, away: BoolImage) -> Float64:
     """Return (distances, 2): holes that far left of or above a pixel, both ``away``, and holes there among them."""
     counts = np.zeros((len(TOGETHER_PX), 2))
@@ -98,6 +112,31 @@ def _walk_holes(depth, valid, max_jump, edges, counts, lengths):  # type: ignore
                     octave = min(int(np.log2(np.float32(x - last - 1) + np.float32(0.5))), lengths.shape[0] - 1)
                     lengths[octave] += x - last - 1
             last = x
+
+
+@njit(error_model="numpy")
+def _walk_true_surfaces(valid, surface_bin, counts, lengths):  # type: ignore[no-untyped-def]
+    height, width = valid.shape
+    for y in range(height):
+        x = 0
+        while x < width:
+            if valid[y, x]:
+                if surface_bin[y, x] >= 0:
+                    counts[surface_bin[y, x], 0] += 1
+                x += 1
+                continue
+            first = x
+            inside = first > 0
+            while x < width and not valid[y, x]:
+                inside = inside and surface_bin[y, x] >= 0
+                x += 1
+            if not inside or x == width:
+                continue
+            for k in range(first, x):
+                counts[surface_bin[y, k], 0] += 1
+                counts[surface_bin[y, k], 1] += 1
+            octave = min(int(np.log2(np.float32(x - first) + np.float32(0.5))), lengths.shape[0] - 1)
+            lengths[octave] += x - first
 
 
 @njit(error_model="numpy")

@@ -1,5 +1,5 @@
-"""Where the pixels of a scan are in its scene, by its clean guess: beside which silhouette, at which angle, in a flat
-window or not. Scan and simulations are measured in the same places.
+"""Where the pixels of a scan are in its scene, by its clean guess or its truth: beside which silhouette, at which
+angle, in a flat window or not. Scan and simulations are measured in the same places.
 
 640x480 on one core: 23 ms.
 """
@@ -17,6 +17,7 @@ from depthforge.fitting.slopes import bins_of_slope
 from depthforge.frame import BoolImage, Camera, DepthImage
 from depthforge.geometry import normals_from_depth, pixel_rays
 from depthforge.kernels import njit
+from depthforge.realism.noise import DEPTH_EDGES_M
 from depthforge.realism.windows import MAX_JUMP, fit_windows
 
 __all__ = [
@@ -38,6 +39,8 @@ NUM_DISTANCES = len(DISTANCE_EDGES_PX) - 1
 _WINDOWS_PX = ((400, 24), (200, 16), (0, 12))
 # A hole with this many measured neighbours out of eight is a speck.
 _FEWEST_AROUND = 6
+# The side of the window about a pixel all of which has to be known, where silhouettes count.
+_UNSURE_PX = 7
 # A window is flat when its guess is off its plane by less than this share of the scan's median noise.
 _FLAT = 0.4
 
@@ -52,6 +55,8 @@ class Places:
     ``away`` (H, W) bool: far from any silhouette, and from where its shadow may lie.
     ``slope_bin`` (H, W) int16: of pixels away from silhouettes, see ``slopes``, -1 elsewhere.
     ``flat`` (rows, columns) bool: the windows in which the guess itself is as good as a plane.
+    ``known`` (H, W) bool: where the scene is the truth, of which only this counts, and ``surface_bin`` (H, W) int16 the
+    bin of its depth within surfaces, -1 elsewhere; None where the scene is a guess.
     """
 
     camera: Camera
@@ -62,10 +67,22 @@ class Places:
     away: BoolImage
     slope_bin: npt.NDArray[np.int16]
     flat: BoolImage
+    known: BoolImage | None = None
+    surface_bin: npt.NDArray[np.int16] | None = None
 
     @classmethod
-    def of(cls, guess_m: DepthImage, camera: Camera, scan_m: DepthImage, valid: BoolImage) -> Places:
-        """Find the places of a scan (H, W) whose clean guess, without holes, is ``guess_m``."""
+    def of(
+        cls,
+        guess_m: DepthImage,
+        camera: Camera,
+        scan_m: DepthImage,
+        valid: BoolImage,
+        known: BoolImage | None = None,
+    ) -> Places:
+        """Find the places of a scan (H, W) whose clean guess, without holes, is ``guess_m``.
+
+        With ``known`` it is the truth, filled elsewhere, where no place counts.
+        """
         beside, near, far = _beside_silhouettes(guess_m)
         edges = np.zeros(guess_m.shape, np.uint8)
         for axis in (0, 1):
@@ -76,11 +93,23 @@ class Places:
         off_edges = cv2.dilate(edges, np.ones((11, 11), np.uint8)) == 0
         interior = off_edges & (beside < 0)
         away = off_edges & ((beside < 0) | (beside >= 2 * NUM_DISTANCES))
+        surface_bin = None
+        if known is not None:
+            # Beside what is not known it is not known either whether there is a silhouette.
+            sure = cv2.erode(known.view(np.uint8), np.ones((_UNSURE_PX, _UNSURE_PX), np.uint8), borderValue=1) > 0
+            interior &= known
+            away &= sure
+            off_edges &= known
+            beside[~sure] = -1
+            depth_bin = np.digitize(guess_m, DEPTH_EDGES_M) - 1
+            surface_bin = np.where(away & (depth_bin < len(DEPTH_EDGES_M) - 1), depth_bin, -1).astype(np.int16)
+            valid = valid & known
         angle = _angles_deg(guess_m, camera)
         angle_bin = np.where(interior & (angle >= 0), np.digitize(angle, ANGLE_EDGES_DEG) - 1, -1).astype(np.int16)
         angle_bin[angle_bin >= NUM_ANGLES] = -1
         flat = _flat_windows(guess_m, scan_m, valid)
-        return cls(camera, angle_bin, beside, near, far, away, bins_of_slope(guess_m, off_edges), flat)
+        slope_bin = bins_of_slope(guess_m, off_edges)
+        return cls(camera, angle_bin, beside, near, far, away, slope_bin, flat, known, surface_bin)
 
 
 def _flat_windows(guess_m: DepthImage, scan_m: DepthImage, valid: BoolImage) -> BoolImage:

@@ -10,21 +10,18 @@ value that the fit starts from.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
 import numpy as np
 
-from depthforge.fitting.blocks import block_and_shift_px
-from depthforge.fitting.scans import FEWEST_FRAMES, MOST_BURST_FRAMES, Scans, require_noise, views_of
-from depthforge.fitting.steps import disparity_steps_m
+from depthforge.fitting import read_off
+from depthforge.fitting.estimators import Estimate
+from depthforge.fitting.scans import FEWEST_FRAMES, MOST_BURST_FRAMES, Scans, require_noise
 from depthforge.frame import Frame
 from depthforge.sensors.base import Sensor
-from depthforge.sensors.distortion import CELLS
 
 __all__ = ["RECIPES", "Choice", "Number", "Recipe", "Stage"]
-
-Values = dict[str, Any]
 
 _NOISE: Final = (
     "noise against depth",
@@ -90,21 +87,25 @@ class Stage:
         return (*(choice.name for choice in self.choices), *(number.name for number in self.numbers))
 
 
+_ON_SURFACES: Final = Number("patch_size_m", 0.02, 3.0, "log", start=0.3)
+
+
 @dataclass(frozen=True)
 class Recipe:
     """How to fit a sensor: ``fixed`` values to begin with, what is read off, and the stages, in order.
 
-    ``untold``: why a parameter keeps its value when it is not read off. The rest says what scans there must be, as an
+    Candidates that take long are tried on ``most_frames`` of the scans. The rest says what scans there must be, as an
     ``estimators.Estimator`` does.
     """
 
     stages: tuple[Stage, ...]
-    read_off: Callable[[Scans, Sensor], Values] = lambda scans, sensor: {}
+    read_off: Callable[[Scans, Sensor], Estimate]
     fixed: Mapping[str, Any] = field(default_factory=dict)
-    untold: Mapping[str, str] = field(default_factory=dict)
+    most_frames: int = 1000
     fewest_frames: int = FEWEST_FRAMES
     most_burst_frames: int = MOST_BURST_FRAMES
     shares_factor: bool = False
+    uses_truth: bool = True
     require: Callable[[Sequence[Frame], float, str], None] = require_noise
 
     @property
@@ -112,47 +113,16 @@ class Recipe:
         """The parameters that are matched, in order."""
         return tuple(name for stage in self.stages for name in stage.names)
 
-
-def _range_m(scans: Scans) -> Values:
-    """Return the nearest and the farthest depth that is reported, where many frames reach the same limit."""
-    frames = [frame for frame in scans.fitted if frame.valid.any()]
-    nearest = np.array([frame.depth_m[frame.valid].min() for frame in frames])
-    farthest = np.array([frame.depth_m[frame.valid].max() for frame in frames])
-    least, most = float(nearest.min()), float(farthest.max())
-    found: Values = {}
-    if _many(nearest <= 1.01 * least):
-        found["min_depth_m"] = round(least, 3)
-    if _many(farthest >= 0.985 * most):
-        found["max_depth_m"] = round(most, 3)
-    return found
-
-
-def _many(reached: Any) -> bool:
-    return int(np.count_nonzero(reached)) >= max(3, 0.25 * len(reached))
-
-
-def _blank_columns(scans: Scans) -> tuple[int, int]:
-    """Return how many columns at the left and at the right never measure anything."""
-    seen = np.any([frame.valid.any(axis=0) for frame in scans.fitted], axis=0)
-    if not seen.any():
-        return 0, 0
-    columns = np.flatnonzero(seen)
-    return int(columns[0]), int(len(seen) - 1 - columns[-1])
-
-
-def _read_off_structured_light(scans: Scans, sensor: Sensor) -> Values:
-    fields = sensor.model_dump()
-    left, right = _blank_columns(scans)
-    most = 64
-    found: Values = {**_range_m(scans), "blind_left_px": min(left, most), "blind_right_px": min(right, most)}
-    steps_m = disparity_steps_m(views_of(scans.fitted), scans.unit_m)
-    if steps_m is not None:
-        # Of focal length x baseline x steps only the product shows: the camera's focal length is taken for the first.
-        focal_px = scans.fitted[0].camera.fx
-        found["raw_scale_m"] = round(steps_m, 3)
-        found["focal_length_px"] = focal_px
-        found["baseline_m"] = round(steps_m / (focal_px * fields["steps_per_px"]), 6)
-    return found
+    def stages_for(self, sensor: Sensor) -> tuple[Stage, ...]:
+        """Return the stages of a sensor as it is: the size of patches that lie on surfaces is matched in metres."""
+        if sensor.model_dump().get("patch_size_m") is None:
+            return self.stages
+        return tuple(
+            replace(
+                stage, numbers=tuple(_ON_SURFACES if each.name == "patch_size_px" else each for each in stage.numbers)
+            )
+            for stage in self.stages
+        )
 
 
 def _patch_stage(*curves: str) -> Stage:
@@ -168,7 +138,7 @@ def _patch_stage(*curves: str) -> Stage:
 
 
 _STRUCTURED_LIGHT: Final = Recipe(
-    read_off=_read_off_structured_light,
+    read_off=read_off.structured_light,
     fixed={
         "interpolate_px": 1.0,
         "noise_sigma_steps": 0.2,
@@ -176,13 +146,6 @@ _STRUCTURED_LIGHT: Final = Recipe(
         "match_threshold_px": 0.5,
         "mass_fraction": 0.5,
         "fray_radius_px": 1.5,
-    },
-    untold={
-        **dict.fromkeys(
-            ("lit_share", "fattening_px", "edge_jitter_px", "patch_edge_growth", "patch_hole_growth"),
-            "a guess of the clean scene does not have silhouettes quite where they are",
-        ),
-        **dict.fromkeys(("saturated_m", "saturated_spread"), "what is missing near the camera may also not be there"),
     },
     stages=(
         Stage(
@@ -213,22 +176,8 @@ _STRUCTURED_LIGHT: Final = Recipe(
 )
 
 
-def _read_off_active_stereo(scans: Scans, sensor: Sensor) -> Values:
-    found: Values = {name: value for name, value in _range_m(scans).items() if name == "max_depth_m"}
-    steps_m = disparity_steps_m(views_of(scans.fitted), scans.unit_m)
-    if steps_m is not None:
-        fields = sensor.model_dump()
-        focal_px = fields["focal_length_px"] or scans.fitted[0].camera.fx
-        found["steps_per_px"] = round(steps_m / (focal_px * fields["baseline_m"]), 4)
-    return found
-
-
-def _read_off_range(scans: Scans, sensor: Sensor) -> Values:
-    return _range_m(scans)
-
-
 _ACTIVE_STEREO: Final = Recipe(
-    read_off=_read_off_active_stereo,
+    read_off=read_off.active_stereo,
     stages=(
         Stage(
             _NOISE,
@@ -241,7 +190,8 @@ _ACTIVE_STEREO: Final = Recipe(
         _patch_stage(),
         Stage(
             _SILHOUETTES,
-            numbers=(Number("edge_hole_rate", 0.0, 1.0), Number("fattening_px", 0.0, 4.0)),
+            # How far near surfaces grow is read off pairs: a guess's silhouettes are where the scan has them.
+            numbers=(Number("edge_hole_rate", 0.0, 1.0),),
             choices=(Choice("second_imager", ("right", "left")),),
             about_holes=True,
         ),
@@ -249,7 +199,7 @@ _ACTIVE_STEREO: Final = Recipe(
 )
 
 _TIME_OF_FLIGHT: Final = Recipe(
-    read_off=_read_off_range,
+    read_off=read_off.metric_range,
     stages=(
         Stage(
             _NOISE,
@@ -269,7 +219,7 @@ _TIME_OF_FLIGHT: Final = Recipe(
 )
 
 _GAUSSIAN_DROPOUT: Final = Recipe(
-    read_off=_read_off_range,
+    read_off=read_off.metric_range,
     fixed={"sigma_linear": 0.0, "edge_px": 2},
     stages=(
         Stage(
@@ -296,49 +246,69 @@ _GAUSSIAN_DROPOUT: Final = Recipe(
 )
 
 
-def _read_off_redwood(scans: Scans, sensor: Sensor) -> Values:
-    fields = sensor.model_dump()
-    views = views_of(scans.fitted)
-    found: Values = {name: value for name, value in _range_m(scans).items() if name == "max_depth_m"}
-    found["blind_border_cells"] = _blind_cells(scans)
-    found["block_px"], shift_px = block_and_shift_px(views)
-    if shift_px is not None:
-        found["shift_sigma_px"] = round(shift_px, 4)
-    steps_m = disparity_steps_m(views, scans.unit_m)
-    if steps_m is not None:
-        # Only the product shows: steps in a pixel are the camera's.
-        found["depth_disparity_m_px"] = round(steps_m / fields["steps_per_px"], 4)
-    return found
-
-
-def _blind_cells(scans: Scans) -> tuple[int, int, int, int]:
-    """Return how many cells of the distortion table measure nothing: left, top, right, bottom."""
-    share = np.mean([frame.valid for frame in scans.fitted], axis=0)
-    found = []
-    for axis in (0, 1):
-        line = share.mean(axis=axis)
-        # A pixel that looks aside reads from beyond the border now and then.
-        seen = np.flatnonzero(line > 0.3 * np.median(line[line > 0])) if line.any() else np.array([0, len(line) - 1])
-        found.append([round(blank * CELLS / len(line)) for blank in (int(seen[0]), len(line) - 1 - int(seen[-1]))])
-    (left, right), (top, bottom) = found
-    return left, top, right, bottom
-
-
 _REDWOOD: Final = Recipe(
-    read_off=_read_off_redwood,
-    untold={
-        "shift_sigma_px": "only blocks tell it, by how often the one beside is read: the scans show none, or too few",
-        "depth_disparity_m_px": "the depth of the scans is no comb of disparity steps",
-        "max_depth_m": "no limit that many scans reach",
-        "steps_per_px": "only its product with depth_disparity_m_px shows, which is for this value",
-        "distortion_strength": "a warped lens and bent walls are alike to scans of unknown rooms",
-    },
+    read_off=read_off.redwood,
     stages=(Stage(_NOISE, numbers=(Number("noise_sigma_px", 1e-3, 2.0, "log", start=0.03),), from_burst=True),),
+)
+
+# Images are rendered and matched for each candidate (20 to 50 ms a frame): few frames, and few choices.
+_MATCHED_STEREO: Final = Recipe(
+    read_off=read_off.matched_stereo,
+    stages=(
+        Stage(
+            _NOISE,
+            numbers=(
+                Number("shot_noise", 0.002, 0.5, "log", start=0.05),
+                Number("read_noise", 0.002, 0.3, "log", start=0.02),
+            ),
+            choices=(
+                Choice("fit_columns", (1, 2, 3, 4, 5)),
+                Choice("fit_rows", (1, 2, 3, 4, 5)),
+                Choice("surface_columns", (0, 2, 4), late=True),
+                Choice("surface_rows", (0, 2, 4), late=True),
+            ),
+            from_burst=True,
+        ),
+        Stage(
+            _PATCHES,
+            numbers=(
+                Number("max_sigma_px", 0.02, 2.0, "log", start=0.25),
+                Number("projector_power", 0.01, 10.0, "log", start=0.2),
+            ),
+            about_holes=True,
+        ),
+    ),
+    most_frames=6,
+)
+
+_MATCHED_STRUCTURED_LIGHT: Final = Recipe(
+    read_off=read_off.matched_structured_light,
+    stages=(
+        Stage(
+            _NOISE,
+            numbers=(
+                Number("shot_noise", 0.002, 0.5, "log", start=0.03),
+                Number("noise_sigma_steps", 0.0, 1.5),
+            ),
+            choices=(Choice("fit_px", (3, 5, 7)), Choice("surface_px", (1, 3, 5), late=True)),
+            from_burst=True,
+        ),
+        _patch_stage(),
+        Stage(
+            _SILHOUETTES,
+            numbers=(Number("least_correlation", 0.0, 0.9),),
+            choices=(Choice("projector_side", ("left", "right")),),
+            about_holes=True,
+        ),
+    ),
+    most_frames=6,
 )
 
 RECIPES: Final[dict[str, Recipe]] = {
     "active_stereo": _ACTIVE_STEREO,
     "gaussian_dropout": _GAUSSIAN_DROPOUT,
+    "matched_stereo": _MATCHED_STEREO,
+    "matched_structured_light": _MATCHED_STRUCTURED_LIGHT,
     "redwood": _REDWOOD,
     "structured_light": _STRUCTURED_LIGHT,
     "time_of_flight": _TIME_OF_FLIGHT,

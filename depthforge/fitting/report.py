@@ -1,12 +1,13 @@
 """What a fit is handed over as: a preset file, a table, JSON, and a picture of its curves.
 
-Misfits are root mean squares in units of what is known of the scans: 1 is as good as these scans can tell.
+Misfits are root mean squares in units of what is known of the scans: 1 is as good as these scans can tell. What got
+worse on held-out frames comes before anything else.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -20,7 +21,8 @@ from pydantic import BaseModel
 from depthforge.durable import storage_errors, write_atomically
 from depthforge.errors import InputError
 from depthforge.fitting.estimators import CurveKind
-from depthforge.fitting.fit import Fit, SetFit, changed_parameters
+from depthforge.fitting.fit import Fit, LeftOut, changed_parameters
+from depthforge.fitting.judging import SetFit, Worse
 from depthforge.fitting.scan_curves import CURVES, Curves, places_of, share_of
 from depthforge.frame import Camera
 
@@ -46,9 +48,10 @@ def preset_text(fit: Fit) -> str:
     return str(yaml.safe_dump(preset, sort_keys=False, width=110, allow_unicode=True))
 
 
-def to_json(fit: Fit) -> dict[str, Any]:
-    """Return plain data: the preset, and every curve in its own unit."""
-    return {
+def to_json(fit: Fit, left_out: Sequence[LeftOut] = ()) -> dict[str, Any]:
+    """Return plain data: the preset, every curve in its own unit, and how well recordings that were left out do."""
+    across = {"recordings_left_out": [_left_out(each) for each in left_out]} if left_out else {}
+    return across | {
         "sensor": fit.sensor.name,
         "parameters": _plain(changed_parameters(fit)),
         "fit": _provenance(fit),
@@ -59,12 +62,16 @@ def to_json(fit: Fit) -> dict[str, Any]:
     }
 
 
-def lines(fit: Fit) -> Iterator[str]:
-    """Yield a table of the parameters, then one of how well the curves match before and after."""
+def lines(fit: Fit, left_out: Sequence[LeftOut] = ()) -> Iterator[str]:
+    """Yield what got worse, a table of the parameters, one of how well the curves match before and after, and how fits
+    to the other recordings do on each that was left out.
+    """
+    yield from _worse_lines(fit)
     names = dict.fromkeys([*fit.read_off, *fit.matched, *fit.fixed])
     how = {**dict.fromkeys(fit.fixed, "set"), **dict.fromkeys(fit.matched, "matched")}
     how.update(dict.fromkeys(fit.read_off, "read off"))
     yield f"{fit.sensor.name}, fitted to {len(fit.scans.fitted)} scans of {fit.scans.dataset}"
+    yield f"  candidates are simulated on {fit.scans.scenes_are}"
     yield f"  {'parameter':<28}{'before':>12}{'fitted':>12}   how"
     for name in names:
         before, after = _cell(getattr(fit.start, name)), _cell(getattr(fit.sensor, name))
@@ -87,6 +94,37 @@ def lines(fit: Fit) -> Iterator[str]:
         yield f"  a static burst of {max(fit.burst.num_frames, len(fit.burst.factors))} frames was used"
     elif fit.burst is not None:
         yield f"  noise is that of a static burst of {fit.burst.num_frames} frames; its lines above are not used"
+    if left_out:
+        yield ""
+        yield f"  {'fitted to the other recordings, on':<32}{'before':>10}{'fitted':>10}   got worse"
+        for each in left_out:
+            worse = ", ".join(_said(worse) for worse in each.worse) or "nothing"
+            yield f"  {each.dataset:<32}{each.before:>10.2f}{each.after:>10.2f}   {worse}"
+
+
+def _worse_lines(fit: Fit) -> Iterator[str]:
+    if fit.worse:
+        yield "WORSE on held-out frames than before the fit, and used by it:"
+        yield from (f"  {_said(each)}" for each in fit.worse)
+    if fit.worse_unused:
+        yield "worse on held-out frames than before the fit, though it had no say:"
+        yield from (f"  {_said(each)}" for each in fit.worse_unused)
+
+
+def _said(worse: Worse) -> str:
+    return f"{worse.curve} {worse.before:.2f} -> {worse.after:.2f}"
+
+
+def _left_out(each: LeftOut) -> dict[str, Any]:
+    return {
+        "data_set": each.dataset,
+        "misfit_before_and_after": [round(each.before, 3), round(each.after, 3)],
+        "worse": _worse(each.worse),
+    }
+
+
+def _worse(worse: Sequence[Worse]) -> dict[str, list[float]]:
+    return {each.curve: [round(each.before, 3), round(each.after, 3)] for each in worse}
 
 
 def draw_curves(fit: Fit) -> bytes:
@@ -169,6 +207,7 @@ def _provenance(fit: Fit) -> dict[str, Any]:
         "matched": sorted(fit.matched),
         "set": sorted(set(fit.fixed) - set(fit.matched) - set(fit.read_off)),
         "skipped": dict(fit.skipped),
+        "worse_on_held_out_frames": {"used": _worse(fit.worse), "not_used": _worse(fit.worse_unused)},
         "misfit_before_and_after": {
             "fitted_frames": {"all": [round(value, 3) for value in fit.on_fitted.misfits(fit.curves)], **on_fitted},
             "held_out_frames": {

@@ -34,6 +34,7 @@ from depthforge.fitting.hole_counts import (
     count_singles,
     count_together,
     holes_within_surfaces,
+    holes_within_true_surfaces,
 )
 from depthforge.fitting.places import (
     ANGLE_EDGES_DEG,
@@ -163,7 +164,11 @@ def measure(
             num_correlated=num_correlated,
         )
     if wanted & {"holes against depth", "hole lengths"}:
-        by_depth, lengths = holes_within_surfaces(depth_m, valid)
+        by_depth, lengths = (
+            holes_within_surfaces(depth_m, valid)
+            if places.surface_bin is None
+            else holes_within_true_surfaces(valid, places.surface_bin)
+        )
         found = replace(found, by_depth=by_depth, lengths=lengths)
     if "holes beside holes" in wanted:
         found = replace(found, together=count_together(holes, places.away))
@@ -175,7 +180,8 @@ def measure(
         beside = count_beside(depth_m, valid, places.beside, places.near, places.far, 3 * NUM_DISTANCES)
         found = replace(found, beside=beside)
     if "hole sizes" in wanted:
-        _, _, components, _ = cv2.connectedComponentsWithStats(holes.view(np.uint8), connectivity=4)
+        counted = holes if places.known is None else holes & places.known
+        _, _, components, _ = cv2.connectedComponentsWithStats(counted.view(np.uint8), connectivity=4)
         areas = components[1:, cv2.CC_STAT_AREA].astype(np.float64)
         octave = np.minimum(np.frexp(areas)[1] - 1, NUM_OCTAVES - 1)
         octaves = np.bincount(octave, weights=areas, minlength=NUM_OCTAVES).astype(np.float64)

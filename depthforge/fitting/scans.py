@@ -5,12 +5,16 @@ picture, and a random cut would put the same picture on both sides. Frames that 
 
 What cannot be sensor depth is refused here, by what it looks like: a unit that is wrong by its range, depth without
 noise, too few frames.
+
+A source of truth (``fused``: its depth is what the view truly is, its ``depth_raw`` what was measured) gives scans with
+the truth of the same view. Several recordings of one camera are read one by one, each cut in its own halves, and
+pooled.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
@@ -18,13 +22,23 @@ import numpy.typing as npt
 
 from depthforge.errors import InputError
 from depthforge.fitting.steps import file_step_m
-from depthforge.frame import Frame
+from depthforge.frame import Frame, FrameRef, NoisyDepth
+from depthforge.labels.catalogue import DEPTH_RAW, POSE
 from depthforge.realism.views import DepthView, evenly_spaced
 from depthforge.realism.windows import fit_windows
-from depthforge.sources.base import Source
+from depthforge.sources.base import Source, SourceConfig
 from depthforge.sources.soundness import require_plausible_scans
 
-__all__ = ["FEWEST_FRAMES", "MOST_BURST_FRAMES", "Scans", "read_frames", "read_scans"]
+__all__ = [
+    "FEWEST_FRAMES",
+    "MOST_BURST_FRAMES",
+    "Scans",
+    "cuts_of",
+    "pool",
+    "read_frames",
+    "read_scans",
+    "without_recording",
+]
 
 FEWEST_FRAMES: Final = 4
 MOST_BURST_FRAMES: Final = 16
@@ -38,7 +52,12 @@ _NO_NOISE = 2e-5
 
 @dataclass(frozen=True)
 class Scans:
-    """Frames of a real sensor: ``fitted`` and ``held_out``, and the ``unit_m`` that their depth was stored in."""
+    """Frames of a real sensor: ``fitted`` and ``held_out``, and the ``unit_m`` that their depth was stored in.
+
+    ``truth`` holds by the key of a frame what its view truly is, of all frames or of none; ``why_no_truth`` says why
+    there is none. ``cuts_m`` are depths at which the manifest itself ends what counts as measured. ``recordings`` are
+    the scans that were pooled; none when these are those of one.
+    """
 
     fitted: tuple[Frame, ...]
     held_out: tuple[Frame, ...]
@@ -46,9 +65,23 @@ class Scans:
     dataset: str
     licence: str
     non_commercial: bool
+    truth: Mapping[str, NoisyDepth] = field(default_factory=dict)
+    why_no_truth: str | None = None
+    cuts_m: tuple[float, ...] = ()
+    recordings: tuple[Scans, ...] = ()
 
     def describe(self) -> dict[str, Any]:
         """Return where the scans come from, plain data without anything of this machine."""
+        if self.recordings:
+            return {
+                "data_set": self.dataset,
+                "licence": self.licence,
+                "non_commercial": self.non_commercial,
+                "fitted_frames": len(self.fitted),
+                "held_out_frames": len(self.held_out),
+                "scenes": self.scenes_are,
+                "recordings": [each.describe() for each in self.recordings],
+            }
         return {
             "data_set": self.dataset,
             "licence": self.licence,
@@ -59,7 +92,15 @@ class Scans:
             "last_fitted": self.fitted[-1].key,
             "first_held_out": self.held_out[0].key,
             "last_held_out": self.held_out[-1].key,
+            "scenes": self.scenes_are,
         }
+
+    @property
+    def scenes_are(self) -> str:
+        """What candidates are simulated on, in words."""
+        if self.truth:
+            return "the truth of the same views"
+        return "clean guesses of the scans" + (f": {self.why_no_truth}" if self.why_no_truth else "")
 
 
 def require_noise(frames: Sequence[Frame], unit_m: float, where: str, *, quantile: float = 0.5) -> None:
@@ -99,12 +140,16 @@ def read_scans(
     wanted: frozenset[str],
     fewest: int = FEWEST_FRAMES,
     require: Callable[[Sequence[Frame], float, str], None] = require_noise,
+    is_truth: bool = False,
+    why_no_truth: str | None = None,
+    cuts_m: tuple[float, ...] = (),
 ) -> Scans:
     """Read ``num_frames`` frames to fit, and as many that are held out, of the first ``limit`` of a source.
 
     ``wanted`` are the labels that the sensor reads; ``fewest`` frames there must be, and of those to fit ``require``
-    (frames, the unit of their file in metres, and where they are from) refuses what cannot be its scans. Raises
-    InputError as that, and as the module says.
+    (frames, the unit of their file in metres, and where they are from) refuses what cannot be its scans;
+    ``is_truth`` says that the source has the truth of each view for depth and the scan as ``depth_raw``;
+    ``why_no_truth`` and ``cuts_m`` are those of ``Scans``. Raises InputError as that, and as the module says.
     """
     source.prepare()
     references = list(source.frames())[:limit]
@@ -122,7 +167,10 @@ def read_scans(
         [part[place] for place in evenly_spaced(len(part), num_frames)]
         for part in (references[:middle], references[middle:])
     ]
-    fitted, held_out = (tuple(source.read(each, wanted & set(source.labels)) for each in part) for part in chosen)
+    truth: dict[str, NoisyDepth] = {}
+    fitted, held_out = (
+        tuple(_read(source, each, wanted, truth if is_truth else None) for each in part) for part in chosen
+    )
     require_scans([*fitted, *held_out], source.name)
     # Each half by itself, too: a recording may go dark in the middle.
     require_scans(fitted, f"{source.name}, the first half, which is fitted")
@@ -130,7 +178,92 @@ def read_scans(
     unit_m = file_step_m(views_of([*fitted, *held_out]))
     require(fitted, unit_m, source.name)
     dataset = references[0].key.split("/", 1)[0]
-    return Scans(fitted, held_out, unit_m, dataset, source.licence.name, source.licence.non_commercial)
+    return Scans(
+        fitted,
+        held_out,
+        unit_m,
+        dataset,
+        source.licence.name,
+        source.licence.non_commercial,
+        truth,
+        None if truth else why_no_truth,
+        cuts_m,
+    )
+
+
+def pool(recordings: Sequence[Scans]) -> Scans:
+    """Return several recordings of one camera as the scans of one; one is returned as it is.
+
+    Raises InputError where they are of different cameras, or share the keys of frames. Truth counts when all have it.
+    """
+    if len(recordings) == 1:
+        return recordings[0]
+    first = recordings[0].fitted[0].camera
+    for each in recordings[1:]:
+        camera = each.fitted[0].camera
+        if camera.size != first.size or not np.allclose((camera.fx, camera.fy), (first.fx, first.fy), rtol=0.01):
+            raise InputError(
+                "the recordings are not of one camera",
+                where=each.dataset,
+                expected=f"{first.width}x{first.height} at f = {first.fx:.5g}, as {recordings[0].dataset}",
+                found=f"{camera.width}x{camera.height} at f = {camera.fx:.5g}",
+                remedy="fit each camera on its own",
+            )
+    keys = [frame.key for each in recordings for frame in (*each.fitted, *each.held_out)]
+    if len(set(keys)) < len(keys):
+        raise InputError(
+            "two recordings have frames of the same key",
+            where=", ".join(dict.fromkeys(each.dataset for each in recordings)),
+            expected="another `dataset` in each source block",
+            found=next(key for key in keys if keys.count(key) > 1),
+        )
+    without = [each for each in recordings if not each.truth]
+    fitted = tuple(frame for each in recordings for frame in each.fitted)
+    held_out = tuple(frame for each in recordings for frame in each.held_out)
+    return Scans(
+        fitted,
+        held_out,
+        file_step_m(views_of([*fitted, *held_out])),
+        ", ".join(dict.fromkeys(each.dataset for each in recordings)),
+        "; ".join(dict.fromkeys(each.licence for each in recordings)),
+        any(each.non_commercial for each in recordings),
+        {} if without else {key: truth for each in recordings for key, truth in each.truth.items()},
+        f"{without[0].dataset}: {without[0].why_no_truth}" if without and without[0].why_no_truth else None,
+        tuple(cut_m for each in recordings for cut_m in each.cuts_m),
+        tuple(recordings),
+    )
+
+
+def without_recording(scans: Scans, index: int) -> Scans:
+    """Return pooled scans whose fitted frames are those of all recordings but one, and held out all of that one."""
+    left_out = scans.recordings[index]
+    others = pool([each for number, each in enumerate(scans.recordings) if number != index])
+    truth = scans.truth if others.truth and left_out.truth else {}
+    return replace(others, held_out=(*left_out.fitted, *left_out.held_out), truth=truth, recordings=())
+
+
+def cuts_of(config: SourceConfig) -> tuple[float, ...]:
+    """Return the depths, metres, at which a source block itself ends what counts as measured."""
+    fields = config.model_dump()
+    cuts = [fields.get("min_depth_m"), fields.get("max_depth_m")]
+    scale = fields.get("depth_scale")
+    if scale and fields.get("quantity", "z") == "z":
+        codes = [*(fields.get("invalid") or ()), fields.get("near"), fields.get("far")]
+        cuts += [code / scale for code in codes if code is not None]
+    return tuple(sorted({float(cut_m) for cut_m in cuts if cut_m}))
+
+
+def _read(source: Source, ref: FrameRef, wanted: frozenset[str], truth: dict[str, NoisyDepth] | None) -> Frame:
+    """Return a scan; where ``truth`` is given the truth of its view goes there."""
+    labels = set(source.labels)
+    if truth is None:
+        return source.read(ref, wanted & labels)
+    frame = source.read(ref, (wanted | {DEPTH_RAW.name, POSE.name}) & labels)
+    raw_m = np.asarray(frame.labels[DEPTH_RAW.name], np.float32)
+    valid = np.isfinite(raw_m) & (raw_m > 0)
+    truth[frame.key] = NoisyDepth(frame.depth_m, frame.valid)
+    labels_left = {name: label for name, label in frame.labels.items() if name != DEPTH_RAW.name}
+    return replace(frame, depth_m=np.where(valid, raw_m, np.float32(0)), valid=valid, labels=labels_left)
 
 
 def read_frames(source: Source, limit: int) -> tuple[Frame, ...]:

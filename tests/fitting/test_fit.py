@@ -9,14 +9,16 @@ from depthforge.errors import InputError
 from depthforge.fitting.approaches import PLANS, plan_for
 from depthforge.fitting.burst import read_burst
 from depthforge.fitting.fit import Fit, fit_sensor
-from depthforge.fitting.recipes import RECIPES
+from depthforge.fitting.recipes import RECIPES, Recipe
 from depthforge.fitting.report import lines, preset_text
+from depthforge.fitting.untold import NOT_PARAMETERS, why_untold
 from depthforge.registry import sensors
 from depthforge.sensors.gaussian_dropout import GaussianDropout
-from depthforge.sensors.preset import Preset, parse_sensor
+from depthforge.sensors.preset import Preset
 from depthforge.sensors.structured_light import StructuredLight
 from tests.fitting.rooms import CAMERA, scan, scans
 
+TOLD_BY_ESTIMATORS = {"dexnet": {"additive_rate"}, "lidar": set[str]()}
 TRUE = GaussianDropout(sigma_constant_m=0.005, sigma_quadratic_per_m=0.001, correlation_px=1.5)
 
 
@@ -35,10 +37,15 @@ def test_noise_is_matched_and_better_on_frames_that_were_held_out(quiet: Fit) ->
 
 
 def test_without_holes_nothing_is_said_of_holes(quiet: Fit) -> None:
-    assert set(quiet.skipped) == {"pixel_dropout", "blob_dropout", "blob_px", "edge_dropout"}
+    holes = {"pixel_dropout", "blob_dropout", "blob_px", "edge_dropout"}
+    assert holes == {name for name, why in quiet.skipped.items() if "no holes" in why}
     assert "no holes" in quiet.skipped["blob_dropout"]
     assert isinstance(quiet.sensor, GaussianDropout)
     assert quiet.sensor.blob_dropout == 0.0
+    told = {*quiet.read_off, *quiet.matched, *quiet.fixed, *quiet.skipped}
+    assert told == set(GaussianDropout.model_fields) - NOT_PARAMETERS
+    assert all(quiet.skipped.values())
+    assert not quiet.worse
     table = "\n".join(lines(quiet))
     for words in ("left as it is: the scans have no holes", "matched", "held-out frames", "noise against depth"):
         assert words in table, words
@@ -59,7 +66,7 @@ def test_steps_range_and_blank_columns_are_read_off() -> None:
         focal_length_px=CAMERA.fx, baseline_m=0.25, raw_scale_m=300.0, disparity_sigma_px=0.1,
         max_depth_m=2.5, blind_right_px=4, interpolate_px=1.0, noise_sigma_steps=0.0,
     )  # fmt: skip
-    found = RECIPES["structured_light"].read_off(scans(true, 8, unit_m=0.001), StructuredLight())
+    found = RECIPES["structured_light"].read_off(scans(true, 8, unit_m=0.001), StructuredLight()).values
     assert found["blind_left_px"] == 0
     assert found["blind_right_px"] == 4
     assert found["raw_scale_m"] == pytest.approx(300.0, rel=2e-3)
@@ -69,7 +76,8 @@ def test_steps_range_and_blank_columns_are_read_off() -> None:
 
 def test_a_room_that_ends_is_no_limit_of_the_sensor() -> None:
     found = RECIPES["gaussian_dropout"].read_off(scans(TRUE, 8), GaussianDropout())
-    assert "max_depth_m" not in found
+    assert not found.values
+    assert "max_depth_m" in found.skipped
 
 
 @pytest.mark.parametrize("name", sorted(RECIPES))
@@ -84,6 +92,32 @@ def test_every_recipe_names_parameters_that_its_sensor_has(name: str) -> None:
             assert number.from_unit(number.to_unit(number.high)) == pytest.approx(number.high)
 
 
+@pytest.mark.parametrize("name", sorted(PLANS))
+def test_every_parameter_is_found_set_or_left_with_a_reason(name: str) -> None:
+    plan = PLANS[name]
+    sensor = sensors.get(name)()
+    told: set[str] = set()
+    if isinstance(plan, Recipe):
+        found = plan.read_off(scans(TRUE, 4), sensor)
+        assert all(found.skipped.values())
+        told = {*plan.names, *plan.fixed, *found.values, *found.skipped}
+    else:
+        told = TOLD_BY_ESTIMATORS[name]
+    left = set(type(sensor).model_fields) - NOT_PARAMETERS - told
+    assert [field for field in sorted(left) if not why_untold(sensor, field)] == []
+
+
+def test_patches_on_surfaces_are_matched_in_metres() -> None:
+    class OnSurfaces(GaussianDropout):
+        patch_size_m: float | None = None
+
+    recipe = RECIPES["active_stereo"]
+    assert recipe.stages_for(OnSurfaces()) == recipe.stages
+    names = [number.name for stage in recipe.stages_for(OnSurfaces(patch_size_m=0.2)) for number in stage.numbers]
+    assert "patch_size_m" in names
+    assert "patch_size_px" not in names
+
+
 def test_a_sensor_without_a_plan_says_which_have_one() -> None:
     class Own(GaussianDropout):
         name = "own"
@@ -93,11 +127,8 @@ def test_a_sensor_without_a_plan_says_which_have_one() -> None:
     assert all(name in str(caught.value.expected) for name in ("structured_light", "lidar", "redwood", "dexnet"))
 
 
-def test_every_sensor_of_ours_has_a_plan_or_says_that_it_has_none() -> None:
-    by_hand = {"matched_stereo", "matched_structured_light"}
-    assert set(PLANS) == {sensors.get(name).name for name in sensors.names()} - by_hand
-    with pytest.raises(InputError, match="the sensor matched_stereo has no parameters that are fitted"):
-        plan_for(parse_sensor("d435"))
+def test_every_sensor_of_ours_has_a_plan() -> None:
+    assert set(PLANS) == {sensors.get(name).name for name in sensors.names()}
 
 
 def test_with_a_burst_its_noise_counts_and_not_that_of_the_scans() -> None:

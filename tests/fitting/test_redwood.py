@@ -45,7 +45,7 @@ def test_what_is_read_off(fit: Fit) -> None:
 
 def test_a_limit_of_depth_is_read_off() -> None:
     found = RECIPES["redwood"].read_off(scans(Redwood(max_depth_m=2.5), 6, unit_m=0.001), Redwood())
-    assert found["max_depth_m"] == pytest.approx(2.5, abs=0.05)
+    assert found.values["max_depth_m"] == pytest.approx(2.5, abs=0.05)
 
 
 def test_noise_is_matched(fit: Fit) -> None:
@@ -73,9 +73,9 @@ def test_without_blocks_nothing_is_said_of_a_shift() -> None:
     measured = scans(Redwood(block_px=1), 6, unit_m=0.001)
     assert block_and_shift_px(views_of(measured.fitted)) == (1, None)
     found = RECIPES["redwood"].read_off(measured, Redwood())
-    assert found["block_px"] == 1
-    assert "shift_sigma_px" not in found
-    assert "blocks tell it" in RECIPES["redwood"].untold["shift_sigma_px"]
+    assert found.values["block_px"] == 1
+    assert "shift_sigma_px" not in found.values
+    assert "blocks tell it" in found.skipped["shift_sigma_px"]
 
 
 def test_a_ramp_without_noise_is_a_staircase_or_none() -> None:

@@ -112,6 +112,7 @@ class LidarEstimator:
     fewest_frames = 2
     most_burst_frames = 0
     shares_factor = False
+    uses_truth = False
 
     def require(self, frames: Sequence[Frame], unit_m: float, where: str) -> None:
         """Raise InputError for dense depth, and for scans with next to no returns."""

@@ -24,7 +24,7 @@ from depthforge.realism.same_view.figures import FEWEST, Figure, bins_of_depth, 
 from depthforge.realism.same_view.truth import Truth
 from depthforge.realism.same_view.views import Measured
 
-__all__ = ["BLOCK", "FIGURES", "BlockErrors", "measure_blocks", "summarise"]
+__all__ = ["BLOCK", "FIGURES", "BlockErrors", "block_maps", "measure_blocks", "summarise"]
 
 Float64 = npt.NDArray[np.float64]
 
@@ -54,21 +54,30 @@ class BlockErrors(NamedTuple):
 
 def measure_blocks(truth: Truth, measured: Measured) -> BlockErrors:
     """Return the errors of the blocks at least three quarters of which both images have; none of too few blocks."""
+    depth_m, error, residual = block_maps(truth, measured)
+    known = ~np.isnan(residual)
+    return BlockErrors(depth_m[known], error[known], residual[known])
+
+
+def block_maps(truth: Truth, measured: Measured) -> tuple[Float64, Float64, Float64]:
+    """Return the three of ``BlockErrors`` as maps (rows, columns) of blocks; NaN where a block does not count."""
     both = truth.valid & measured.valid
     relative = np.zeros(both.shape, np.float32)
     np.subtract(measured.depth_m, truth.depth_m, out=relative, where=both)
     np.divide(relative, truth.depth_m, out=relative, where=both)
     both &= np.abs(relative) < _MOST_OFF
     count = _block_sums(both.astype(np.float32))
+    depth_m, error, residual = (np.full(count.shape, np.nan) for _ in range(3))
     enough = count >= _LEAST_VALID * BLOCK**2
     if np.count_nonzero(enough) < _FEWEST_BLOCKS:
-        return BlockErrors(np.empty(0), np.empty(0), np.empty(0))
+        return depth_m, error, residual
     zero = np.float32(0)
-    error = _block_sums(np.where(both, relative, zero))[enough] / count[enough]
-    depth_m = _block_sums(np.where(both, truth.depth_m, zero))[enough] / count[enough]
+    error[enough] = _block_sums(np.where(both, relative, zero))[enough] / count[enough]
+    depth_m[enough] = _block_sums(np.where(both, truth.depth_m, zero))[enough] / count[enough]
     row, column = np.nonzero(enough)
     u, v = column / count.shape[1] - 0.5, row / count.shape[0] - 0.5
-    return BlockErrors(depth_m, error, error - _pose_field(u, v, depth_m, error))
+    residual[enough] = error[enough] - _pose_field(u, v, depth_m[enough], error[enough])
+    return depth_m, error, residual
 
 
 def summarise(frames: Sequence[BlockErrors]) -> dict[str, float]:
