@@ -20,60 +20,23 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.bench_same_room import RECORDINGS as STEREO
-from benchmarks.bench_same_room import Recording
-from benchmarks.timing import print_json, shared_folder
+from benchmarks.recordings import RECORDINGS, fused, same_view, view_of
+from benchmarks.timing import print_json
 from depthforge.fitting.device_map import device_map_of, error_maps_px, halves_of
-from depthforge.manifest import PluginBlock
 from depthforge.realism.same_view import pattern
-from depthforge.realism.same_view.views import Measured, SameView
-from depthforge.registry import sources
-from depthforge.sources.resized import build_source
+from depthforge.realism.same_view.views import SameView
 
 Float32 = npt.NDArray[np.float32]
 
-RECORDINGS: Final = {
-    "redkitchen_kinect": (
-        Recording(
-            {
-                "depth": "frame-{frame}.depth.png",
-                "depth_scale": 1000,
-                "invalid": [0, 65535],
-                "camera": {"width": 640, "height": 480, "fx": 585, "fy": 585, "cx": 320, "cy": 240},
-                "pose": {"file": "frame-{frame}.pose.txt"},
-            },
-            0.01,
-            0.012,
-            {},
-            "kinect_v1",
-        ),
-        0.075,
-    ),
-    "table_d435i": (STEREO["table_d435i"], 0.05),
-    "lab_d4xx": (STEREO["lab_d4xx"], 0.05),
-}
 _WIDTH: Final = 640
 _DEVIATIONS: Final = 2.5
 
 
-def views_of(name: str, recording: Recording, folder: Path) -> Iterator[SameView]:
+def views_of(name: str, folder: Path) -> Iterator[SameView]:
     """Yield every scan of a recording with its fused truth; SystemExit where it is not at hand."""
-    root = shared_folder("data", "real", name)
-    if root is None:
-        raise SystemExit(f"no recording {name}: ../shared/data/real or DEPTHFORGE_SHARED")
-    block = {
-        "name": "fused",
-        "prepared": str(folder / name),
-        "voxel_m": recording.voxel_m,
-        "max_residual_m": recording.max_residual_m,
-        "of": {"name": "rgbd_folder", "root": str(root), "dataset": name, **recording.block},
-    }
-    source = build_source("fused", PluginBlock.parse(sources, block).config)
-    source.prepare()
-    for ref in source.frames():
-        frame = source.read(ref, frozenset({"depth_raw"}))
-        raw_m = np.nan_to_num(frame.labels["depth_raw"].reshape(frame.camera.size).astype(np.float32))
-        yield SameView(ref.key, frame.camera, Measured(frame.depth_m, frame.valid), Measured(raw_m, raw_m > 0), {})
+    source, refs = fused(name, folder)
+    for ref in refs:
+        yield same_view(view_of(source, ref), {}, {})
 
 
 def drawn(error: Float32, most: float, caption: str) -> npt.NDArray[np.uint8]:
@@ -118,9 +81,9 @@ def main() -> None:
     parser.add_argument("--shape", default="60x80", help="rows x columns of the map")
     options = parser.parse_args()
     rows, columns = (int(each) for each in options.shape.split("x"))
-    recording, baseline_m = RECORDINGS[options.recording]
+    baseline_m = RECORDINGS[options.recording].baseline_m
     with tempfile.TemporaryDirectory(prefix="depthforge-bench-") as folder:
-        maps_px = error_maps_px(views_of(options.recording, recording, Path(folder)), baseline_m)
+        maps_px = error_maps_px(views_of(options.recording, Path(folder)), baseline_m)
     if not cv2.imwrite(str(options.out), picture_of(maps_px, (rows, columns))):
         raise SystemExit(f"cannot write {options.out}")
     print_json({"recording": options.recording, "frames": len(maps_px), **pattern.summarise(maps_px)})

@@ -3,7 +3,7 @@
 python -m benchmarks.draw_strip --recording redkitchen_kinect --sensor kinect_v1 --out FILE.png
     [--frames 10] [--first 0.5] [--step 1] [--set patch_persistence=0.9 ...] [--json]
 
-A recording (data/real beside the checkout, or under DEPTHFORGE_SHARED) is fused, and its truth rendered at the poses
+A recording (``benchmarks/recordings.py``) is fused, and its truth rendered at the poses
 of ``--frames`` frames that follow each other, each ``--step``-th, from the share ``--first`` of the recording on. The
 figures are those of ``evaluate`` between frames, of the real sensor and of the simulated one, and the overlap of the
 holes of both. Depth is drawn in colour, holes where there is truth white, what has no truth black.
@@ -17,41 +17,22 @@ import math
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.bench_same_room import RECORDINGS as STEREO_RECORDINGS
-from benchmarks.timing import print_json, print_table, shared_folder
+from benchmarks.recordings import RECORDINGS, fused, view_of
+from benchmarks.timing import print_json, print_table
 from depthforge.frame import Frame, NoisyDepth
-from depthforge.manifest import PluginBlock
 from depthforge.realism.same_view import between_frames, hole_places, pattern
 from depthforge.realism.same_view.truth import Truth, inverse_depth, truth_of
 from depthforge.realism.same_view.views import Measured, SameView
-from depthforge.registry import sources
 from depthforge.seeding import frame_words
 from depthforge.sensors.base import Sensor
 from depthforge.sensors.preset import parse_sensor
-from depthforge.sources.resized import build_source
 from depthforge.yaml_files import parse_yaml
-
-REDKITCHEN: Final = {
-    "depth": "frame-{frame}.depth.png",
-    "rgb": "frame-{frame}.color.jpg",
-    "depth_scale": 1000,
-    "invalid": [0, 65535],
-    "camera": {"width": 640, "height": 480, "fx": 585, "fy": 585, "cx": 320, "cy": 240},
-    "pose": {"file": "frame-{frame}.pose.txt"},
-}
-RECORDINGS: Final[dict[str, dict[str, Any]]] = {
-    "redkitchen_kinect": {"voxel_m": 0.01, "max_residual_m": 0.012, "of": REDKITCHEN},
-    **{
-        name: {"voxel_m": recording.voxel_m, "max_residual_m": recording.max_residual_m, "of": recording.block}
-        for name, recording in STEREO_RECORDINGS.items()
-    },
-}
 
 
 class Step(NamedTuple):
@@ -64,22 +45,13 @@ class Step(NamedTuple):
 
 def steps_of(name: str, sensor: Sensor, folder: Path, *, first: float, count: int, step: int) -> list[Step]:
     """Fuse a recording and measure ``count`` of its frames, from a share of it on, each ``step``-th."""
-    root = shared_folder("data", "real", name)
-    if root is None:
-        raise SystemExit(f"no recording {name}: ../shared/data/real or DEPTHFORGE_SHARED")
-    fused = RECORDINGS[name]
-    of = {"name": "rgbd_folder", "root": str(root), "dataset": name, **fused["of"]}
-    block = {"name": "fused", "prepared": str(folder / name), **fused, "of": of}
-    source = build_source("fused", PluginBlock.parse(sources, block).config)
-    source.prepare()
-    refs = list(source.frames())
+    source, refs = fused(name, folder)
     start = int(first * len(refs))
     found = []
     for ref in refs[start : start + count * step : step]:
-        frame = source.read(ref, frozenset({"rgb", "depth_raw", "T_world_cam"}) & source.labels.keys())
-        raw_m = np.nan_to_num(frame.labels["depth_raw"].reshape(frame.camera.size).astype(np.float32))
+        frame, real_m = view_of(source, ref)
         measured = sensor.measure(frame, frame_words(0, frame.key, "strip"))
-        found.append(Step(frame, Measured(raw_m, raw_m > 0), measured))
+        found.append(Step(frame, Measured(real_m, real_m > 0), measured))
     return found
 
 

@@ -84,7 +84,7 @@ __all__ = [
 Real = TypeVar("Real", np.float32, np.float64)
 
 # The stream of random numbers beside those of the published model, which draws from 0; the rest: shadows.
-_NOISE = 1
+_NOISE, _RAW = 1, 9
 
 
 @sensors.register("structured_light")
@@ -228,7 +228,11 @@ def simulate(
     """
     seen = valid & (depth_m > 0) & (depth_m < np.inf)
     clean_m = np.where(seen, depth_m, np.float32(0))
-    draws = standard_normals(words, (3, *depth_m.shape))
+    if sensor.shift_sigma_px == 0:
+        draws = np.zeros((3, *depth_m.shape), np.float32)
+        draws[2] = standard_normals(words, depth_m.shape, stream=_RAW)
+    else:
+        draws = standard_normals(words, (3, *depth_m.shape))
     noise = None
     if sensor.disparity_sigma_px > 0:
         noise = correlated_normals(words, depth_m.shape, sensor.disparity_correlation_px, stream=_NOISE)

@@ -191,15 +191,19 @@ def jitter(  # type: ignore[no-untyped-def]
 @_compiled
 def disturb(depth, field, depth_disparity, sigma_px, power, out):  # type: ignore[no-untyped-def]
     height, width = depth.shape
+    growth = np.ones(width, depth.dtype)
     for y in range(height):
+        # A root is a tenth of the time of another power, and of a loop that has neither.
+        if power == -0.5:
+            for x in range(width):
+                growth[x] = 1 / np.sqrt(depth[y, x])
+        elif power != 0.0:
+            for x in range(width):
+                growth[x] = depth[y, x] ** power
         for x in range(width):
             z = depth[y, x]
-            if z > 0.0:
-                sigma = sigma_px if power == 0.0 else sigma_px * z**power
-                disparity = depth_disparity / z + sigma * field[y, x]
-                out[y, x] = depth_disparity / disparity if disparity > 0.0 else 0.0
-            else:
-                out[y, x] = 0.0
+            disparity = depth_disparity / z + sigma_px * growth[x] * field[y, x]
+            out[y, x] = depth_disparity / disparity if (z > 0.0) & (disparity > 0.0) else 0.0
 
 
 @_compiled
