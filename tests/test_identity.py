@@ -150,7 +150,8 @@ def test_the_table_tells_a_changed_default_from_a_new_field_and_a_new_version() 
     grown[name]["defaults"]["later_option"] = 0.0
     grown["sensor another"] = {"version": 1, "defaults": {}}
     assert unsound(before, grown) == []
-    inner = grown["translator simulation"]["defaults"]["sensor"]
+    # A sensor within a default is there by its name and its fields off their defaults.
+    inner = grown["translator simulation"]["defaults"]["sensor"]["fields"]
     inner["later_option"] = 0.0
     assert unsound(before, grown) == []
     inner["patch_share"] = 0.5

@@ -134,6 +134,7 @@ _BY_SENSOR: Final[Mapping[str, Mapping[str, str]]] = {
         "range_step_m": "the file rounds more coarsely",
         "min_range_m": "no limit that scans reach",
         "max_range_m": "no limit that scans reach",
+        "beam_bias_sigma_m": "a scan does not say by how much all ranges of a beam are off: its surfaces are not known",
         "random_dropout": "too few gaps between two returns of one surface",
         "half_range_m": "hardly any return is weak",
     },

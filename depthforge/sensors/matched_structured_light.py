@@ -78,7 +78,7 @@ class MatchedStructuredLight(DisparityErrors):
     """
 
     uses = frozenset({"rgb", "T_world_cam"})
-    working_images = 38.0
+    working_images = 28.0
     device_has_seam = True
 
     baseline_m: float = Field(default=0.075, gt=0, le=10, description="distance from projector to camera, metres")

@@ -13,31 +13,11 @@ from depthforge.fitting.candidates import scenes_of, with_values
 from depthforge.fitting.estimators import Estimate
 from depthforge.fitting.pairs import told_by_errors, told_by_silhouettes
 from depthforge.fitting.scans import Scans
-from depthforge.frame import Frame, NoisyDepth
+from depthforge.frame import NoisyDepth
 from depthforge.sensors.active_stereo import ActiveStereo
 from depthforge.sensors.base import Sensor
-from depthforge.sensors.fields import correlated_normals
 from depthforge.sensors.gaussian_dropout import GaussianDropout
 from tests.fitting.rooms import scans, with_truth
-
-
-class Drifting(GaussianDropout):
-    """Noise with an error that varies slowly, and gross ones in blobs."""
-
-    name = "drifting"
-    slow_sigma_m: float = 0.0
-    slow_length_px: float = 16.0
-    outlier_share: float = 0.0
-    outlier_size_px: float = 12.0
-
-    def measure(self, frame: Frame, words: tuple[int, int]) -> NoisyDepth:
-        depth_m, valid = super().measure(frame, words)
-        slow = correlated_normals(words, depth_m.shape, self.slow_length_px, stream=20)
-        depth_m = depth_m + np.float32(self.slow_sigma_m) * slow
-        if self.outlier_share > 0:
-            blobs = correlated_normals(words, depth_m.shape, self.outlier_size_px, stream=21)
-            depth_m = np.where(blobs > np.quantile(blobs, 1 - self.outlier_share), depth_m * np.float32(1.2), depth_m)
-        return NoisyDepth(np.where(valid, depth_m, np.float32(0)), valid)
 
 
 def told(sensor: Sensor, of_rooms: Scans) -> Estimate:
@@ -46,46 +26,30 @@ def told(sensor: Sensor, of_rooms: Scans) -> Estimate:
 
 @pytest.mark.parametrize("length_px", [10.0, 16.0])
 def test_a_slow_error_is_what_noise_does_not_explain(length_px: float) -> None:
-    true = Drifting(sigma_constant_m=0.006, correlation_px=2.0, slow_sigma_m=0.004, slow_length_px=length_px)
+    true = GaussianDropout(sigma_constant_m=0.006, correlation_px=2.0, slow_sigma_m=0.004, slow_length_px=length_px)
     found = told(with_values(true, {"slow_sigma_m": 0.0}), with_truth(scans(true, 32)))
     assert found.values["slow_sigma_m"] == pytest.approx(0.004, rel=0.15)
     assert found.values["slow_length_px"] == pytest.approx(length_px, rel=0.5)
 
 
 def test_noise_alone_is_no_slow_error_and_makes_no_outliers() -> None:
-    true = Drifting(sigma_constant_m=0.006, correlation_px=2.0)
+    true = GaussianDropout(sigma_constant_m=0.006, correlation_px=2.0)
     found = told(true, with_truth(scans(true, 12)))
     assert found.values == {"slow_sigma_m": 0.0, "outlier_share": 0.0}
-    assert set(found.skipped) == {"slow_length_px", "outlier_size_px"}
+    assert set(found.skipped) == {"device_map_m", "slow_length_px", "outlier_size_px"}
 
 
 def test_outliers_come_back_by_share_and_size() -> None:
-    true = Drifting(sigma_constant_m=0.004, outlier_share=0.02, outlier_size_px=6.0)
+    true = GaussianDropout(sigma_constant_m=0.004, outlier_share=0.02, outlier_size_px=6.0)
     found = told(with_values(true, {"outlier_share": 0.0}), with_truth(scans(true, 32)))
     assert found.values["outlier_share"] == pytest.approx(0.02, rel=0.3)
     assert found.values["outlier_size_px"] == pytest.approx(6.0, rel=0.4)
 
 
-class OfADevice(ActiveStereo):
-    """Stereo with an error of its own that stands still."""
-
-    name = "of_a_device"
-    device_map_px: tuple[tuple[float, ...], ...] | None = None
-
-    def measure(self, frame: Frame, words: tuple[int, int]) -> NoisyDepth:
-        depth_m, valid = super().measure(frame, words)
-        if self.device_map_px is not None:
-            rows = np.array(self.device_map_px, np.float32)
-            error = cv2.resize(rows, depth_m.shape[::-1], interpolation=cv2.INTER_LINEAR)
-            disparity = np.float32(frame.camera.fx * self.baseline_m) / np.where(valid, depth_m, np.float32(1)) + error
-            depth_m = np.float32(frame.camera.fx * self.baseline_m) / disparity
-        return NoisyDepth(np.where(valid, depth_m, np.float32(0)).astype(np.float32), valid)
-
-
 def test_what_stands_still_in_the_image_is_the_device_s_own() -> None:
     draw = np.random.default_rng(1)
     rows = cv2.resize(draw.normal(size=(3, 4)), (8, 6), interpolation=cv2.INTER_CUBIC)
-    true = OfADevice(baseline_m=0.3, blank_band=False, device_map_px=tuple(map(tuple, rows.tolist())))
+    true = ActiveStereo(baseline_m=0.3, blank_band=False, device_map_px=tuple(map(tuple, rows.tolist())))
     found = told(with_values(true, {"device_map_px": None}), with_truth(scans(true, 16)))
     read = cv2.resize(np.array(found.values["device_map_px"], np.float32), (8, 6), interpolation=cv2.INTER_AREA)
     # An affine field is a pose's.

@@ -14,8 +14,10 @@ from depthforge.errors import FrameError
 from depthforge.frame import Camera, Frame, NoisyDepth
 from depthforge.registry import translators
 from depthforge.sensors.base import Sensor
+from depthforge.sensors.dark_patches import surface_field
 from depthforge.sensors.preset import parse_sensor
 from depthforge.sensors.structured_light import StructuredLight, simulate
+from depthforge.sensors.structured_light_shadows import PATCHES
 from depthforge.testing.translators import TranslatorTests
 from depthforge.translators.base import TranslatorConfig
 from depthforge.translators.simulation import Simulation
@@ -82,7 +84,9 @@ def test_translate_is_the_sensor_and_depends_on_the_words_alone() -> None:
     noisy = translator.translate(frame_of(WALL), (1, 2)).depth
     sensor = parse_sensor("kinect_v1")
     assert isinstance(sensor, StructuredLight)
-    np.testing.assert_array_equal(noisy, simulate(WALL, WALL > 0, (1, 2), sensor, focal_px=50))
+    frame = frame_of(WALL)
+    patches = surface_field(frame, (1, 2), sensor, stream=PATCHES)
+    np.testing.assert_array_equal(noisy, simulate(WALL, WALL > 0, (1, 2), sensor, 50, patches))
     np.testing.assert_array_equal(Simulation(Simulation.Config()).translate(frame_of(WALL), (1, 2)).depth, noisy)
     assert (translator.translate(frame_of(WALL), (1, 3)).depth.depth_m != noisy.depth_m).any()
 
