@@ -255,6 +255,7 @@ class MatchedStereo(DisparityErrors):
         light = (
             albedo,
             views.dot_rows(self.dot_spacing_px, self.dot_sigma_px, self.device_seed),
+            *views.nearest_to_projector(disparity, self.projector_at),
             np.float32(self.projector_at),
             np.float32(self.ambient),
             np.float32(self.projector_power),

@@ -68,6 +68,7 @@ _LEVELS = np.float32(1023)
 _MOST_DISPARITY_PX = np.float32(400)
 _SHADOW_PX = 0.5
 _LEAST_VARIANCE = np.float32(1e-5)
+_REACHES_ALL = np.empty((0, 0), np.float32)
 
 
 @sensors.register("matched_structured_light")
@@ -199,7 +200,8 @@ class MatchedStructuredLight(DisparityErrors):
         ambient, power, near_m = (np.float32(x) for x in (self.ambient, self.projector_power, self.projector_near_m))
         light = np.empty_like(disparity)
         at_camera = np.float32(1)  # the pattern lies in the projector's columns: the camera's less the disparity
-        views.shade(disparity, disparity, False, albedo, tile, at_camera, ambient, power, near_m, disparity_m_px, light)
+        lights = (at_camera, ambient, power, near_m, disparity_m_px)
+        views.shade(disparity, disparity, False, albedo, tile, _REACHES_ALL, 0, *lights, light)
         light = np.where(hidden, albedo * ambient, light)
         mean = float(light.mean(dtype=np.float64))
         gain = np.float32(self.exposure / mean) if mean > 0 else np.float32(1)

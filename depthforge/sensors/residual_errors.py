@@ -54,7 +54,7 @@ __all__ = [
 Float32 = npt.NDArray[np.float32]
 
 # Streams of a frame's random numbers, beyond those that sensors use; and of a device's.
-_SLOW, _BLOBS, _AMOUNTS = 240, 241, 242
+_BLOBS, _AMOUNTS, _SLOW = 238, 239, 240
 _SMOOTH, _RINGS, _SEAM = 0, 1, 2
 _DEVICE_WORD: Final = 0x6465766963653031  # keys what belongs to a camera and to no frame
 
@@ -86,6 +86,7 @@ class ErrorShape(NamedTuple):
 
     slow_sigma: float
     slow_length_px: float
+    slow_octaves: int
     device_seed: int
     device_sigma: float
     device_length_px: float
@@ -114,6 +115,12 @@ class _Errors(Sensor):
 
     slow_length_px: float = Field(
         default=16.0, gt=0, le=1000, description="lag at which the slow error's autocorrelation is 1/e, pixels"
+    )
+    slow_octaves: int = Field(
+        default=1,
+        ge=1,
+        le=6,
+        description="fields that the slow error is the sum of, each twice as long as the one before and as strong",
     )
     device_seed: int = Field(default=0, ge=0, lt=2**63, description="which camera of its kind: draws what is its own")
     device_length_px: float = Field(
@@ -151,6 +158,7 @@ class _Errors(Sensor):
         return ErrorShape(
             slow_sigma,
             self.slow_length_px,
+            self.slow_octaves,
             self.device_seed,
             device_sigma,
             self.device_length_px,
@@ -225,7 +233,7 @@ class DepthErrors(_Errors):
 
 def residual_errors(asked: ErrorShape, shape: tuple[int, int], words: tuple[int, int]) -> ResidualErrors:
     """Return all errors of one frame, images of ``shape``; ``words`` (``seeding.frame_words``) key what is its own."""
-    offset = slow_error(asked.slow_sigma, shape, words, asked.slow_length_px)
+    offset = slow_error(asked.slow_sigma, shape, words, asked.slow_length_px, asked.slow_octaves)
     if asked.device_map is not None:
         offset += _map_over(asked.device_map, shape)
     elif asked.device_sigma > 0:
@@ -234,11 +242,16 @@ def residual_errors(asked: ErrorShape, shape: tuple[int, int], words: tuple[int,
     return ResidualErrors(offset, outlier_factor(asked.outlier_share, shape, words, asked.outlier_size_px))
 
 
-def slow_error(sigma: float, shape: tuple[int, int], words: tuple[int, int], length_px: float) -> Float32:
-    """Return N(0, sigma^2) (H, W) float32 with autocorrelation 1/e at ``length_px``; zeros for a sigma of 0."""
-    if sigma == 0:
-        return np.zeros(shape, np.float32)
-    error = correlated_normals(words, shape, length_px, stream=_SLOW)
+def slow_error(
+    sigma: float, shape: tuple[int, int], words: tuple[int, int], length_px: float, octaves: int = 1
+) -> Float32:
+    """Return the sum of ``octaves`` fields N(0, sigma^2) (H, W) float32; zeros for a sigma of 0.
+
+    The autocorrelation of the first is 1/e at ``length_px``, of the next at twice that, and so on.
+    """
+    error = np.zeros(shape, np.float32)
+    for octave in range(octaves if sigma > 0 else 0):
+        error += correlated_normals(words, shape, length_px * 2**octave, stream=_SLOW + octave)
     error *= np.float32(sigma)
     return error
 

@@ -265,3 +265,17 @@ def test_depth_aligned_to_a_camera_beside_is_where_that_camera_sees_it() -> None
     inside[:, :74] = inside[:, 116:] = False
     assert inside[34:86, 74:116].mean() > 0.95
     assert (np.abs(measured.depth_m[inside] - 1.0) < 0.03).mean() > 0.98
+
+
+def test_the_rim_of_a_near_thing_is_not_matched_between_it_and_what_is_behind() -> None:
+    """Without the projector's shadow the same dots lie on both, and match at a disparity in the middle."""
+    depth_m = np.full((120, 160), 1.2, np.float32)
+    depth_m[30:90, 60:110] = 0.4
+    camera = Camera(200.0, 200.0, 79.5, 59.5, 160, 120)
+    frame = Frame("a/b/0", depth_m, depth_m > 0, camera)
+    off = []
+    for seed in range(4):
+        measured = MatchedStereo(projector_power=1.0).measure(frame, (seed, 1))
+        between = measured.valid & (measured.depth_m > 0.48) & (measured.depth_m < 1.0)
+        off.append(between.mean())
+    assert np.mean(off) < 0.001

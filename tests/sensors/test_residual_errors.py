@@ -269,3 +269,11 @@ def test_the_presets_of_a_kinect_and_of_drawn_stereo_have_their_own_devices() ->
         assert isinstance(sensor, DisparityErrors)
         assert sensor.device_sigma_px > 0 < sensor.slow_sigma_px, name
         assert 0 < sensor.outlier_share < 0.01, name
+
+
+def test_octaves_of_a_slow_error_are_each_as_strong_and_twice_as_long() -> None:
+    one, two, three = (slow_error(0.1, (480, 640), (3, 4), 8.0, octaves) for octaves in (1, 2, 3))
+    assert three.std() == pytest.approx(np.sqrt(3) * one.std(), rel=0.15)
+    second = two - one
+    lagged = float((second[:, 16:] * second[:, :-16]).mean() / (second**2).mean())
+    assert lagged == pytest.approx(np.exp(-1), abs=0.1)

@@ -24,7 +24,8 @@ def shaded(disparity: np.ndarray, albedo: np.ndarray, *, shifted: bool, at: floa
     left = more.get("left", disparity)
     tile = views.dot_rows(8.0, 1.2, 0)
     out = np.empty(disparity.shape, np.float32)
-    light = [np.float32(value) for value in (at, *LIGHT.values())]
+    nearest, pad = views.nearest_to_projector(left.astype(np.float32), at)
+    light = [nearest, pad, *(np.float32(value) for value in (at, *LIGHT.values()))]
     arrays = [array.astype(np.float32) for array in (disparity, left)]
     views.shade(*arrays, shifted, albedo.astype(np.float32), tile, *light, out)
     return out
@@ -124,3 +125,28 @@ def test_noise_has_the_spread_asked_for_and_light_is_rounded_and_saturates() -> 
     bright = np.full((4, 4), 9.0, np.float32)
     views.add_noise(bright, *(np.float32(v) for v in (1.0, 0.0, 0.0, 255.0)), noise[:4, :4])
     np.testing.assert_array_equal(bright, 1.0)
+
+
+def test_the_projector_lights_the_nearest_surface_of_a_column_alone() -> None:
+    disparity = np.full((1, 60), 4.0, np.float32)
+    disparity[0, 30:40] = 14.0
+    nearest, pad = views.nearest_to_projector(disparity, 0.5)
+    # The wall's columns move by 2, the box's by 7: 23 to 32 are the box's. What lies behind its right side, from there
+    # to 37, the left imager does not see.
+    lit = nearest[0, pad : pad + 60]
+    assert set(lit[24:32]) == {14.0}
+    assert set(lit[:22]) == set(lit[39:56]) == {4.0}
+    light = shaded(disparity, np.ones((1, 60)), shifted=False)
+    ambient_alone = LIGHT["ambient"]
+    # Left of the box the wall is hidden from a projector that stands to the right of the camera.
+    in_shadow, in_light = light[0, 26:30], light[0, :20]
+    np.testing.assert_allclose(in_shadow[:3], ambient_alone, rtol=1e-5)
+    assert in_light.max() > 1.1 * ambient_alone
+
+
+def test_a_projector_beside_either_imager_has_its_shadows_on_the_other_side() -> None:
+    disparity = np.full((1, 60), 4.0, np.float32)
+    disparity[0, 30:40] = 14.0
+    left_of_camera = shaded(disparity, np.ones((1, 60)), shifted=False, at=-0.5)
+    np.testing.assert_allclose(left_of_camera[0, 41:44], LIGHT["ambient"], rtol=1e-5)
+    assert left_of_camera[0, :30].max() > 1.1 * LIGHT["ambient"]
