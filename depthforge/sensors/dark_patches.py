@@ -24,7 +24,7 @@ import numpy.typing as npt
 from pydantic import Field
 
 from depthforge.frame import BoolImage, Frame
-from depthforge.geometry import back_project
+from depthforge.geometry import pixel_rays
 from depthforge.kernels import njit
 from depthforge.seeding import scene_words
 from depthforge.sensors.fields import correlated_normals
@@ -150,8 +150,10 @@ def surface_field(frame: Frame, words: tuple[int, int], sensor: HasPatches, *, s
     height, width = frame.camera.size
     coarse = np.zeros(((height + 1) // 2, (width + 1) // 2), np.float32)
     if sensor.patch_persistence > 0.0:
-        every_second = np.s_[::2, ::2]
-        points_m = np.ascontiguousarray(np.moveaxis(back_project(frame.depth_m, frame.camera)[every_second], 2, 0))
+        z_m = frame.depth_m[::2, ::2]
+        across, down = pixel_rays(frame.camera)
+        x, y = across[::2].astype(np.float32), down[::2].astype(np.float32)
+        points_m = np.stack([z_m * x, z_m * y[:, None], z_m])
         pose, place = frame.T_world_cam, scene_words(words)
         if pose is None or not np.isfinite(pose).all():
             pose, place = np.eye(4), words

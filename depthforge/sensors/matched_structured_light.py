@@ -55,6 +55,7 @@ from depthforge.sensors.structured_light_shadows import (
     PatchHoleGrowth,
     SaturatedM,
     SaturatedSpread,
+    disparity_px,
     lost_surfaces,
 )
 from depthforge.sensors.surface import Float32, infrared_albedo, luminance_of, surface_of
@@ -145,7 +146,7 @@ class MatchedStructuredLight(DisparityErrors):
         disparity_m_px = np.float32(frame.camera.fx * self.baseline_m)
         albedo = self._albedo(frame, words)
         patches = surface_field(frame, words, self, stream=PATCHES)
-        lost = lost_surfaces(clean, float(disparity_m_px), words, self, patches)
+        lost = lost_surfaces(clean, disparity_px(clean, float(disparity_m_px)), words, self, patches)
         if self.projector_side == "left":  # is one on the right of a mirrored scene
             clean, albedo = np.ascontiguousarray(clean[:, ::-1]), np.ascontiguousarray(albedo[:, ::-1])
         disparity = np.divide(disparity_m_px, clean, out=np.zeros_like(clean), where=clean > 0)

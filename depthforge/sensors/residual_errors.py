@@ -36,6 +36,7 @@ from pydantic import AfterValidator, Field
 
 from depthforge.kernels import njit
 from depthforge.sensors.base import Sensor
+from depthforge.sensors.draws import standard_normals
 from depthforge.sensors.fields import correlated_normals, stretched
 
 __all__ = [
@@ -60,7 +61,7 @@ _DEVICE_WORD: Final = 0x6465766963653031  # keys what belongs to a camera and to
 
 _RINGS_SHARE, _SEAM_SHARE = 0.5, 0.15  # of the variance of a drawn device's error
 _LEAST_WRONG, _MOST_WRONG, _TAIL = 0.06, 0.9, 0.4
-_AMOUNT_LENGTHS = 2.0
+_AMOUNT_LENGTHS = 4.0
 _FEWEST_CELLS, _MOST_CELLS, _LARGEST = 2, 96, 16.0
 
 
@@ -289,8 +290,9 @@ def outlier_factor(share: float, shape: tuple[int, int], words: tuple[int, int],
     factor = np.ones(shape, np.float32)
     if share > 0:
         blobs = correlated_normals(words, shape, size_px, stream=_BLOBS)
-        amounts = correlated_normals(words, shape, _AMOUNT_LENGTHS * size_px, stream=_AMOUNTS)
-        _mistake(blobs, np.float32(NormalDist().inv_cdf(1 - share)), amounts, factor)
+        cell_px = max(1, round(_AMOUNT_LENGTHS * size_px))
+        amounts = standard_normals(words, (shape[0] // cell_px + 1, shape[1] // cell_px + 1), stream=_AMOUNTS)
+        _mistake(blobs, np.float32(NormalDist().inv_cdf(1 - share)), amounts, cell_px, factor)
     return factor
 
 
@@ -312,13 +314,14 @@ def _map_over(rows: tuple[tuple[float, ...], ...], shape: tuple[int, int]) -> Fl
 
 
 @njit(error_model="numpy")
-def _mistake(blobs, threshold, amounts, factor):  # type: ignore[no-untyped-def]
+def _mistake(blobs, threshold, amounts, cell_px, factor):  # type: ignore[no-untyped-def]
     for y in range(factor.shape[0]):
         for x in range(factor.shape[1]):
             if blobs[y, x] > threshold:
-                beyond = math.erfc(abs(np.float64(amounts[y, x])) / math.sqrt(2.0))
+                amount = amounts[y // cell_px, x // cell_px]
+                beyond = math.erfc(abs(np.float64(amount)) / math.sqrt(2.0))
                 wrong = min(_LEAST_WRONG * max(beyond, 1e-9) ** -_TAIL, _MOST_WRONG)
-                factor[y, x] = np.float32(1.0 + wrong if amounts[y, x] > 0 else 1.0 - wrong)
+                factor[y, x] = np.float32(1.0 + wrong if amount > 0 else 1.0 - wrong)
 
 
 @njit(error_model="numpy")

@@ -63,6 +63,7 @@ from depthforge.sensors.structured_light_shadows import (
     PatchHoleGrowth,
     SaturatedM,
     SaturatedSpread,
+    disparity_px,
     fattened,
     illuminated,
 )
@@ -229,15 +230,16 @@ def simulate(
     seen = valid & (depth_m > 0) & (depth_m < np.inf)
     clean_m = np.where(seen, depth_m, np.float32(0))
     if sensor.shift_sigma_px == 0:
-        draws = np.zeros((3, *depth_m.shape), np.float32)
+        draws = np.empty((3, *depth_m.shape), np.float32)  # of which the shifts are not read
         draws[2] = standard_normals(words, depth_m.shape, stream=_RAW)
     else:
         draws = standard_normals(words, (3, *depth_m.shape))
     noise = None
     if sensor.disparity_sigma_px > 0:
         noise = correlated_normals(words, depth_m.shape, sensor.disparity_correlation_px, stream=_NOISE)
-    grown_m = fattened(clean_m, words, sensor)
-    lit = illuminated(clean_m, seen, words, sensor, focal_px, grown_m != clean_m, patches)
+    disparity = disparity_px(clean_m, sensor.depth_disparity_m_px)
+    grown_m = fattened(clean_m, disparity, words, sensor)
+    lit = illuminated(clean_m, seen, words, sensor, focal_px, grown_m != clean_m, patches, disparity)
     lit_m = np.where(lit, grown_m, np.float32(0))
     height, width = depth_m.shape
     errors = sensor.residual_errors((height, width), words)

@@ -42,6 +42,7 @@ __all__ = [
     "PatchHoleGrowth",
     "SaturatedM",
     "SaturatedSpread",
+    "disparity_px",
     "fattened",
     "illuminated",
     "lost_surfaces",
@@ -84,11 +85,13 @@ SaturatedSpread = Annotated[
 ]
 
 
-def fattened(depth_m: DepthImage, words: tuple[int, int], sensor: StructuredLight) -> DepthImage:
-    """Return depth (H, W) whose near surfaces have grown over what is behind them; 0 is a hole and stays one."""
+def fattened(depth_m: DepthImage, disparity: Float32, words: tuple[int, int], sensor: StructuredLight) -> DepthImage:
+    """Return depth (H, W) whose near surfaces have grown over what is behind them; 0 is a hole and stays one.
+
+    ``disparity`` (H, W) is that of ``depth_m`` (:func:`disparity_px`).
+    """
     if sensor.fattening_px == 0 and sensor.edge_jitter_px == 0:
         return depth_m
-    disparity = _disparity_px(depth_m, sensor.depth_disparity_m_px)
     growth = np.full(depth_m.shape, sensor.fattening_px, np.float32)
     if sensor.edge_jitter_px > 0:
         field = correlated_normals(words, depth_m.shape, _RAGGED_OVER_PX, stream=_EDGES)
@@ -109,12 +112,14 @@ def illuminated(
     focal_px: float | None = None,
     covered: BoolImage | None = None,
     patches: Float32 | None = None,
+    disparity: Float32 | None = None,
 ) -> BoolImage:
     """Return what of ``seen`` (H, W) is measured as far as light is concerned, (H, W) bool; see the module.
 
     What near surfaces have ``covered`` (H, W) is in no shadow. Shadows are as wide as in an image of focal length
     ``focal_px``, by default the sensor's. One of at most a pixel does not count. ``patches`` (H, W) is the field of
-    patches on surfaces (``dark_patches.surface_field``), without which they lie over the image.
+    patches on surfaces (``dark_patches.surface_field``), without which they lie over the image; ``disparity`` (H, W) is
+    that of ``depth_m``, where it is known already.
     """
     lit = seen
     if sensor.projector_side != "none":
@@ -126,26 +131,28 @@ def illuminated(
         if covered is not None:
             dark &= ~covered
         lit = lit & ~dark
-    lost = lost_surfaces(depth_m, sensor.depth_disparity_m_px, words, sensor, patches)
+    if disparity is None:
+        disparity = disparity_px(depth_m, sensor.depth_disparity_m_px)
+    lost = lost_surfaces(depth_m, disparity, words, sensor, patches)
     return lit if lost is None else lit & ~lost
 
 
 def lost_surfaces(
     depth_m: DepthImage,
-    disparity_m_px: float,
+    disparity: Float32,
     words: tuple[int, int],
     sensor: LosesSurfaces,
     patches: Float32 | None = None,
 ) -> BoolImage | None:
     """Return what of ``depth_m`` (H, W), 0 for holes, sends no light back or too much, (H, W) bool; None for nothing.
 
-    ``disparity_m_px`` is depth times disparity: a jump of disparity is a silhouette. ``patches`` as of ``illuminated``.
+    A jump of ``disparity`` (H, W) pixels, 0 for holes, is a silhouette. ``patches`` as of ``illuminated``.
     """
     lost = None
     if sensor.patch_share > 0:
         share, growth, size_px = sensor.patch_share, sensor.patch_growth, sensor.patch_size_px
         grows = max(sensor.patch_edge_growth, sensor.patch_hole_growth) > 0
-        lift = _beside_edges(_disparity_px(depth_m, disparity_m_px), sensor) if grows else None
+        lift = _beside_edges(disparity, sensor) if grows else None
         lost = dark_patches(depth_m, words, share, growth, size_px, stream=PATCHES, field=patches, lift=lift)
     if sensor.saturated_m > 0:
         saturated = _saturated(depth_m, words, sensor)
@@ -153,7 +160,8 @@ def lost_surfaces(
     return lost
 
 
-def _disparity_px(depth_m: DepthImage, disparity_m_px: float) -> Float32:
+def disparity_px(depth_m: DepthImage, disparity_m_px: float) -> Float32:
+    """Return the disparity of depth (H, W), pixels, 0 for holes; ``disparity_m_px`` is focal length x baseline."""
     return np.asarray(np.float32(disparity_m_px) / np.where(depth_m > 0, depth_m, np.float32(np.inf)), np.float32)
 
 

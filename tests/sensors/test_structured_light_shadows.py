@@ -10,7 +10,7 @@ import pytest
 
 from depthforge.frame import BoolImage, Camera, DepthImage, Frame
 from depthforge.sensors.structured_light import StructuredLight, simulate
-from depthforge.sensors.structured_light_shadows import fattened, illuminated, lost_surfaces
+from depthforge.sensors.structured_light_shadows import disparity_px, fattened, illuminated, lost_surfaces
 
 SIZE = (96, 160)
 WHOLE = np.ones(SIZE, np.bool_)
@@ -24,6 +24,10 @@ def box(jump_px: float, far_m: float = 2.0) -> DepthImage:
     depth_m = np.full(SIZE, far_m, np.float32)
     depth_m[30:70, 70:110] = 45.0 / (45.0 / far_m + jump_px)
     return depth_m
+
+
+def grown_by(depth_m: DepthImage, sensor: StructuredLight, draw: int = 0) -> DepthImage:
+    return fattened(depth_m, disparity_px(depth_m, sensor.depth_disparity_m_px), (0, draw), sensor)
 
 
 def dark(depth_m: DepthImage, **fields: Any) -> BoolImage:
@@ -67,7 +71,7 @@ def test_near_surfaces_grow_by_as_much_as_is_said(growth_px: float) -> None:
     sensor = StructuredLight(**QUIET, fattening_px=growth_px, edge_jitter_px=0.5)
     clean = box(14)
     clean[:, 88:90] = 0
-    near_m, grown = clean[35, 75], [fattened(clean, (0, draw), sensor) for draw in range(24)]
+    near_m, grown = clean[35, 75], [grown_by(clean, sensor, draw) for draw in range(24)]
     widths = [(each[30:70] == near_m).sum(axis=1) for each in grown]
     assert np.mean(widths) == pytest.approx(38 + 2 * growth_px, abs=0.15)
     assert all(((each == 0) == (clean == 0)).all() for each in grown)
@@ -84,7 +88,7 @@ def test_what_has_grown_into_a_shadow_is_measured() -> None:
 
 def test_a_slope_does_not_grow() -> None:
     slope = (45.0 / (20.0 + 0.5 * np.arange(SIZE[1], dtype=np.float32)))[None, :].repeat(SIZE[0], axis=0)
-    assert np.array_equal(fattened(slope, (0, 0), StructuredLight(**QUIET, fattening_px=2.0)), slope)
+    assert np.array_equal(grown_by(slope, StructuredLight(**QUIET, fattening_px=2.0)), slope)
 
 
 def test_patches_are_larger_by_the_stated_quantiles_beside_silhouettes_and_holes() -> None:
@@ -94,7 +98,7 @@ def test_patches_are_larger_by_the_stated_quantiles_beside_silhouettes_and_holes
     clean = np.full(SIZE, 2.0, np.float32)
     clean[:, 80:] = 1.0
     clean[:, :20] = 0
-    lost = [lost_surfaces(clean, 45.0, (0, draw), sensor) for draw in range(60)]
+    lost = [lost_surfaces(clean, disparity_px(clean, 45.0), (0, draw), sensor) for draw in range(60)]
     share = np.mean(np.array(lost)[:, 20:-20], axis=(0, 1))
     normal = NormalDist()
     expected = {k: 1 - normal.cdf(normal.inv_cdf(0.9) - k) for k in (0.0, 0.5, 1.5)}
@@ -108,7 +112,7 @@ def test_half_is_lost_to_light_where_it_is_said_and_a_normal_share_of_the_logari
 
     def share(z_m: float) -> float:
         flat = np.full(SIZE, z_m, np.float32)
-        return float(np.mean([lost_surfaces(flat, 45.0, (0, draw), sensor) for draw in range(30)]))
+        return float(np.mean([lost_surfaces(flat, disparity_px(flat, 45.0), (0, draw), sensor) for draw in range(30)]))
 
     assert share(0.4) == pytest.approx(0.5, abs=0.03)
     assert share(0.4 * np.exp(0.2)) == pytest.approx(1 - NormalDist().cdf(1), abs=0.02)
@@ -116,5 +120,5 @@ def test_half_is_lost_to_light_where_it_is_said_and_a_normal_share_of_the_logari
 
 
 def test_a_sensor_without_losses_loses_nothing() -> None:
-    assert lost_surfaces(box(14), 45.0, (0, 0), StructuredLight(**QUIET)) is None
-    assert np.array_equal(fattened(box(14), (0, 0), StructuredLight(**QUIET)), box(14))
+    assert lost_surfaces(box(14), disparity_px(box(14), 45.0), (0, 0), StructuredLight(**QUIET)) is None
+    assert np.array_equal(grown_by(box(14), StructuredLight(**QUIET)), box(14))
