@@ -110,6 +110,7 @@ def test_the_commands_and_the_loader_of_the_readme_run(repository: Path, tmp_pat
         assert done.returncode == 0, f"{block}\n{done.stderr}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["simulator", "recording"])
 def test_the_pages_on_your_own_data_run(repository: Path, tmp_path: Path, name: str) -> None:
     """Every block marked `run` of the two pages, in order, on a simulator's output and on a bag."""

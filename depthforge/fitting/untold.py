@@ -31,6 +31,7 @@ _ANYWHERE: Final[Mapping[str, str]] = {
     "slow_sigma_px": _PAIRS,
     "slow_sigma_m": _PAIRS,
     "slow_length_px": _PAIRS,
+    "slow_octaves": "one field is fitted to what blocks show; more of them are set by hand",
     "device_map_px": _PAIRS,
     "device_map_m": _PAIRS,
     "device_seed": "a drawn device is no particular one; what this one has of its own is in its map",

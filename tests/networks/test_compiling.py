@@ -23,6 +23,7 @@ def fresh_compiler() -> Iterator[None]:
     torch._dynamo.reset()
 
 
+@pytest.mark.slow
 def test_both_doors_give_the_same_depth_features_and_gradients() -> None:
     plain = DepthGenerator(width=2).double()
     network = copy.deepcopy(plain)

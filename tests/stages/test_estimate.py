@@ -10,7 +10,7 @@ import pytest
 
 from depthforge.errors import InputError, StorageError
 from depthforge.manifest import Manifest
-from depthforge.sensors.structured_light import StructuredLight
+from depthforge.sensors.preset import parse_sensor
 from depthforge.stages.estimate import Estimate, available_memory_bytes, estimate, require_memory
 from depthforge.stages.prepare import prepare
 
@@ -63,7 +63,7 @@ def test_memory_counts_the_sensor_and_the_size_in_which_frames_are_read(tiny: Ca
             return estimate(prepared, num_workers=1, sample_frames=0).worker_bytes, height * width * 4
 
     plain, image_bytes = bound(translator="identity")
-    sensor = StructuredLight(preset="kinect_v1").working_bytes
+    sensor = parse_sensor("kinect_v1").working_bytes
     with prepare(tiny(translator="simulation")) as prepared:
         needed = sensor(*prepared.source.size)
     assert needed > 8 * image_bytes
