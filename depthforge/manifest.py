@@ -195,6 +195,9 @@ class TrainingSettings(_Block):
     """
 
     real: PluginBlock = Field(description="the source of the real scans")
+    more_real: tuple[PluginBlock, ...] = Field(
+        default=(), description="sources of further recordings of the same sensor, of frames of the same size"
+    )
     out: Path = Field(description="folder of the trained translator, its checkpoints and curves; made by the run")
     epochs: int = Field(default=40, ge=1, description="passes over the clean frames at the full learning rate")
     decay_epochs: int = Field(default=20, ge=0, description="passes in which the learning rate falls to 0")
@@ -229,6 +232,18 @@ class TrainingSettings(_Block):
     @classmethod
     def _source(cls, value: Any) -> PluginBlock:
         return PluginBlock.parse(sources, value)
+
+    @field_validator("more_real", mode="before")
+    @classmethod
+    def _sources(cls, value: Any) -> tuple[PluginBlock, ...]:
+        if not isinstance(value, list | tuple):
+            raise ValueError("is a list of sources")
+        return tuple(PluginBlock.parse(sources, each) for each in value)
+
+    @property
+    def recordings(self) -> tuple[PluginBlock, ...]:
+        """The sources of all real scans."""
+        return (self.real, *self.more_real)
 
 
 class Manifest(_Block):
@@ -265,6 +280,7 @@ class Manifest(_Block):
         else:
             del resolved["training"]["out"]
             resolved["training"]["real"] = self.training.real.portable()
+            resolved["training"]["more_real"] = [block.portable() for block in self.training.more_real]
         return resolved
 
     def with_weights(self) -> Manifest:

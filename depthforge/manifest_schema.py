@@ -34,6 +34,8 @@ def manifest_schema() -> dict[str, Any]:
             plugin["required"] = ["name", *plugin.get("required", [])]
             variants.append(plugin)
         properties[field] = {"oneOf": variants, "discriminator": {"propertyName": "name"}}
+    training = schema["$defs"]["TrainingSettings"]["properties"]
+    training["more_real"]["items"] = training["real"]
     schema["$defs"].pop("PluginBlock", None)
     schema["$defs"]["Sensor"] = _sensor_schema(schema["$defs"])
     refer_to_sensors: dict[str, Any] = _with_sensors(schema)

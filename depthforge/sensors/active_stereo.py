@@ -34,6 +34,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from statistics import NormalDist
+from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
@@ -73,6 +74,7 @@ class ActiveStereo(DisparityErrors):
     """
 
     uses = frozenset({"rgb", "T_world_cam"})
+    keeping = MappingProxyType({"patch_share": 0.0, "edge_hole_rate": 0.0, "min_confidence": 1e-3})
 
     baseline_m: float = Field(default=0.05, gt=0, le=10, description="distance between the two imagers, metres")
     focal_length_px: float | None = Field(

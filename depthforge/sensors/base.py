@@ -45,6 +45,9 @@ class Sensor(BaseModel, ABC):
     working_images: ClassVar[float] = 12.0
     """Float32 images of the frame's size that ``measure`` holds at its peak, with what it keeps for later frames."""
 
+    keeping: ClassVar[Mapping[str, Any]] = {}
+    """Values of its fields with which it loses as little as its model allows, range and borders aside."""
+
     preset: str | None = Field(
         default=None, description="the preset to start from, by name or file; the other fields change it"
     )
@@ -58,6 +61,10 @@ class Sensor(BaseModel, ABC):
 
         Pure: the same arguments give the same bytes. What is not ``frame.valid`` is a hole and stays one.
         """
+
+    def without_holes(self) -> Sensor:
+        """Return the same sensor, which measures all that its range and its borders allow."""
+        return self.model_copy(update={**self.keeping, "preset": None})
 
     def working_bytes(self, height: int, width: int) -> int:
         """Return what a process's resident memory grows by, at most, to measure frames of (height, width)."""

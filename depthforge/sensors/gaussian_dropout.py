@@ -17,6 +17,7 @@ indoor mapping applications", Sensors 12(2), 2012 (sigma = 1.425 mm at 1 m, time
 from __future__ import annotations
 
 from statistics import NormalDist
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
@@ -41,6 +42,7 @@ class GaussianDropout(DepthErrors):
     Only the quadratic noise is on by default; the preset ``gaussian_dropout`` has some of everything.
     """
 
+    keeping = MappingProxyType({"pixel_dropout": 0.0, "blob_dropout": 0.0, "edge_dropout": 0.0})
     working_images = 7.0
 
     sigma_constant_m: float = Field(default=0.0, ge=0, le=10, description="sigma of the noise at any depth, metres")

@@ -23,6 +23,7 @@ here depth on disk is enough.
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import Literal
 
 import cv2
@@ -63,6 +64,7 @@ class MatchedStereo(DisparityErrors):
 
     version = 2
     uses = frozenset({"rgb"})
+    keeping = MappingProxyType({"max_sigma_px": 10.0, "least_margin": 0.0, "smallest_island_px": 0})
 
     baseline_m: float = Field(default=0.05, gt=0, le=10, description="distance between the two imagers, metres")
     focal_length_px: float | None = Field(

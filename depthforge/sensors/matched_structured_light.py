@@ -26,6 +26,7 @@ Konolige and Mihelich, "Technical description of Kinect calibration", 2011 (9x9 
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import Literal
 
 import cv2
@@ -80,6 +81,7 @@ class MatchedStructuredLight(DisparityErrors):
     """
 
     uses = frozenset({"rgb", "T_world_cam"})
+    keeping = MappingProxyType({"patch_share": 0.0, "saturated_m": 0.0, "least_correlation": -1.0})
     working_images = 28.0
     device_has_seam = True
 

@@ -27,6 +27,7 @@ estimation through pixel-wise part classification", ICRA 2014 (dot pattern).
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import Literal, TypeVar
 
 import numpy as np
@@ -103,6 +104,15 @@ class StructuredLight(DisparityErrors):
 
     version = 2
     uses = frozenset({"T_world_cam"})
+    keeping = MappingProxyType(
+        {
+            "projector_side": "none",
+            "patch_share": 0.0,
+            "saturated_m": 0.0,
+            "match_threshold_px": 1e6,
+            "mass_fraction": 1e-6,
+        }
+    )
     working_images = 14.0
     device_has_seam = True
 

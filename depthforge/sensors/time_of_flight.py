@@ -33,6 +33,7 @@ the Azure Kinect and its comparison to Kinect V1 and Kinect V2", Sensors 21(2), 
 from __future__ import annotations
 
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
@@ -78,6 +79,7 @@ class TimeOfFlight(DepthErrors):
     """
 
     uses = frozenset({"rgb", "T_world_cam"})
+    keeping = MappingProxyType({"patch_share": 0.0, "edge_dropout": 0.0, "min_amplitude": 0.0})
 
     base_noise_m: float = Field(
         default=0.0006, ge=0, le=1, description="standard deviation of distance however bright the surface, metres"

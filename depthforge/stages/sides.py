@@ -7,21 +7,27 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, Literal
 
-from depthforge.errors import MissingDataError
-from depthforge.frame import Camera
+from depthforge.errors import InputError, MissingDataError
+from depthforge.frame import Camera, Frame, FrameRef
 from depthforge.identity import fingerprint_of
+from depthforge.manifest import TrainingSettings
 from depthforge.progress import Progress
 from depthforge.realism.views import evenly_spaced
-from depthforge.sources.base import Source
 from depthforge.sources.soundness import require_plausible_scans
+from depthforge.stages.pairing import Recording, pairs_of
 from depthforge.stages.prepare import make_source
 from depthforge.stages.training_folder import identity_of
 from depthforge.stages.training_plan import TrainingPlan
 from depthforge.training.frames import DecodedFrames, RangeSummary, decode_frames, overlap, summarise_range
+from depthforge.translators.learned import Learned
 
 __all__ = ["TrainingJob", "decode_sides", "difference_of_scale", "threads_of_a_worker"]
+
+
+Side = Literal["clean", "real"]
+_SIDES: Final[tuple[Side, ...]] = ("clean", "real")
 
 
 @dataclass(frozen=True)
@@ -44,11 +50,9 @@ def decode_sides(plan: TrainingPlan, out: Path, inline: bool, progress: Progress
     """
     settings = plan.settings
     translator = plan.translator(plan.config)
-    wanted = {"clean": translator.trains_on("clean"), "real": translator.trains_on("real")}
-    sides = {name: make_source(block) for name, block in plan.sides.items()}
+    recordings = {side: _recordings(plan, side, out, progress) for side in _SIDES}
     decoded = {
-        name: _decoded(source, out / "frames" / name, settings.max_frames, wanted[name], name, progress)
-        for name, source in sides.items()
+        side: _decoded(recordings[side], out / "frames" / side, settings, translator, side, progress) for side in _SIDES
     }
     ranges = {name: summarise_range(frames, name) for name, frames in decoded.items() if frames.depth_m is not None}
     _warn_of_differences(decoded, ranges, progress)
@@ -63,14 +67,15 @@ def decode_sides(plan: TrainingPlan, out: Path, inline: bool, progress: Progress
         fingerprint=fingerprint_of(identity_of(plan)),
         trained_on={
             name: {
-                "source": source.name,
-                "licence": asdict(source.licence),
+                "source": ", ".join(dict.fromkeys(each.source.name for each in found)),
+                "licence": asdict(found[0].source.licence),
                 "frames": len(decoded[name]),
                 "size": list(decoded[name].size),
                 "focal_px": decoded[name].camera.fx,
                 **({"depth": str(ranges[name])} if name in ranges else {}),
+                **({"recordings": _told(found)} if len(found) > 1 or found[0].truth else {}),
             }
-            for name, source in sides.items()
+            for name, found in recordings.items()
         },
     )
 
@@ -87,17 +92,70 @@ def threads_of_a_worker(num_workers: int, num_cores: int | None = None) -> int:
     return min(share, int(most)) if most.isdecimal() and int(most) > 0 else share
 
 
-def _decoded(
-    source: Source, folder: Path, most: int, wanted: frozenset[str], name: str, progress: Progress
-) -> DecodedFrames:
-    source.prepare(progress.note)
-    references = list(source.frames())
-    chosen = [references[place] for place in evenly_spaced(len(references), most)]
-    require_plausible_scans(source, references)
-    if not chosen:
-        raise MissingDataError(
-            f"the {name} side holds no frame", where=source.name, remedy="depthforge check MANIFEST says what is there"
+def _recordings(plan: TrainingPlan, side: Side, out: Path, progress: Progress) -> list[Recording]:
+    """Return the recordings of a side, prepared; MissingDataError for one without frames."""
+    found = []
+    for block in plan.sides[side]:
+        if side == "real" and plan.translator.paired:
+            recording = pairs_of(block, out / "fused", progress)
+        else:
+            source = make_source(block)
+            source.prepare(progress.note)
+            recording = Recording(source, list(source.frames()))
+        require_plausible_scans(recording.source, recording.refs)
+        if not recording.refs:
+            raise MissingDataError(
+                f"the {side} side holds no frame",
+                where=recording.source.name,
+                remedy="depthforge check MANIFEST says what is there",
+            )
+        found.append(recording)
+    sizes = {each.source.size for each in found}
+    if len(sizes) > 1:
+        raise InputError(
+            "the recordings differ in size",
+            where="training.more_real",
+            expected="frames of one sensor and one size",
+            found=", ".join(f"{width}x{height}" for height, width in sorted(sizes)),
+            remedy="give their sources one `resize` or `reframe`, or train on them apart",
         )
+    return found
+
+
+def _told(recordings: list[Recording]) -> list[dict[str, Any]]:
+    return [
+        {
+            "source": each.source.name,
+            "first": each.refs[0].key,
+            "last": each.refs[-1].key,
+            "licence": each.source.licence.name,
+            **({"truth": each.truth} if each.truth else {}),
+        }
+        for each in recordings
+    ]
+
+
+def _decoded(
+    recordings: list[Recording],
+    folder: Path,
+    settings: TrainingSettings,
+    translator: Learned,
+    name: Side,
+    progress: Progress,
+) -> DecodedFrames:
+    each = max(1, settings.max_frames // len(recordings))
+    kept: list[tuple[Recording, FrameRef]] = []
+    held_out: list[tuple[Recording, FrameRef]] = []
+    for recording in recordings:
+        chosen = [recording.refs[place] for place in evenly_spaced(len(recording.refs), each)]
+        cut = max(1, round(len(chosen) * (1 - settings.held_out)))
+        kept += [(recording, ref) for ref in chosen[:cut]]
+        held_out += [(recording, ref) for ref in chosen[cut:]]
+    # What is held out comes last, of every recording its end.
+    chosen_frames = kept + held_out
+    paired = name == "real" and translator.paired
+    wanted = translator.trains_on(name)
+    labels = wanted & {"rgb"} | (translator.uses if paired else frozenset())
     last = time.monotonic()
 
     def note(done: int, total: int) -> None:
@@ -106,28 +164,34 @@ def _decoded(
             last = time.monotonic()
             progress.note(f"decoding the {name} side: {done}/{total} frames")
 
+    def read(index: int) -> Frame:
+        recording, ref = chosen_frames[index]
+        return recording.read(ref, labels)
+
     try:
         decoded = decode_frames(
             folder,
-            lambda index: source.read(chosen[index], wanted & {"rgb"}),
-            len(chosen),
-            source.size,
-            wanted=wanted,
+            read,
+            len(chosen_frames),
+            recordings[0].source.size,
+            wanted=wanted | {"scan"} if paired else wanted,
             name=name,
+            images_of=translator.images if paired else None,
             note=note,
         )
-        if len(decoded) < len(chosen):
+        if len(decoded) < len(chosen_frames):
             progress.warn(
-                f"{len(chosen) - len(decoded)} of {len(chosen)} frames of the {name} side are unreadable or empty and "
-                "were left out: depthforge check names them"
+                f"{len(chosen_frames) - len(decoded)} of {len(chosen_frames)} frames of the {name} side are unreadable "
+                "or empty and were left out: depthforge check names them"
             )
         return decoded
     finally:
-        source.close()
+        for recording in recordings:
+            recording.source.close()
 
 
 def _warn_of_differences(
-    decoded: Mapping[str, DecodedFrames], ranges: Mapping[str, RangeSummary], progress: Progress
+    decoded: Mapping[Side, DecodedFrames], ranges: Mapping[Side, RangeSummary], progress: Progress
 ) -> None:
     """Say what will make the two sides look different besides the sensor."""
     common = overlap(ranges["clean"], ranges["real"]) if len(ranges) == 2 else 1.0

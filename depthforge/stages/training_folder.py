@@ -34,13 +34,15 @@ def identity_of(plan: TrainingPlan) -> dict[str, Any]:
 
     The number of workers is in it: each draws its own crops, and batch norm sees the share of one.
     """
-    free = frozenset({"out", "keep_checkpoints", "device", "watch", "real"})
+    free = frozenset({"out", "keep_checkpoints", "device", "watch", "real", "more_real"})
     options = changed_fields(plan.config, without=plan.config.inference_fields)
+    further = [make_source(block).identity.to_json() for block in plan.settings.more_real]
     return {
         "version": TRAINING_VERSION,
         "translator": Identity(plan.translator.name, plan.translator.version, options).to_json(),
         "training": changed_fields(plan.settings, without=free),
-        **{name: make_source(block).identity.to_json() for name, block in plan.sides.items()},
+        **{name: make_source(blocks[0]).identity.to_json() for name, blocks in plan.sides.items()},
+        **({"more_real": further} if further else {}),
         "seed": plan.seed,
     }
 

@@ -37,9 +37,9 @@ class TrainingPlan:
         return self.settings.out
 
     @property
-    def sides(self) -> dict[str, PluginBlock]:
-        """The source of each side: ``clean`` and ``real``."""
-        return {"clean": self.clean, "real": self.settings.real}
+    def sides(self) -> dict[str, tuple[PluginBlock, ...]]:
+        """The sources of each side: ``clean`` and ``real``."""
+        return {"clean": (self.clean,), "real": self.settings.recordings}
 
     @property
     def batch_per_worker(self) -> int:
@@ -60,7 +60,7 @@ def plan_training(manifest: Manifest, *, inline: bool = False) -> TrainingPlan:
         raise InputError(
             f"the translator {manifest.translator.name} needs no training",
             where="translator.name",
-            expected="a learned translator: dcl, cut, cyclegan or coupled",
+            expected="a learned translator: hybrid, dcl, cut, cyclegan or coupled",
             remedy="depthforge synthesize MANIFEST converts right away",
         )
     if manifest.training is None:
@@ -113,15 +113,18 @@ def plan_lines(plan: TrainingPlan, *, is_trained: bool) -> list[str]:
     """Return what the training would do, a line each; reads no image and prepares no source."""
     settings = plan.settings
     counts, first, bound = {}, [], dict.fromkeys(plan.sides, "")
-    for name, block in plan.sides.items():
-        source = make_source(block)
-        to_prepare = source.to_prepare()
-        listed = source.frames() if to_prepare is None else source.candidates()
-        counts[name] = min(settings.max_frames, sum(1 for _ in listed))
-        if to_prepare is not None:
-            first.append(f"  first     {to_prepare.task}")
-            bound[name] = "at most " if to_prepare.drops_frames else ""
-        source.close()
+    for name, blocks in plan.sides.items():
+        counts[name] = 0
+        for block in blocks:
+            source = make_source(block)
+            to_prepare = source.to_prepare()
+            listed = source.frames() if to_prepare is None else source.candidates()
+            counts[name] += sum(1 for _ in listed)
+            if to_prepare is not None:
+                first.append(f"  first     {to_prepare.task}")
+                bound[name] = "at most " if to_prepare.drops_frames else ""
+            source.close()
+        counts[name] = min(settings.max_frames, counts[name])
     per_epoch = plan.steps_per_epoch(max(1, round(counts["clean"] * (1 - settings.held_out))))
     crops = f"crops of {settings.crop_px}x{settings.crop_px}" if settings.crop_px else "whole frames"
     steps = (settings.epochs + settings.decay_epochs) * per_epoch

@@ -9,6 +9,7 @@ import torch
 from depthforge.manifest import TrainingSettings
 from depthforge.realism.views import evenly_spaced
 from depthforge.stages.depth_scorer import DepthScorer
+from depthforge.stages.hole_scorer import HoleScorer
 from depthforge.stages.observe import TrainingObserver
 from depthforge.stages.sides import TrainingJob
 from depthforge.training.agreement import failing_together
@@ -54,7 +55,7 @@ def _prepared(
     clean, clean_held = DecodedFrames.load(job.clean).split(settings.held_out)
     real, real_held = DecodedFrames.load(job.real).split(settings.held_out)
     batches = CropBatches(
-        clean,
+        None if cls.paired else clean,
         real,
         cls(config).images,
         seed=plan.seed,
@@ -80,7 +81,8 @@ def _prepared(
     observer = None
     if rank == 0:
         held_out = _held_out(clean_held, real_held, settings, plan.seed)
-        scorer = cls.make_scorer(config, held_out) or DepthScorer(cls, config, held_out)
+        default = HoleScorer if cls.paired else DepthScorer
+        scorer = cls.make_scorer(config, held_out) or default(cls, config, held_out)
         observer = TrainingObserver(scorer, loop_settings, job.out, card=_card(job), note=note)
 
     def steps(first: int, last: int) -> Iterator[Batch]:

@@ -7,7 +7,7 @@ clean frame the same real one in all epochs, as the published loader does.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -18,8 +18,9 @@ import torch
 
 from depthforge.errors import InputError
 from depthforge.frame import Frame
+from depthforge.labels.catalogue import DEPTH_RAW
 from depthforge.seeding import frame_generator
-from depthforge.training.frames import DecodedFrames
+from depthforge.training.frames import DecodedFrames, ImagesOf
 from depthforge.training.objective import Batch
 
 __all__ = ["CropBatches", "frame_at"]
@@ -29,15 +30,14 @@ _LEAST_VALID = 0.1
 _TRIES = 8
 
 
-ImagesOf = Callable[[Frame], Mapping[str, npt.NDArray[np.float32]]]
-"""What a method sees of a frame: images (C, H, W) by name."""
-
-
 @dataclass(frozen=True)
 class CropBatches:
-    """Crops of clean and real frames: ``batch_size`` of each side for this one of ``world_size`` workers."""
+    """Crops of clean and real frames: ``batch_size`` of each side for this one of ``world_size`` workers.
 
-    clean: DecodedFrames
+    Without ``clean`` batches hold the real side alone, as of pairs.
+    """
+
+    clean: DecodedFrames | None
     real: DecodedFrames
     images_of: ImagesOf
     seed: int
@@ -48,16 +48,16 @@ class CropBatches:
     world_size: int = 1
 
     def __post_init__(self) -> None:
-        for name, frames in (("clean", self.clean), ("real", self.real)):
+        for name, frames in self._sides.items():
             if self.crop_px is not None and min(frames.size) < self.crop_px:
                 raise InputError(
                     f"the {name} frames are smaller than the crops",
                     where="training.crop_px",
                     expected=f"frames of at least {self.crop_px}x{self.crop_px}",
                     found=f"{frames.size[0]}x{frames.size[1]} (height x width)",
-                    remedy=f"training.crop_px: {min(*self.clean.size, *self.real.size) // 4 * 4}",
+                    remedy=f"training.crop_px: {min(min(each.size) for each in self._sides.values()) // 4 * 4}",
                 )
-        if self.crop_px is None and self.clean.size != self.real.size:
+        if self.crop_px is None and self.clean is not None and self.clean.size != self.real.size:
             raise InputError(
                 "whole frames of different sizes cannot share a batch",
                 where="training.crop_px: null",
@@ -65,6 +65,10 @@ class CropBatches:
                 found=f"{self.real.size} (real)",
                 remedy="set training.crop_px",
             )
+
+    @property
+    def _sides(self) -> dict[str, DecodedFrames]:
+        return {"real": self.real} if self.clean is None else {"clean": self.clean, "real": self.real}
 
     def steps(self, first: int, last: int) -> Iterator[Batch]:
         """Yield the batches of steps ``first`` to ``last`` - 1, each drawn while the one before is in use."""
@@ -82,21 +86,25 @@ class CropBatches:
         clean, real = [], []
         for place in range(self.batch_size):
             number = (step * self.world_size + self.rank) * self.batch_size + place
-            chosen = self._chosen("clean", number)
-            partner = chosen % len(self.real) if self.fixed_pairing else self._chosen("real", number)
-            clean.append(self._crop(self.clean, chosen, random))
-            real.append(self._crop(self.real, partner, random))
+            partner = None
+            if self.clean is not None:
+                chosen = self._chosen("clean", number)
+                partner = chosen % len(self.real) if self.fixed_pairing else None
+                clean.append(self._crop(self.clean, chosen, random))
+            real.append(self._crop(self.real, self._chosen("real", number) if partner is None else partner, random))
         return Batch(_stacked(clean), _stacked(real))
 
     def _chosen(self, side: str, number: int) -> int:
-        count = min(len(self.clean), len(self.real)) if self.fixed_pairing else len(getattr(self, side))
+        count = len(self._sides[side])
+        if self.fixed_pairing:
+            count = min(len(each) for each in self._sides.values())
         return int(_order(self.seed, side, number // count, count)[number % count])
 
     def _crop(
         self, frames: DecodedFrames, index: int, random: np.random.Generator
     ) -> Mapping[str, npt.NDArray[np.float32]]:
         if self.crop_px is None:
-            return self.images_of(frame_at(frames, index))
+            return self._seen(frames, index, np.s_[:, :])
         height, width = frames.size
         for _ in range(_TRIES):
             top = int(random.integers(height - self.crop_px + 1))
@@ -104,10 +112,19 @@ class CropBatches:
             window = np.s_[top : top + self.crop_px, left : left + self.crop_px]
             if frames.depth_m is None or (frames.depth_m[index][window] > 0).mean() >= _LEAST_VALID:
                 break
-        return self.images_of(frame_at(frames, index, window))
+        return self._seen(frames, index, window)
+
+    def _seen(
+        self, frames: DecodedFrames, index: int, window: tuple[slice, slice]
+    ) -> Mapping[str, npt.NDArray[np.float32]]:
+        if not frames.planes:
+            return self.images_of(frame_at(frames, index, window))
+        return {name: plane[index, :, *window].astype(np.float32) for name, plane in frames.planes.items()}
 
 
 def _stacked(crops: list[Mapping[str, npt.NDArray[np.float32]]]) -> dict[str, torch.Tensor]:
+    if not crops:
+        return {}
     return {name: torch.from_numpy(np.stack([crop[name] for crop in crops])) for name in crops[0]}
 
 
@@ -119,7 +136,7 @@ def _order(seed: int, side: str, epoch: int, count: int) -> npt.NDArray[np.int64
 def frame_at(frames: DecodedFrames, index: int, window: tuple[slice, slice] | None = None) -> Frame:
     """Return a decoded frame, or a window of it, as a Frame; its camera is that of the window.
 
-    Without depth, no pixel is valid.
+    Without depth, no pixel is valid. Of pairs it has the scan as the label ``depth_raw``.
     """
     rows, columns = window or (slice(None), slice(None))
     height, width = (len(range(*part.indices(side))) for part, side in zip((rows, columns), frames.size, strict=True))
@@ -132,4 +149,5 @@ def frame_at(frames: DecodedFrames, index: int, window: tuple[slice, slice] | No
         camera, cx=camera.cx - (columns.start or 0), cy=camera.cy - (rows.start or 0), width=width, height=height
     )
     rgb = None if frames.rgb is None else np.array(frames.rgb[index, rows, columns])
-    return Frame(frames.keys[index], depth_m, depth_m > 0, camera, rgb=rgb)
+    labels = {} if frames.scan_m is None else {DEPTH_RAW.name: np.array(frames.scan_m[index, rows, columns])}
+    return Frame(frames.keys[index], depth_m, depth_m > 0, camera, rgb=rgb, labels=labels)

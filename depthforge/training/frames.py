@@ -11,9 +11,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +23,15 @@ import numpy.typing as npt
 from depthforge.durable import remove_temporaries, storage_errors, sync_directory, temporary_beside, write_atomically
 from depthforge.errors import FrameError, InputError, StorageError, told
 from depthforge.frame import Camera, Frame
+from depthforge.labels.catalogue import DEPTH_RAW
 
 __all__ = ["DecodedFrames", "RangeSummary", "decode_frames", "overlap", "summarise_range"]
 
-_PIXEL_BYTES = {"depth": 4, "rgb": 3}
+_PIXEL_BYTES = {"depth": 4, "rgb": 3, "scan": 4}
+_PLANES = "planes_"
+
+ImagesOf = Callable[[Frame], Mapping[str, npt.NDArray[np.float32]]]
+"""What a method sees of a frame: images (C, H, W) by name."""
 _LEAST_VALID = 0.01
 _BIN_M = 0.25
 _RANGE_M = 100.0
@@ -36,13 +41,17 @@ _RANGE_M = 100.0
 class DecodedFrames:
     """Frames of one side: ``depth_m`` (N, H, W) float32, ``rgb`` (N, H, W, 3) uint8, both memory-mapped.
 
-    One of the two may be None: what the method does not read. ``camera`` is that of the first frame.
+    One of the two may be None: what the method does not read. ``camera`` is that of the first frame. Of pairs,
+    ``depth_m`` is the truth and ``scan_m`` (N, H, W) float32 what was measured in the same views, 0 where nothing;
+    ``planes`` are what the method makes of each whole frame, (N, C, H, W) float16 by name.
     """
 
     keys: tuple[str, ...]
     depth_m: npt.NDArray[np.float32] | None
     rgb: npt.NDArray[np.uint8] | None
     camera: Camera
+    scan_m: npt.NDArray[np.float32] | None = None
+    planes: Mapping[str, npt.NDArray[np.float16]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -69,14 +78,19 @@ class DecodedFrames:
     def __getitem__(self, part: slice) -> DecodedFrames:
         depth_m = None if self.depth_m is None else self.depth_m[part]
         rgb = None if self.rgb is None else self.rgb[part]
-        return DecodedFrames(self.keys[part], depth_m, rgb, self.camera)
+        scan_m = None if self.scan_m is None else self.scan_m[part]
+        planes = {name: plane[part] for name, plane in self.planes.items()}
+        return DecodedFrames(self.keys[part], depth_m, rgb, self.camera, scan_m, planes)
 
     @classmethod
     def load(cls, folder: Path) -> DecodedFrames:
         """Map the frames of a folder that :func:`decode_frames` made."""
         described = json.loads((folder / "frames.json").read_text())
         arrays = {path.stem: np.load(path, mmap_mode="r") for path in folder.glob("*.npy")}
-        return cls(tuple(described["keys"]), arrays.get("depth_m"), arrays.get("rgb"), Camera(**described["camera"]))
+        planes = {name.removeprefix(_PLANES): array for name, array in arrays.items() if name.startswith(_PLANES)}
+        camera = Camera(**described["camera"])
+        keys = tuple(described["keys"])
+        return cls(keys, arrays.get("depth_m"), arrays.get("rgb"), camera, arrays.get("scan_m"), planes)
 
 
 def decode_frames(
@@ -87,13 +101,15 @@ def decode_frames(
     *,
     wanted: frozenset[str],
     name: str,
+    images_of: ImagesOf | None = None,
     note: Callable[[int, int], None] = lambda done, total: None,
 ) -> DecodedFrames:
     """Read ``count`` frames of one side by ``read(index)`` into ``folder``; a folder that is there is taken as it is.
 
-    ``wanted`` is ``depth``, ``rgb`` or both. Frames that cannot be read or lack wanted colour, and where depth is
-    wanted those with less than 1 % of it, are left out. Raises InputError when none is left, StorageError when they do
-    not fit on the disk.
+    ``wanted`` is of ``depth``, ``rgb`` and ``scan`` (the label ``depth_raw`` of pairs); ``images_of`` makes the planes
+    of whole frames, where a method cannot make them of crops. Frames that cannot be read or lack wanted colour, and
+    where depth is wanted those with less than 1 % of it, are left out. Raises InputError when none is left,
+    StorageError when they do not fit on the disk.
     """
     if (folder / "frames.json").exists():
         return DecodedFrames.load(folder)
@@ -104,7 +120,7 @@ def decode_frames(
         temporary = temporary_beside(folder)
         temporary.mkdir()
         try:
-            _write(temporary, read, count, size, wanted, name, note)
+            _write(temporary, read, count, size, wanted, name, images_of, note)
             os.replace(temporary, folder)
             sync_directory(folder.parent)
         finally:
@@ -119,12 +135,15 @@ def _write(
     size: tuple[int, int],
     wanted: frozenset[str],
     name: str,
+    images_of: ImagesOf | None,
     note: Callable[[int, int], None],
 ) -> None:
     keys, cameras, problems, empty = [], [], [], 0
+    planes: dict[str, _Rows] = {}
     with ExitStack() as files:
         depth = files.enter_context(_Rows(folder / "depth_m.npy", np.float32, size)) if "depth" in wanted else None
         rgb = files.enter_context(_Rows(folder / "rgb.npy", np.uint8, (*size, 3))) if "rgb" in wanted else None
+        scan = files.enter_context(_Rows(folder / "scan_m.npy", np.float32, size)) if "scan" in wanted else None
         for index in range(count):
             note(index, count)
             try:
@@ -137,12 +156,19 @@ def _write(
             if depth is not None and frame.valid.mean() < _LEAST_VALID:
                 empty += 1
                 continue
+            for plane, images in (images_of(frame) if images_of is not None else {}).items():
+                if plane not in planes:
+                    rows = _Rows(folder / f"{_PLANES}{plane}.npy", np.float16, images.shape)
+                    planes[plane] = files.enter_context(rows)
+                planes[plane].add(images)
             keys.append(frame.key)
             cameras.append(frame.camera)
             if depth is not None:
                 depth.add(frame.depth_m)
             if rgb is not None and frame.rgb is not None:
                 rgb.add(frame.rgb)
+            if scan is not None:
+                scan.add(np.nan_to_num(frame.labels[DEPTH_RAW.name].astype(np.float32)).reshape(size))
     if not keys:
         least = {"depth": f"at least {_LEAST_VALID:.0%} valid depth", "rgb": "colour"}
         raise InputError(

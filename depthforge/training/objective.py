@@ -31,6 +31,7 @@ class Batch:
     """Clean and real images, unpaired: what the method's own view of a frame (``Learned.images``) holds, stacked.
 
     An objective takes what it wants by name; the two sides need not have the same names, nor the same number of images.
+    Of pairs the clean side is empty, and the real one holds both.
     """
 
     clean: Images
@@ -39,7 +40,7 @@ class Batch:
     @property
     def num_images(self) -> int:
         """Images of both sides together."""
-        return sum(len(next(iter(side.values()))) for side in (self.clean, self.real))
+        return sum(len(next(iter(side.values()))) for side in (self.clean, self.real) if side)
 
     def to(self, device: torch.device) -> Batch:
         """Return the batch on ``device``; to a GPU through pinned memory, the only kind that copies meanwhile."""

@@ -7,6 +7,7 @@ PLUGINS: Final = (
     "cut",
     "cyclegan",
     "dcl",
+    "hybrid",
     "identity",
     "simulation",
 )

@@ -101,6 +101,10 @@ class Learned(Translator):
 
     config: LearnedConfig
     heavy: ClassVar[bool] = True
+    paired: ClassVar[bool] = False
+    """Whether training pairs each scan with the truth of its view. Frames of the real side then have the truth for
+    depth and the scan as ``depth_raw``, batches hold nothing of the clean side, and ``images`` is asked for whole
+    frames, once."""
 
     def __init__(self, config: LearnedConfig) -> None:
         super().__init__(config)

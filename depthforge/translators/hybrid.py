@@ -1,0 +1,279 @@
+"""``hybrid``: a simulated sensor, and a small network that has learnt where this camera loses depth.
+
+The sensor's physics makes disparity, its steps, its noise and its silhouettes; what it cannot know is which surfaces a
+camera loses (dark, glossy, slanted ones) and how wide its shadows are in practice. That is learnt from pairs: scans
+with poses, and the truth that is fused from them; or scans alone, whose clean guess stands for the truth. Of every
+pixel the network gives the probability of a hole, from what is relative only (``hybrid_inputs``), and holes are drawn
+with it by a copula (``hole_sampling``), so that they are as large, and as steady from frame to frame, as the sensor's.
+
+Where the network keeps a pixel that this drawing of the physics lost, depth comes from the same sensor without what
+makes it lose surfaces; what even that does not measure (range, borders) is a hole.
+
+Kin: Manivasagam et al., "LiDARsim", CVPR 2020 (ray casting, and a network for dropped rays); Abdelhamed et al., "Noise
+Flow", ICCV 2019 (parametric layers within a flow); Shrivastava et al., CVPR 2017 (SimGAN); Monteiro et al., NeurIPS
+2020 (correlated sampling of masks). Cost at 640x480: the sensor ``physics_draws`` + 2 times, and 0.1 s of the network
+on one core.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from depthforge.errors import FrameError
+from depthforge.frame import Capture, Frame, NoisyDepth
+from depthforge.identity import Identity, changed_fields
+from depthforge.labels.catalogue import DEPTH_RAW
+from depthforge.networks.hole_net import HoleNet
+from depthforge.networks.precision import arithmetic
+from depthforge.registry import translators
+from depthforge.seeding import frame_words
+from depthforge.sensors.base import Sensor
+from depthforge.sensors.dark_patches import surface_field
+from depthforge.sensors.fields import correlated_normals
+from depthforge.sensors.preset import AnySensor, parse_sensor
+from depthforge.training.scoring import HeldOut, Scorer
+from depthforge.translators.base import require_kept
+from depthforge.translators.hole_sampling import fixed_point, sampled_holes
+from depthforge.translators.hybrid_inputs import COLOUR_CHANNELS, GEOMETRY_CHANNELS, hole_frequency, inputs_of
+from depthforge.translators.hybrid_objective import HybridObjective, HybridTraining
+from depthforge.translators.learned import Learned, LearnedConfig, device_of, failures_of_the_worker
+
+__all__ = ["CalibratedHoleNet", "Hybrid"]
+
+_SHORT, _LONG = 200, 201  # streams of random numbers that no sensor draws from; the long field takes three
+_BASELINE_M = 0.075  # of a sensor that has none: it only scales slopes
+
+
+class CalibratedHoleNet(HoleNet):
+    """The network with what calibrates it on held-out frames: logits become logits / temperature + offset."""
+
+    temperature: Tensor
+    offset: Tensor
+
+    def __init__(self, *, channels: int) -> None:
+        super().__init__(channels=channels)
+        self.register_buffer("temperature", torch.ones(()))
+        self.register_buffer("offset", torch.zeros(()))
+
+    def probability(self, inputs: Tensor) -> Tensor:
+        """Return the calibrated probability of a hole (B, 1, H, W) for ``inputs`` (B, C, H, W)."""
+        return torch.sigmoid(self(inputs) / self.temperature + self.offset)
+
+
+@translators.register("hybrid")
+class Hybrid(Learned):
+    """A simulated sensor with learned holes."""
+
+    class Config(HybridTraining, LearnedConfig):
+        """The physics, what the network is trained with, and how holes are drawn."""
+
+        architecture_fields: ClassVar[tuple[str, ...]] = ("colour", "physics_draws")
+        inference_fields: ClassVar[frozenset[str]] = LearnedConfig.inference_fields | {
+            "min_kept",
+            "short_px",
+            "long_m",
+            "long_share",
+        }
+
+        sensor: AnySensor = Field(
+            default_factory=lambda: parse_sensor("kinect_v1"),
+            description="the physics, as of the translator `simulation`; its made-up patches are left out",
+        )
+        physics_draws: int = Field(
+            default=3,
+            ge=1,
+            le=32,
+            description="drawings of the sensor that tell the network how often it loses a pixel",
+        )
+        short_px: float = Field(
+            default=5.0, ge=0, le=64, description="lag at which the short field of the holes has fallen to 1/e, pixels"
+        )
+        long_m: float = Field(
+            default=0.25,
+            ge=0.02,
+            le=100,
+            description="the same of the long field, metres on the surface: in the world where frames have poses, else "
+            "before the camera",
+        )
+        long_share: float = Field(
+            default=0.7,
+            ge=0,
+            le=1,
+            description="share of the long field in the variance: what stays from frame to frame",
+        )
+        min_kept: float = Field(
+            default=0.05, ge=0, le=1, description="refuse a frame of whose valid pixels a smaller share is still valid"
+        )
+
+        @property
+        def architecture(self) -> dict[str, Any]:
+            """What the network is built from, and the physics that it was trained with."""
+            return {**super().architecture, "sensor": self.physics.identity.to_json()}
+
+        @property
+        def physics(self) -> Sensor:
+            """The sensor without made-up patches: which surfaces are lost, the network says."""
+            off: dict[str, Any] = dict.fromkeys(
+                {"patch_share", "blob_dropout"} & type(self.sensor).model_fields.keys(), 0.0
+            )
+            return self.sensor.model_copy(update={**off, "preset": None})
+
+        @classmethod
+        def training_fields(cls) -> frozenset[str]:
+            """Names of the options that only training reads."""
+            return frozenset(HybridTraining.model_fields) - set(cls.architecture_fields)
+
+    config: Config
+    paired: ClassVar[bool] = True
+
+    def __init__(self, config: LearnedConfig) -> None:
+        super().__init__(config)
+        assert isinstance(config, Hybrid.Config)
+        self._physics = config.physics
+        self._dense = self._physics.without_holes()
+
+    @classmethod
+    def make_objective(
+        cls, config: LearnedConfig, random: torch.Generator, device: torch.device | str = "cpu"
+    ) -> HybridObjective:
+        """Return the network and optimiser to train, initialised from ``random``."""
+        assert isinstance(config, Hybrid.Config)
+        return HybridObjective(cls._network(config), config, random, device)
+
+    @classmethod
+    def make_networks(cls, config: LearnedConfig) -> dict[str, nn.Module]:
+        """Return the network that conversion needs, untrained."""
+        assert isinstance(config, Hybrid.Config)
+        return {"holes": cls._network(config)}
+
+    @staticmethod
+    def _network(config: Hybrid.Config) -> CalibratedHoleNet:
+        channels = len(GEOMETRY_CHANNELS) + (len(COLOUR_CHANNELS) if config.colour else 0)
+        return CalibratedHoleNet(channels=channels)
+
+    @classmethod
+    def make_scorer(cls, config: LearnedConfig, held_out: HeldOut) -> Scorer | None:
+        """Return None: probabilities of holes are held to the scans' own, which ``stages`` can measure."""
+        return None
+
+    @property
+    def wanted(self) -> frozenset[str]:
+        """Colour, where the network takes it."""
+        return frozenset({"rgb"}) if self.config.colour else frozenset()
+
+    @property
+    def uses(self) -> frozenset[str]:
+        """The pose, by which lost surfaces stay lost, and what the sensor reads where a frame has it."""
+        return self.config.sensor.uses | {"T_world_cam"}
+
+    @property
+    def identity(self) -> Identity:
+        """As of every learned translator; the sensor by its own identity."""
+        if self._weights_sha256 is None:
+            self._weights_sha256 = self._require_card().weights_sha256
+        fields = changed_fields(self.config, without=self.config.training_fields() | {"sensor"})
+        sensor = self._physics.identity.to_json()
+        return Identity(self.name, self.version, {**fields, "sensor": sensor, "weights_sha256": self._weights_sha256})
+
+    def files(self) -> dict[str, bytes]:
+        """Return weights and card, and the files of the sensor."""
+        return {**super().files(), **self.config.sensor.files()}
+
+    def relocated(self, folder: Path) -> LearnedConfig:
+        """Return the configuration with weights and the sensor's files in ``folder``."""
+        sensor = self.config.sensor.relocated(folder)
+        return self.config.model_copy(update={"weights": folder, "sensor": sensor})
+
+    def working_bytes(self, height: int, width: int) -> int:
+        """Return a bound on the memory of torch, the network and the sensor at work."""
+        return super().working_bytes(height, width) + self._physics.working_bytes(height, width)
+
+    def images(self, frame: Frame) -> dict[str, npt.NDArray[np.float32]]:
+        """Return what training's batches hold of a whole frame: ``inputs``, and of a pair what is to be learnt.
+
+        ``inputs`` (C, H, W); where the frame has a scan beside its truth (``depth_raw``) ``hole`` (1, H, W), 1 where
+        the scan measures nothing, and ``known`` (1, H, W), 1 where there is truth. FrameError for a frame without the
+        colour that the network takes.
+        """
+        words = [frame_words(draw, frame.key, "hybrid") for draw in range(self.config.physics_draws)]
+        seen = {"inputs": self._inputs(frame, words)}
+        raw = frame.labels.get(DEPTH_RAW.name)
+        if raw is not None:
+            measured_m = np.nan_to_num(np.asarray(raw, np.float32).reshape(frame.camera.size))
+            seen["hole"] = (measured_m <= 0).astype(np.float32)[None]
+            seen["known"] = frame.valid.astype(np.float32)[None]
+        return seen
+
+    def translate_batch(self, frames: Sequence[Frame], words: Sequence[tuple[int, int]]) -> list[Capture]:
+        """Return the noisy depth of each of ``frames``; FrameError as of ``images``, and where too little is left."""
+        levels = self.hole_levels(frames, words)
+        return [Capture(self._drawn(f, each, w)) for f, each, w in zip(frames, levels, words, strict=True)]
+
+    def hole_levels(self, frames: Sequence[Frame], words: Sequence[tuple[int, int]]) -> list[npt.NDArray[np.int32]]:
+        """Return the probability of a hole at each pixel of each frame, (H, W), in ``hole_sampling``'s fixed point."""
+        networks = self.loaded()
+        network, device = networks["holes"], device_of(networks)
+        assert isinstance(network, CalibratedHoleNet)
+        found = []
+        for frame, frame_word in zip(frames, words, strict=True):
+            draws = [_aside(frame_word, draw) for draw in range(1, self.config.physics_draws + 1)]
+            inputs = torch.from_numpy(self._inputs(frame, draws)[None])
+            # A frame alone, whatever its company: another size of the batch may mean other rounding.
+            with failures_of_the_worker(), torch.inference_mode(), arithmetic(self.config.precision, device):
+                probability = network.probability(inputs.to(device))[0, 0].float().cpu().numpy()
+            if not np.isfinite(probability).all():
+                raise FrameError("the translator gave probabilities that are not numbers", where=frame.key)
+            found.append(fixed_point(probability))
+        return found
+
+    def _inputs(self, frame: Frame, words: Sequence[tuple[int, int]]) -> npt.NDArray[np.float32]:
+        if self.config.colour and frame.rgb is None:
+            raise FrameError(
+                "the frame has no colour, and the translator takes it",
+                where=frame.key,
+                remedy="train one with `colour: false`, or convert frames that have colour",
+            )
+        frequency = hole_frequency(self._physics, frame, words)
+        baseline_m = float(getattr(self._physics, "baseline_m", _BASELINE_M))
+        return inputs_of(frame, frequency, frame.camera.fx * baseline_m, colour=self.config.colour)
+
+    def _drawn(self, frame: Frame, levels: npt.NDArray[np.int32], words: tuple[int, int]) -> NoisyDepth:
+        config, size = self.config, frame.camera.size
+        long = surface_field(frame, words, _OnSurfaces(config.long_m), stream=_LONG)
+        assert long is not None
+        short = correlated_normals(words, size, config.short_px, stream=_SHORT)
+        lost = sampled_holes(levels, long, short, config.long_share)
+        measured, dense = self._physics.measure(frame, words), self._dense.measure(frame, words)
+        depth_m = np.where(measured.valid, measured.depth_m, dense.depth_m)
+        valid = frame.valid & ~lost & (measured.valid | dense.valid)
+        require_kept(
+            frame,
+            valid,
+            config.min_kept,
+            what="the translator leaves",
+            remedy="check that depth is in metres and within the sensor's range, or lower min_kept",
+        )
+        return NoisyDepth(np.where(valid, depth_m, np.float32(0)), valid)
+
+
+class _OnSurfaces(NamedTuple):
+    """The long field as patches on surfaces that stay: what ``surface_field`` reads of a sensor."""
+
+    patch_size_m: float | None
+    patch_share: float = 0.5
+    patch_size_px: float = 32.0
+    patch_persistence: float = 1.0
+    patch_incidence: float = 0.0
+
+
+def _aside(words: tuple[int, int], draw: int) -> tuple[int, int]:
+    """Return the words of another drawing of the same frame."""
+    return words[0], words[1] ^ (draw * 0x9E3779B97F4A7C15 & 0xFFFFFFFFFFFFFFFF)

@@ -1,0 +1,79 @@
+"""How the network of ``hybrid`` is trained: cross-entropy of holes, where there is truth to say what was there.
+
+Crops are flipped upside down and their light is changed at random, so that exposure and a floor say nothing; left and
+right stay, since shadows fall on one side. Colour is left out of some crops altogether: a network that can do without
+it leans less on one room's colours.
+"""
+
+from __future__ import annotations
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+from torch.nn import functional
+
+from depthforge.networks.hole_net import HoleNet
+from depthforge.training.objective import Batch, Objective, descend
+from depthforge.translators.hybrid_inputs import COLOUR_CHANNELS, GEOMETRY_CHANNELS
+
+__all__ = ["HybridObjective", "HybridTraining"]
+
+_SLOPE_Y = GEOMETRY_CHANNELS.index("slope of disparity along y")
+
+
+class HybridTraining(BaseModel):
+    """What the network is trained with."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    colour: bool = Field(default=True, description="whether the network sees colour beside depth")
+    learning_rate: float = Field(default=2e-3, gt=0, description="AdamW's step size")
+    weight_decay: float = Field(default=1e-3, ge=0, description="AdamW's decay of weights")
+    without_colour: float = Field(default=0.2, ge=0, le=1, description="share of the crops whose colour is left out")
+    light: float = Field(
+        default=0.4,
+        ge=0,
+        le=2,
+        description="how much the light of a crop varies: contrast by a factor of up to e^light",
+    )
+
+
+class HybridObjective(Objective):
+    """The network, its optimiser and one step of it."""
+
+    exported = ("holes",)
+
+    def __init__(
+        self, network: HoleNet, config: HybridTraining, random: torch.Generator, device: torch.device | str = "cpu"
+    ) -> None:
+        super().__init__({"holes": network}, random, device)
+        network.cpu().initialise(random)
+        network.to(device)
+        self.config = config
+        weights = network.parameters()
+        self.optimisers["holes"] = torch.optim.AdamW(weights, lr=config.learning_rate, weight_decay=config.weight_decay)
+
+    def step(self, batch: Batch) -> dict[str, Tensor]:
+        """Update the network once; ``bce`` is the mean cross-entropy over pixels with truth, nats."""
+        inputs, hole, known = self._varied(batch.real["inputs"], batch.real["hole"], batch.real["known"])
+        each = functional.binary_cross_entropy_with_logits(self.networks["holes"](inputs), hole, reduction="none")
+        loss = (each * known).sum() / known.sum().clamp(min=1.0)
+        descend(loss, self.optimisers["holes"])
+        return {"bce": loss.detach()}
+
+    def _varied(self, inputs: Tensor, hole: Tensor, known: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        count = len(inputs)
+        chances = torch.rand((4, count, 1, 1, 1), generator=self.random).to(inputs)
+        inputs = inputs.clone()
+        upside_down = chances[0] < 0.5
+        turned = inputs.flip(2)
+        turned[:, _SLOPE_Y] *= -1
+        inputs = torch.where(upside_down, turned, inputs)
+        hole, known = (torch.where(upside_down, image.flip(2), image) for image in (hole, known))
+        if self.config.colour:
+            first = len(GEOMETRY_CHANNELS)
+            colour = inputs[:, first : first + len(COLOUR_CHANNELS)]
+            contrast = torch.exp(self.config.light * (2 * chances[1] - 1))
+            seen = (chances[2] >= self.config.without_colour).to(colour)
+            inputs[:, first : first + len(COLOUR_CHANNELS)] = colour * contrast * seen
+        return inputs, hole, known

@@ -1,0 +1,51 @@
+"""Probabilities of holes, calibrated on held-out pairs and held against their scans."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from depthforge.frame import Frame
+from depthforge.labels.catalogue import DEPTH_RAW
+from depthforge.manifest import WatchSettings
+from depthforge.stages.hole_scorer import HoleScorer, calibrate
+from depthforge.testing.translators import clean_frame
+from depthforge.training.scoring import HeldOut
+from depthforge.translators.hybrid import CalibratedHoleNet, Hybrid
+
+SENSOR = {"name": "structured_light"}
+
+
+def test_calibration_gives_back_temperature_and_offset() -> None:
+    random = np.random.default_rng(0)
+    logits = random.normal(-1, 2, 200_000)
+    holes = random.random(logits.size) < 1 / (1 + np.exp(-(logits / 1.7 - 0.4)))
+    assert calibrate(logits, holes) == pytest.approx((1.7, -0.4), rel=0.03, abs=0.02)
+
+
+def test_what_cannot_be_calibrated_is_left_alone() -> None:
+    logits = np.linspace(-1, 1, 100)
+    assert calibrate(logits, np.zeros(100, np.bool_)) == (1.0, 0.0)
+    assert calibrate(logits, np.ones(100, np.bool_)) == (1.0, 0.0)
+    assert calibrate(logits, logits < 0) == (1.0, 0.0)
+
+
+def test_the_score_is_the_share_of_a_constants_loss_and_the_network_is_calibrated() -> None:
+    frame = clean_frame(96, 128)
+    random = np.random.default_rng(1)
+    scan_m = np.where(random.random(frame.depth_m.shape) < 0.2, np.float32(0), frame.depth_m)
+    pair = Frame(frame.key, frame.depth_m, frame.valid, frame.camera, rgb=frame.rgb, labels={DEPTH_RAW.name: scan_m})
+    config = Hybrid.Config(sensor=SENSOR)
+    objective = Hybrid.make_objective(config, torch.Generator().manual_seed(0))
+    network = objective.networks["holes"].eval()
+    assert isinstance(network, CalibratedHoleNet)
+    scorer = HoleScorer(Hybrid, config, HeldOut([], [pair], 0, WatchSettings()))
+    scored = scorer.score(1, objective, {})
+    # Holes at random: nothing beats their rate, and after calibration nothing is worse than it.
+    assert scored.score == pytest.approx(1.0, abs=0.02)
+    assert scored.figures["holes, AUC"] == pytest.approx(0.5, abs=0.03)
+    assert scored.figures["holes, calibration error, %"] < 3
+    assert network.offset.item() != 0
+    assert scored.pictures["samples.png"][1:4] == b"PNG"
+    assert scorer.score(2, objective, {}).score == scored.score

@@ -1,0 +1,160 @@
+"""hybrid: the physics of a sensor, and holes where a network says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from depthforge.errors import FrameError, InputError
+from depthforge.frame import Frame
+from depthforge.labels.catalogue import DEPTH_RAW
+from depthforge.seeding import frame_words
+from depthforge.testing.translators import TranslatorTests, clean_frame
+from depthforge.training.objective import Batch
+from depthforge.training.translator_card import TranslatorCard
+from depthforge.training.weights import write_translator
+from depthforge.translators.hole_sampling import LEVELS
+from depthforge.translators.hybrid import CalibratedHoleNet, Hybrid
+
+SENSOR = {"name": "structured_light", "projector_side": "right", "patch_share": 0.3}
+
+
+def written(folder: Path, logit: float | None = None, **options: Any) -> Hybrid:
+    """Write weights: random ones, or such that every logit is ``logit``; return the translator that uses them."""
+    config = Hybrid.Config(sensor=SENSOR, weights=folder, **options)
+    networks = Hybrid.make_networks(config)
+    network = networks["holes"]
+    assert isinstance(network, CalibratedHoleNet)
+    network.initialise(torch.Generator().manual_seed(0))
+    if logit is not None:
+        with torch.no_grad():
+            network.last.weight.zero_()
+            assert network.last.bias is not None
+            network.last.bias.fill_(logit)
+    card = TranslatorCard(
+        translator="hybrid",
+        version=Hybrid.version,
+        architecture=config.architecture,
+        normalisation=None,
+        units=None,
+        origin="a test",
+    )
+    write_translator(folder, networks, card)
+    return Hybrid(config)
+
+
+def drawn(translator: Hybrid, frame: Frame, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    depth = translator.translate(frame, frame_words(seed, frame.key)).depth
+    assert depth is not None
+    return depth.depth_m, depth.valid
+
+
+class TestContract(TranslatorTests):
+    """The battery."""
+
+    @pytest.fixture
+    def translator(self, tmp_path: Path) -> Hybrid:
+        return written(tmp_path, min_kept=0.0)
+
+
+def test_holes_are_where_the_network_says_and_not_where_the_physics_drew_them(tmp_path: Path) -> None:
+    frame = clean_frame(120, 160)
+    none, all_lost = written(tmp_path / "none", -30.0), written(tmp_path / "all", 30.0, min_kept=0.0)
+    depth_m, valid = drawn(none, frame)
+    physics = none.config.physics.measure(frame, frame_words(0, frame.key))
+    assert physics.valid.sum() < frame.valid.sum()
+    assert valid.sum() > 0.99 * frame.valid.sum()
+    np.testing.assert_array_equal(depth_m[physics.valid], physics.depth_m[physics.valid])
+    filled = valid & ~physics.valid
+    assert np.abs(depth_m - frame.depth_m)[filled].max() < 0.6
+    assert not drawn(all_lost, frame)[1].any()
+
+
+def test_as_many_holes_as_the_probability_says_other_ones_with_other_words(tmp_path: Path) -> None:
+    frame, translator = clean_frame(120, 160), written(tmp_path, -1.0, long_m=0.05)
+    masks = [drawn(translator, frame, seed)[1] for seed in range(8)]
+    share = 1 - np.mean([mask[frame.valid].mean() for mask in masks])
+    assert share == pytest.approx(1 / (1 + np.e), abs=0.05)
+    assert not np.array_equal(masks[0], masks[1])
+
+
+def test_range_and_borders_are_the_sensors(tmp_path: Path) -> None:
+    sensor = {**SENSOR, "max_depth_m": 2.0, "blind_right_px": 8}
+    translator = written(tmp_path, -30.0)
+    limited = Hybrid.of_networks(
+        Hybrid.Config(sensor=sensor, min_kept=0.0), {name: net.eval() for name, net in translator.loaded().items()}
+    )
+    depth_m, valid = drawn(limited, clean_frame(120, 160))
+    assert depth_m.max() <= 2.0
+    assert not valid[:, -8:].any()
+    assert valid.any()
+
+
+def test_calibration_moves_probabilities(tmp_path: Path) -> None:
+    translator = written(tmp_path, 0.0)
+    network = translator.loaded()["holes"]
+    assert isinstance(network, CalibratedHoleNet)
+    network.temperature.fill_(2.0)
+    network.offset.fill_(-np.log(3))
+    (levels,) = translator.hole_levels([clean_frame(48, 64)], [(1, 2)])
+    assert np.unique(levels).tolist() == [LEVELS // 4]
+
+
+def test_colour_that_is_missing_is_said_and_may_be_done_without(tmp_path: Path) -> None:
+    frame = clean_frame(48, 64)
+    bare = Frame(frame.key, frame.depth_m, frame.valid, frame.camera)
+    with pytest.raises(FrameError, match="no colour") as raised:
+        drawn(written(tmp_path / "colour"), bare)
+    assert "colour: false" in str(raised.value)
+    blind = written(tmp_path / "blind", colour=False)
+    assert blind.wanted == frozenset()
+    assert drawn(blind, bare)[1].any()
+
+
+def test_weights_are_of_one_physics(tmp_path: Path) -> None:
+    translator = written(tmp_path)
+    other = Hybrid.Config(sensor={**SENSOR, "baseline_m": 0.1}, weights=tmp_path)
+    with pytest.raises(InputError, match="another architecture"):
+        Hybrid(other).load()
+    # Patches are left out, and where they come from does not matter.
+    patched = Hybrid.Config(sensor={**SENSOR, "patch_share": 0.1}, weights=tmp_path)
+    assert Hybrid(patched).fingerprint == translator.fingerprint
+    assert Hybrid(patched.model_copy(update={"long_m": 0.5})).fingerprint != translator.fingerprint
+
+
+def test_a_pair_says_what_was_lost_and_a_frame_alone_nothing() -> None:
+    frame = clean_frame(48, 64)
+    translator = Hybrid(Hybrid.Config(sensor=SENSOR))
+    assert set(translator.images(frame)) == {"inputs"}
+    scan_m = frame.depth_m.copy()
+    scan_m[10:20] = 0
+    pair = Frame(frame.key, frame.depth_m, frame.valid, frame.camera, rgb=frame.rgb, labels={DEPTH_RAW.name: scan_m})
+    seen = translator.images(pair)
+    assert seen["hole"][0, 12].all()
+    np.testing.assert_array_equal(seen["known"][0] > 0, frame.valid)
+    np.testing.assert_array_equal(seen["hole"][0] > 0, scan_m == 0)
+
+
+def test_training_learns_which_surface_is_lost_and_steps_repeat() -> None:
+    """A sensor that loses what is dark: two objectives from one seed agree, and the loss falls below the constant's."""
+    config = Hybrid.Config(sensor=SENSOR, learning_rate=1e-2, without_colour=0.0, light=0.0)
+    random = np.random.default_rng(0)
+    dark = np.repeat(np.repeat(random.random((4, 1, 4, 4)) < 0.3, 8, axis=2), 8, axis=3)
+    inputs = torch.zeros(4, 10, 32, 32)
+    inputs[:, 8] = torch.from_numpy(np.where(dark, -1.0, 0.4)[:, 0].astype(np.float32))
+    real = {
+        "inputs": inputs,
+        "hole": torch.from_numpy(dark.astype(np.float32)),
+        "known": torch.ones(4, 1, 32, 32),
+    }
+    runs = []
+    for _ in range(2):
+        generator = torch.Generator().manual_seed(1)
+        objective = Hybrid.make_objective(config, generator)
+        runs.append([float(objective.step(Batch({}, real))["bce"]) for _ in range(40)])
+    assert runs[0] == runs[1]
+    assert runs[0][-1] < 0.3 < 0.6 < runs[0][0]
