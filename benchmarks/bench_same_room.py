@@ -5,7 +5,8 @@ python -m benchmarks.bench_same_room [--recording NAME|all] [--sensor PRESET_OR_
 
 Each recording (``benchmarks/recordings.py``) is fused, and its truth rendered at its own poses. Beside the real scans
 stand no simulation ("none"), the default preset of earlier versions, and the camera's own; ``--sensor``, which may be
-repeated, takes others in their place, as the file that `depthforge fit` wrote. Two tables: the same view, where holes
+repeated, takes others in their place, as the file that `depthforge fit` wrote, or the manifest of a training, which
+stands for the translator that it left. Two tables: the same view, where holes
 are told by ``--draws`` drawings of each sensor, and unpaired, where pixels without truth are left out on all sides and
 "real, held out" is the other half of the same frames. Presets were tuned on first halves: ``--half 2`` judges.
 
@@ -28,6 +29,7 @@ import numpy as np
 from benchmarks.recordings import (
     RECORDINGS,
     Recording,
+    Trained,
     View,
     fused,
     half_of,
@@ -88,7 +90,7 @@ def judge(name: str, sensor_names: Sequence[str], half: int, count: int, draws: 
     """Measure the real scans, no simulation and each sensor on one half of a recording's frames."""
     recording = RECORDINGS[name]
     source, refs = fused(name, folder)
-    sensors = {each: sensor_for(each, recording) for each in sensor_names}
+    sensors = {Path(each).stem: sensor_for(each, recording) for each in sensor_names}
     seconds = dict.fromkeys(sensors, 0.0)
     kept: dict[str, list[DepthView]] = {each: [] for each in (REFERENCE, NONE, *sensors)}
     chosen = in_pairs(half_of(refs, half), count)
@@ -114,7 +116,9 @@ def judge(name: str, sensor_names: Sequence[str], half: int, count: int, draws: 
     return Judged(same, compare(described, real), textures, seconds)
 
 
-def _probability(sensor: Sensor, view: View, draws: int) -> Any:
+def _probability(sensor: Sensor | Trained, view: View, draws: int) -> Any:
+    if isinstance(sensor, Trained) and (own := sensor.hole_probability(view.clean)) is not None:
+        return own
     holes = np.zeros(view.clean.camera.size, np.int64)
     for draw in range(1, draws + 1 if draws > 1 else 1):
         holes += ~measured_by(sensor, view.clean, draw).valid

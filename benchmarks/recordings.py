@@ -14,8 +14,9 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from benchmarks.timing import shared_folder
-from depthforge.frame import BoolImage, DepthImage, Frame, FrameRef
+from depthforge.frame import BoolImage, DepthImage, Frame, FrameRef, NoisyDepth
 from depthforge.manifest import PluginBlock
+from depthforge.manifest_file import load_manifest
 from depthforge.realism.same_view.views import Measured, SameView
 from depthforge.registry import sources
 from depthforge.seeding import frame_words
@@ -23,8 +24,23 @@ from depthforge.sensors.base import Sensor
 from depthforge.sensors.preset import parse_sensor
 from depthforge.sources.base import Source
 from depthforge.sources.resized import build_source
+from depthforge.stages.prepare import make_translator
+from depthforge.translators.base import Translator
+from depthforge.translators.hole_sampling import LEVELS
+from depthforge.translators.hybrid import Hybrid
 
-__all__ = ["RECORDINGS", "Recording", "View", "fused", "half_of", "in_pairs", "measured_by", "sensor_for", "view_of"]
+__all__ = [
+    "RECORDINGS",
+    "Recording",
+    "Trained",
+    "View",
+    "fused",
+    "half_of",
+    "in_pairs",
+    "measured_by",
+    "sensor_for",
+    "view_of",
+]
 
 
 class Recording(NamedTuple):
@@ -163,8 +179,35 @@ def view_of(source: Source, ref: FrameRef) -> View:
     return View(frame, np.nan_to_num(raw_m, posinf=0.0))
 
 
-def sensor_for(name: str, recording: Recording) -> Sensor:
-    """Return a sensor by its preset or file, with what the stream of the recording asks of it."""
+class Trained:
+    """A trained translator of a manifest in the place of a sensor, which refuses no frame."""
+
+    def __init__(self, manifest: Path) -> None:
+        made = make_translator(load_manifest(manifest).with_weights().translator)
+        self.translator: Translator = type(made)(made.config.model_copy(update={"min_kept": 0.0}))
+        self.translator.load()
+
+    def measure(self, frame: Frame, words: tuple[int, int]) -> NoisyDepth:
+        """Return the noisy depth that it makes of a frame."""
+        depth = self.translator.translate(frame, words).depth
+        assert depth is not None
+        return depth
+
+    def hole_probability(self, frame: Frame) -> DepthImage | None:
+        """Return the probability of a hole (H, W) that it gives itself; None where it only draws."""
+        if not isinstance(self.translator, Hybrid):
+            return None
+        (levels,) = self.translator.hole_levels([frame], [frame_words(0, frame.key, "same room")])
+        return (levels / np.float32(LEVELS)).astype(np.float32)
+
+
+def sensor_for(name: str, recording: Recording) -> Sensor | Trained:
+    """Return a sensor by its preset or file, with what the stream of the recording asks of it.
+
+    The manifest of a training stands for the translator that it left.
+    """
+    if Path(name).suffix == ".yaml" and "translator:" in Path(name).read_text():
+        return Trained(Path(name))
     sensor = parse_sensor(name)
     fields = type(sensor).model_fields
     options: dict[str, Any] = {"blank_band": recording.blank_band} if "blank_band" in fields else {}
@@ -173,7 +216,7 @@ def sensor_for(name: str, recording: Recording) -> Sensor:
     return parse_sensor({"preset": name, **options}) if options else sensor
 
 
-def measured_by(sensor: Sensor, clean: Frame, seed: int = 0) -> Measured:
+def measured_by(sensor: Sensor | Trained, clean: Frame, seed: int = 0) -> Measured:
     """Return what a sensor makes of the truth, in whole millimetres as the recordings are."""
     measured = sensor.measure(clean, frame_words(seed, clean.key, "same room"))
     depth_m = (np.rint(measured.depth_m * 1000) / 1000).astype(np.float32)
