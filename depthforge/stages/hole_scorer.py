@@ -32,6 +32,7 @@ Float64 = npt.NDArray[np.float64]
 
 _STRIDE: Final = 3
 _NEWTON_STEPS: Final = 30
+_HIGHEST_TEMPERATURE: Final = 1000.0
 _PICTURES: Final = 4
 _SHOWN: Final = {
     "hole_auc": "holes, AUC",
@@ -119,7 +120,7 @@ def calibrate(logits: Float64, holes: npt.NDArray[np.bool_]) -> tuple[float, flo
     """Return the temperature and the offset with which sigmoid(logits / T + b) has the least log loss for ``holes``.
 
     Platt, "Probabilistic outputs for support vector machines", 1999, by Newton's method; (1, 0) where there are no
-    holes or nothing else, or where the order of the logits says nothing (T would not be positive).
+    holes or nothing else. Where the order of the logits says nothing (T would not be positive) the constant is left.
     """
     if holes.all() or not holes.any():
         return 1.0, 0.0
@@ -137,7 +138,10 @@ def calibrate(logits: Float64, holes: npt.NDArray[np.bool_]) -> tuple[float, flo
         scale, offset = scale - float(move[0]), offset - float(move[1])
         if np.abs(move).max() < 1e-8:
             break
-    return (1 / scale, offset) if scale > 1e-3 else (1.0, 0.0)
+    if scale > 1 / _HIGHEST_TEMPERATURE:
+        return 1 / scale, offset
+    rate = float(y.mean())
+    return _HIGHEST_TEMPERATURE, float(np.log(rate / (1 - rate)))
 
 
 def _images(translator: Learned, frame: Frame) -> Mapping[str, npt.NDArray[np.float32]] | None:

@@ -28,7 +28,9 @@ def test_what_cannot_be_calibrated_is_left_alone() -> None:
     logits = np.linspace(-1, 1, 100)
     assert calibrate(logits, np.zeros(100, np.bool_)) == (1.0, 0.0)
     assert calibrate(logits, np.ones(100, np.bool_)) == (1.0, 0.0)
-    assert calibrate(logits, logits < 0) == (1.0, 0.0)
+    temperature, offset = calibrate(logits, logits < -0.5)
+    assert temperature == 1000
+    assert offset == pytest.approx(np.log(0.25 / 0.75))
 
 
 def test_the_score_is_the_share_of_a_constants_loss_and_the_network_is_calibrated() -> None:

@@ -1,0 +1,114 @@
+"""Training of hybrid on made-up scans: posed ones are fused inside it, and it goes on and converts as any training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from depthforge.corpus.reader import CorpusReader
+from depthforge.errors import InputError
+from depthforge.progress import Silent
+from depthforge.stages.train import TrainingReport, train
+from depthforge.training.checkpoint import Checkpoints
+from depthforge.training.translator_card import read_card
+from tests.sources.fused_trees import block, write_scan
+from tests.stages.runs import contents, run
+from tests.stages.test_train import ROOMS, manifest
+
+HYBRID = {"name": "hybrid", "sensor": {"name": "structured_light"}, "colour": False, "min_kept": 0}
+
+
+class Heard(Silent):
+    """Keeps what was warned of."""
+
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+
+    def warn(self, message: str) -> None:
+        self.warnings.append(message)
+
+
+@pytest.fixture(scope="module")
+def scan(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pytest.importorskip("open3d", exc_type=ImportError)
+    return write_scan(tmp_path_factory.mktemp("recording"), faults=False)
+
+
+def trained(folder: Path, real: Any, **changes: Any) -> tuple[TrainingReport, list[str]]:
+    heard = Heard()
+    made = manifest(folder, {"real": real, "decay_epochs": 0, **changes}, translator=HYBRID)
+    return train(made, inline=True, progress=heard), heard.warnings
+
+
+@pytest.fixture(scope="module")
+def weights(scan: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("hybrid")
+    report, warnings = trained(folder, block(scan))
+    assert report.num_steps == 4
+    assert not any("poses" in line for line in warnings)
+    return folder / "translator"
+
+
+def test_posed_scans_are_paired_with_their_truth_and_the_card_says_so(weights: Path) -> None:
+    card = read_card(weights)
+    (recording,) = card.trained_on["real"]["recordings"]
+    assert recording["truth"] == "fused from posed scans"
+    assert recording["first"].startswith("analytic/")
+    # Calibrated, it is no worse than a constant, but for what four steps of a few pixels leave to chance.
+    assert 0 < card.figures["score"] < 1.2
+    assert set(card.figures["calibration"]) == {"temperature", "offset"}
+    assert (weights / "samples.png").read_bytes()[1:4] == b"PNG"
+
+
+def test_two_trainings_and_one_that_was_interrupted_end_alike(
+    scan: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = 0
+    original = Checkpoints.commit
+
+    def stopped(self: Checkpoints, step: int) -> Any:
+        nonlocal calls
+        original(self, step)
+        calls += 1
+        if calls == 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Checkpoints, "commit", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        trained(tmp_path, block(scan))
+    report, _ = trained(tmp_path, block(scan))
+    assert report.resumed_from == 2
+    again = (tmp_path / "translator" / "weights.safetensors").read_bytes()
+    assert again == (weights / "weights.safetensors").read_bytes()
+
+
+def test_it_converts_the_same_bytes_whatever_the_shards(weights: Path, tmp_path: Path) -> None:
+    translator = {**HYBRID, "weights": str(weights)}
+    whole = manifest(tmp_path / "a", translator=translator, training=None)
+    assert run(whole).num_frames == 8
+    reader = CorpusReader(whole.corpus.out)
+    small = manifest(tmp_path / "b", translator=translator, training=None, corpus={"out": str(tmp_path / "b" / "c")})
+    run(small)
+    other = CorpusReader(small.corpus.out)
+    for key in (reader.key(0), reader.key(5)):
+        one, two = (each.read(key, []) for each in (reader, other))
+        assert one.noisy_depth_m.tobytes() == two.noisy_depth_m.tobytes()
+    assert any(name.startswith("translator/") for name in contents(Path(whole.corpus.out)))
+
+
+def test_several_recordings_are_trained_on_and_told_and_another_size_is_refused(scan: Path, tmp_path: Path) -> None:
+    rooms = {**ROOMS, "seed": 1, "sensor": {"name": "structured_light", "focal_length_px": 60.0}}
+    report, _ = trained(tmp_path, block(scan), more_real=[rooms])
+    assert report.real_frames == 9 + 8
+    card = read_card(tmp_path / "translator")
+    first, second = card.trained_on["real"]["recordings"]
+    assert first["truth"] == "fused from posed scans"
+    assert second["source"] == "procedural"
+    with pytest.raises(InputError, match="the recordings differ in size") as raised:
+        trained(tmp_path / "other", block(scan), more_real=[{**rooms, "width": 96}])
+    assert "96x48" in str(raised.value)
+    with pytest.raises(InputError, match="something else") as mixed:
+        trained(tmp_path, block(scan))
+    assert "more_real" in str(mixed.value)
