@@ -46,8 +46,8 @@ class HybridObjective(Objective):
     def __init__(
         self, network: HoleNet, config: HybridTraining, random: torch.Generator, device: torch.device | str = "cpu"
     ) -> None:
-        super().__init__({"holes": network}, random, device)
-        network.cpu().initialise(random)
+        super().__init__({"holes": network}, random)
+        network.initialise(random)
         network.to(device)
         self.config = config
         weights = network.parameters()

@@ -16,12 +16,15 @@ from depthforge.networks.generator import DepthGenerator
 from depthforge.networks.whole import WholeGenerator
 from depthforge.registry import translators
 from depthforge.training.objective import Batch, Objective
+from depthforge.translators.hybrid import Hybrid
 from depthforge.translators.learned import Learned
 from depthforge.translators.learned_depth import LearnedDepth
 
-LEARNED = [name for name in translators.built_in() if issubclass(translators.get(name), Learned)]
+ALL = [name for name in translators.built_in() if issubclass(translators.get(name), Learned)]
+LEARNED = [name for name in ALL if issubclass(translators.get(name), LearnedDepth)]
 OPTIONS = {"plain": {}, "noise and validity": {"noise_channels": 2, "residual": 0.1, "validity": True}}
 COLOUR = {"with_rgb": True}
+PAIRS = {"inputs": 10, "hole": 1, "known": 1}
 GENERATORS: list[dict[str, object]] = [{}, COLOUR, *({**options, **COLOUR} for options in OPTIONS.values())]
 
 
@@ -82,6 +85,7 @@ def objective_of(name: str, device: str, **options: object) -> Objective:
 
 def test_the_methods_that_learn_are_all_here() -> None:
     assert LEARNED == ["coupled", "cut", "cyclegan", "dcl"]
+    assert [*LEARNED, "hybrid"] == ALL
 
 
 def test_what_is_left_behind_is_found() -> None:
@@ -110,6 +114,15 @@ def test_a_training_step_stays_on_its_device(name: str, options: dict[str, objec
         # Adam counts its steps on the CPU.
         elsewhere = [path for path, t in tensors(optimiser.state) if t.device.type != "meta" and ".step" not in path]
         assert not elsewhere
+
+
+def test_a_step_of_pairs_stays_on_its_device() -> None:
+    config = Hybrid.Config(sensor={"name": "structured_light"})
+    objective = Hybrid.make_objective(config, torch.Generator().manual_seed(0), "meta")
+    real = {name: torch.rand(2, channels, 32, 32, device="meta") for name, channels in PAIRS.items()}
+    losses = objective.step(Batch({}, real))
+    assert {name: loss.device.type for name, loss in losses.items()} == {"bce": "meta"}
+    assert_at("meta", {key: value for key, value in vars(objective).items() if key not in ("optimisers", "config")})
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
