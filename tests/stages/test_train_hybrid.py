@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from depthforge.corpus.reader import CorpusReader
-from depthforge.errors import InputError
+from depthforge.errors import CorpusMismatchError, InputError
 from depthforge.progress import Silent
 from depthforge.stages.train import TrainingReport, train
 from depthforge.training.checkpoint import Checkpoints
@@ -109,6 +109,6 @@ def test_several_recordings_are_trained_on_and_told_and_another_size_is_refused(
     with pytest.raises(InputError, match="the recordings differ in size") as raised:
         trained(tmp_path / "other", block(scan), more_real=[{**rooms, "width": 96}])
     assert "96x48" in str(raised.value)
-    with pytest.raises(InputError, match="something else") as mixed:
+    with pytest.raises(CorpusMismatchError, match="something else") as mixed:
         trained(tmp_path, block(scan))
     assert "more_real" in str(mixed.value)
