@@ -26,6 +26,7 @@ White noise through a wide blur costs ten times as much and gives the same; Redw
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from functools import lru_cache
 from statistics import NormalDist
 from typing import Annotated, ClassVar, Final, NamedTuple
@@ -134,9 +135,9 @@ class _Errors(Sensor):
         default=24.0, ge=1, le=512, description="lag at which the autocorrelation of the blobs' field is 1/e, pixels"
     )
 
+    @abstractmethod
     def error_shape(self) -> ErrorShape | None:
         """Return what the fields ask for, None where they ask for nothing."""
-        raise NotImplementedError
 
     def residual_errors(self, shape: tuple[int, int], words: tuple[int, int]) -> ResidualErrors | None:
         """Return the errors of the frame that ``words`` key, images of ``shape``; None where none are asked for."""

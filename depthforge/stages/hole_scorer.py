@@ -17,8 +17,7 @@ import numpy.typing as npt
 import torch
 
 from depthforge.corpus.picture import coloured_depth
-from depthforge.errors import FrameError, InputError
-from depthforge.frame import Frame
+from depthforge.errors import InputError
 from depthforge.labels.catalogue import DEPTH_RAW
 from depthforge.realism.same_view.hole_places import HoleOverlap, measure_overlap, summarise
 from depthforge.training.objective import Objective
@@ -44,7 +43,10 @@ _SHOWN: Final = {
 
 
 class HoleScorer:
-    """Scores probabilities of holes; see the module. InputError for a method that has none and brings no scorer."""
+    """Scores probabilities of holes; see the module.
+
+    InputError for a method that has none and brings no scorer; FrameError as of its ``images``.
+    """
 
     def __init__(self, translator: type[Learned], config: LearnedConfig, held_out: HeldOut) -> None:
         if not issubclass(translator, Hybrid):
@@ -53,9 +55,8 @@ class HoleScorer:
                 where=f"{translator.__module__}.{translator.__qualname__}",
                 expected="make_scorer returns a Scorer, or the method is `hybrid`",
             )
-        self._seen = [
-            (frame, images) for frame in held_out.real if (images := _images(translator(config), frame)) is not None
-        ]
+        made = translator(config)
+        self._seen = [(frame, made.images(frame)) for frame in held_out.real]
 
     def score(self, step: int, objective: Objective, losses: Mapping[str, float]) -> Scored:
         """Calibrate the network on the held-out pairs and hold its probabilities against the scans."""
@@ -142,14 +143,6 @@ def calibrate(logits: Float64, holes: npt.NDArray[np.bool_]) -> tuple[float, flo
         return 1 / scale, offset
     rate = float(y.mean())
     return _HIGHEST_TEMPERATURE, float(np.log(rate / (1 - rate)))
-
-
-def _images(translator: Learned, frame: Frame) -> Mapping[str, npt.NDArray[np.float32]] | None:
-    try:
-        images = translator.images(frame)
-    except FrameError:
-        return None
-    return images if "hole" in images else None
 
 
 def _logits(

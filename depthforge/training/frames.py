@@ -158,6 +158,7 @@ def _write(
                 continue
             for plane, images in (images_of(frame) if images_of is not None else {}).items():
                 if plane not in planes:
+                    _require_room(folder, (count - index) * images.size * 2, name)
                     rows = _Rows(folder / f"{_PLANES}{plane}.npy", np.float16, images.shape)
                     planes[plane] = files.enter_context(rows)
                 planes[plane].add(images)
@@ -168,7 +169,8 @@ def _write(
             if rgb is not None and frame.rgb is not None:
                 rgb.add(frame.rgb)
             if scan is not None:
-                scan.add(np.nan_to_num(frame.labels[DEPTH_RAW.name].astype(np.float32)).reshape(size))
+                measured_m = frame.labels[DEPTH_RAW.name].astype(np.float32).reshape(size)
+                scan.add(np.nan_to_num(measured_m, posinf=0.0))
     if not keys:
         least = {"depth": f"at least {_LEAST_VALID:.0%} valid depth", "rgb": "colour"}
         raise InputError(

@@ -207,8 +207,8 @@ class Hybrid(Learned):
         seen = {"inputs": self._inputs(frame, words)}
         raw = frame.labels.get(DEPTH_RAW.name)
         if raw is not None:
-            measured_m = np.nan_to_num(np.asarray(raw, np.float32).reshape(frame.camera.size))
-            seen["hole"] = (measured_m <= 0).astype(np.float32)[None]
+            measured_m = np.asarray(raw, np.float32).reshape(frame.camera.size)
+            seen["hole"] = (~((measured_m > 0) & np.isfinite(measured_m))).astype(np.float32)[None]
             seen["known"] = frame.valid.astype(np.float32)[None]
         return seen
 
