@@ -112,6 +112,17 @@ def test_no_room_is_said_before_anything_is_written(tmp_path: Path, monkeypatch:
     assert not (tmp_path / "clean").exists()
 
 
+def test_planes_that_do_not_fit_leave_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=10**5))
+
+    def planes(frame: Frame) -> dict[str, np.ndarray]:
+        return {"inputs": np.zeros((1000, *frame.depth_m.shape), np.float32)}
+
+    with pytest.raises(StorageError, match="do not fit on the disk"):
+        decode_frames(tmp_path / "real", frame, 5, SIZE, wanted=frozenset({"depth"}), name="real", images_of=planes)
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_end_is_held_out(tmp_path: Path) -> None:
     trained, held_out = decoded(tmp_path).split(0.4)
     assert [len(trained), len(held_out)] == [3, 2]

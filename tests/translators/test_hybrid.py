@@ -131,12 +131,13 @@ def test_a_pair_says_what_was_lost_and_a_frame_alone_nothing() -> None:
     translator = Hybrid(Hybrid.Config(sensor=SENSOR))
     assert set(translator.images(frame)) == {"inputs"}
     scan_m = frame.depth_m.copy()
-    scan_m[10:20] = 0
+    scan_m[10:18] = 0
+    scan_m[18], scan_m[19] = np.nan, np.inf
     pair = Frame(frame.key, frame.depth_m, frame.valid, frame.camera, rgb=frame.rgb, labels={DEPTH_RAW.name: scan_m})
     seen = translator.images(pair)
     assert seen["hole"][0, 12].all()
     np.testing.assert_array_equal(seen["known"][0] > 0, frame.valid)
-    np.testing.assert_array_equal(seen["hole"][0] > 0, scan_m == 0)
+    np.testing.assert_array_equal(seen["hole"][0] > 0, ~(np.isfinite(scan_m) & (scan_m > 0)))
 
 
 def test_training_learns_which_surface_is_lost_and_steps_repeat() -> None:
