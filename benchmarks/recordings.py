@@ -197,7 +197,7 @@ class Trained:
         """Return the probability of a hole (H, W) that it gives itself; None where it only draws."""
         if not isinstance(self.translator, Hybrid):
             return None
-        (levels,) = self.translator.hole_levels([frame], [frame_words(0, frame.key, "same room")])
+        levels = self.translator.hole_levels(frame, frame_words(0, frame.key, "same room"))
         return (levels / np.float32(LEVELS)).astype(np.float32)
 
 

@@ -59,8 +59,20 @@ class HoleNet(nn.Module):
         with torch.no_grad():
             self.last.bias[0] = _FEW_HOLES
 
+    num_features = _DETAIL
+    """Channels of ``features``."""
+
     def forward(self, image: Tensor) -> Tensor:
-        """Return the maps."""
+        """Return the map of logits (B, 1, H, W) of an image (B, channels, H, W), any size."""
+        return self.logit(self.features(image))
+
+    def logit(self, features: Tensor) -> Tensor:
+        """Return the map of logits of ``features``."""
+        logit: Tensor = self.last(features)
+        return logit
+
+    def features(self, image: Tensor) -> Tensor:
+        """Return (B, num_features, H, W): what the logit, and any other head, is read from."""
         height, width = image.shape[2:]
         below, right = -height % _MULTIPLE, -width % _MULTIPLE
         whole = functional.pad(image, (0, right, 0, below), mode="replicate") if below or right else image
@@ -74,5 +86,4 @@ class HoleNet(nn.Module):
         for stage in self.up:
             x = stage(torch.cat([functional.interpolate(x, scale_factor=2.0, mode="nearest"), seen.pop()], dim=1))
         x = self.detail(torch.cat([functional.interpolate(x, scale_factor=2.0, mode="nearest"), whole], dim=1))
-        maps: Tensor = self.last(x)
-        return maps[:, :, :height, :width]
+        return x[:, :, :height, :width]

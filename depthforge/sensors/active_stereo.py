@@ -41,7 +41,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, field_validator
 
-from depthforge.frame import BoolImage, Frame, NoisyDepth
+from depthforge.frame import BoolImage, Camera, Frame, NoisyDepth
 from depthforge.registry import sensors
 from depthforge.sensors import stereo_kernels as kernels
 from depthforge.sensors.dark_patches import (
@@ -188,6 +188,10 @@ class ActiveStereo(DisparityErrors):
             raise ValueError("a window has a centre pixel: its side is odd")
         return value
 
+    def disparity_scale(self, camera: Camera) -> float:
+        """Return focal length x baseline, metres x pixels of the sensor, for frames of ``camera``."""
+        return (self.focal_length_px or camera.fx) * self.baseline_m
+
     def measure(self, frame: Frame, words: tuple[int, int]) -> NoisyDepth:
         """Return what the sensor would measure of ``frame``; see the module for the model."""
         surface = surface_of(frame.depth_m, frame.valid, frame.camera)
@@ -250,7 +254,7 @@ class ActiveStereo(DisparityErrors):
     def _edges(self, surface: Surface, frame: Frame) -> tuple[Float32, Float32]:
         distance = np.full(frame.camera.size, _FAR_FROM_EDGES_PX, np.float32)
         front = np.zeros(frame.camera.size, np.float32)
-        jump = self.edge_jump_px / ((self.focal_length_px or frame.camera.fx) * self.baseline_m)
+        jump = self.edge_jump_px / self.disparity_scale(frame.camera)
         grown_px = self.fattening_px + 3.0 * self.edge_jitter_px + 0.5
         offsets, lengths = _disc(max(grown_px, (self.window_px + 1) / 2))
         kernels.edges(surface.inverse, np.float32(jump), offsets, lengths, distance, front)

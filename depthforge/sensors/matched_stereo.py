@@ -31,7 +31,7 @@ import numpy as np
 from pydantic import Field
 
 from depthforge.errors import FrameError
-from depthforge.frame import BoolImage, Frame, NoisyDepth
+from depthforge.frame import BoolImage, Camera, Frame, NoisyDepth
 from depthforge.kernels import njit
 from depthforge.registry import sensors
 from depthforge.sensors import stereo_views as views
@@ -152,6 +152,10 @@ class MatchedStereo(DisparityErrors):
     max_depth_m: float = Field(default=10.0, gt=0, le=1e4, description="farther measurements are discarded, metres")
 
     working_images = 4.0
+
+    def disparity_scale(self, camera: Camera) -> float:
+        """Return focal length x baseline, metres x pixels of the sensor, for frames of ``camera``."""
+        return (self.focal_length_px or camera.fx) * self.baseline_m
 
     def working_bytes(self, height: int, width: int) -> int:
         """As of every sensor; images of another focal length are counted as of a lens of 90 degrees.

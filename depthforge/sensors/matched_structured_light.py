@@ -33,7 +33,7 @@ import cv2
 import numpy as np
 from pydantic import Field, field_validator
 
-from depthforge.frame import Frame, NoisyDepth
+from depthforge.frame import Camera, Frame, NoisyDepth
 from depthforge.registry import sensors
 from depthforge.sensors import stereo_views as views
 from depthforge.sensors import structured_light_kernels as kernels
@@ -142,10 +142,14 @@ class MatchedStructuredLight(DisparityErrors):
             raise ValueError("a window has a centre pixel: its side is odd")
         return value
 
+    def disparity_scale(self, camera: Camera) -> float:
+        """Return focal length x baseline, metres x pixels of the sensor, for frames of ``camera``."""
+        return camera.fx * self.baseline_m
+
     def measure(self, frame: Frame, words: tuple[int, int]) -> NoisyDepth:
         """Return what the sensor would measure of ``frame``; see the module for the model."""
         clean = np.where(frame.valid, frame.depth_m, np.float32(0))
-        disparity_m_px = np.float32(frame.camera.fx * self.baseline_m)
+        disparity_m_px = np.float32(self.disparity_scale(frame.camera))
         albedo = self._albedo(frame, words)
         patches = surface_field(frame, words, self, stream=PATCHES)
         lost = lost_surfaces(clean, disparity_px(clean, float(disparity_m_px)), words, self, patches)

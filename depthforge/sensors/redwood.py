@@ -31,7 +31,7 @@ import numpy.typing as npt
 from pydantic import Field, field_serializer, field_validator
 
 from depthforge.errors import InputError
-from depthforge.frame import BoolImage, DepthImage, Frame, NoisyDepth
+from depthforge.frame import BoolImage, Camera, DepthImage, Frame, NoisyDepth
 from depthforge.registry import sensors
 from depthforge.sensors import redwood_kernels as kernels
 from depthforge.sensors.distortion import CELLS, Table, own_table, read_table
@@ -92,6 +92,10 @@ class Redwood(DisparityErrors):
     @field_serializer("distortion", when_used="json")
     def _file_name(self, value: str) -> str:
         return value if value in _NO_FILE else Path(value).name
+
+    def disparity_scale(self, camera: Camera) -> float:
+        """Return ``depth_disparity_m_px``: a constant of the device, whatever looks at its depth."""
+        return self.depth_disparity_m_px
 
     def files(self) -> Mapping[str, bytes]:
         """Return the user's distortion table; raises as ``read_table``."""

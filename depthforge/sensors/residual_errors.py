@@ -29,12 +29,13 @@ import math
 from abc import abstractmethod
 from functools import lru_cache
 from statistics import NormalDist
-from typing import Annotated, ClassVar, Final, NamedTuple
+from typing import Annotated, ClassVar, Final, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, PrivateAttr
 
+from depthforge.frame import Camera
 from depthforge.kernels import njit
 from depthforge.sensors.base import Sensor
 from depthforge.sensors.draws import standard_normals
@@ -46,6 +47,7 @@ __all__ = [
     "DisparityErrors",
     "ErrorShape",
     "ResidualErrors",
+    "ResidualSensor",
     "device_error",
     "outlier_factor",
     "residual_errors",
@@ -109,8 +111,8 @@ class ResidualErrors(NamedTuple):
         return ResidualErrors(*(np.ascontiguousarray(each[:, ::-1]) for each in self))
 
 
-class _Errors(Sensor):
-    """The fields that have no unit of depth."""
+class ResidualSensor(Sensor):
+    """A sensor with residual errors: the fields that have no unit of depth, and what another model adds to them."""
 
     device_has_seam: ClassVar[bool] = False
     """Whether the drawn error of a device has a seam at the middle column, as those of the Kinect's family."""
@@ -135,14 +137,39 @@ class _Errors(Sensor):
         default=24.0, ge=1, le=512, description="lag at which the autocorrelation of the blobs' field is 1/e, pixels"
     )
 
+    typical_error: ClassVar[float]
+    """What an error of a pixel is like, in the sensor's unit: the scale of what is learnt of them."""
+
+    _added: Float32 | None = PrivateAttr(default=None)
+
     @abstractmethod
     def error_shape(self) -> ErrorShape | None:
         """Return what the fields ask for, None where they ask for nothing."""
 
+    @abstractmethod
+    def in_error_unit(self, depth_m: Float32, camera: Camera) -> Float32:
+        """Return what errors are added to, of depth (H, W) seen by ``camera``; 0 is nothing."""
+
+    def with_added(self, error: Float32) -> Self:
+        """Return the sensor of one frame, whose residual errors have ``error`` (H, W) float32 added, in their unit.
+
+        What is given is of the frame, and belongs to no fingerprint: whoever adds it answers for it. An image of
+        another size than the sensor measures in is stretched over it.
+        """
+        sensor = self.model_copy()
+        sensor._added = error
+        return sensor
+
     def residual_errors(self, shape: tuple[int, int], words: tuple[int, int]) -> ResidualErrors | None:
         """Return the errors of the frame that ``words`` key, images of ``shape``; None where none are asked for."""
         asked = self.error_shape()
-        return None if asked is None else residual_errors(asked, shape, words)
+        errors = None if asked is None else residual_errors(asked, shape, words)
+        if self._added is None:
+            return errors
+        added = self._added if self._added.shape == shape else stretched(self._added, shape)
+        if errors is None:
+            return ResidualErrors(added, np.ones(shape, np.float32))
+        return errors._replace(offset=errors.offset + added)
 
     def error_bytes(self, height: int, width: int) -> int:
         """Return what the errors take at their peak: the two images, what they are made of, and the device's own."""
@@ -171,8 +198,10 @@ class _Errors(Sensor):
         )
 
 
-class DisparityErrors(_Errors):
+class DisparityErrors(ResidualSensor):
     """Fields of a sensor that measures disparity; its residual errors are pixels of the sensor."""
+
+    typical_error = 0.25
 
     slow_sigma_px: float = Field(
         default=0.0,
@@ -197,6 +226,15 @@ class DisparityErrors(_Errors):
         """As of every sensor, in pixels of disparity."""
         return self._shape_of(self.slow_sigma_px, self.device_sigma_px, self.device_map_px)
 
+    @abstractmethod
+    def disparity_scale(self, camera: Camera) -> float:
+        """Return focal length x baseline, metres x pixels of the sensor, for frames of ``camera``."""
+
+    def in_error_unit(self, depth_m: Float32, camera: Camera) -> Float32:
+        """Return the disparity of depth (H, W), pixels of the sensor."""
+        scale = np.float32(self.disparity_scale(camera))
+        return np.divide(scale, depth_m, out=np.zeros_like(depth_m), where=depth_m > 0)
+
     def with_residual(self, disparity: Float32, words: tuple[int, int], *, mirrored: bool = False) -> Float32:
         """Return measured disparity (H, W) float32 px with the errors of the frame that ``words`` key.
 
@@ -210,8 +248,10 @@ class DisparityErrors(_Errors):
         return np.asarray(disparity * factor + offset, np.float32)
 
 
-class DepthErrors(_Errors):
+class DepthErrors(ResidualSensor):
     """Fields of a sensor that measures distance; its residual errors are metres."""
+
+    typical_error = 0.01
 
     slow_sigma_m: float = Field(
         default=0.0, ge=0, le=10, description="standard deviation of an error that varies slowly over a frame, metres"
@@ -231,6 +271,10 @@ class DepthErrors(_Errors):
     def error_shape(self) -> ErrorShape | None:
         """As of every sensor, in metres."""
         return self._shape_of(self.slow_sigma_m, self.device_sigma_m, self.device_map_m)
+
+    def in_error_unit(self, depth_m: Float32, camera: Camera) -> Float32:
+        """Return depth (H, W) itself."""
+        return depth_m
 
 
 def residual_errors(asked: ErrorShape, shape: tuple[int, int], words: tuple[int, int]) -> ResidualErrors:

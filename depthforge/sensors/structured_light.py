@@ -34,7 +34,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, field_validator
 
-from depthforge.frame import BoolImage, DepthImage, Frame, NoisyDepth
+from depthforge.frame import BoolImage, Camera, DepthImage, Frame, NoisyDepth
 from depthforge.registry import sensors
 from depthforge.sensors import structured_light_kernels as kernels
 from depthforge.sensors.dark_patches import (
@@ -206,6 +206,10 @@ class StructuredLight(DisparityErrors):
     def depth_disparity_m_px(self) -> float:
         """Depth times disparity: focal length x baseline, metres x pixels."""
         return self.focal_length_px * self.baseline_m
+
+    def disparity_scale(self, camera: Camera) -> float:
+        """Return ``depth_disparity_m_px``: a constant of the device, whatever looks at its depth."""
+        return self.depth_disparity_m_px
 
     def working_bytes(self, height: int, width: int) -> int:
         """Return the images of the stages, and the tables of the dot pattern at their largest: while they are made."""

@@ -22,7 +22,8 @@ from depthforge.labels.catalogue import DEPTH_RAW
 from depthforge.realism.same_view.hole_places import HoleOverlap, measure_overlap, summarise
 from depthforge.training.objective import Objective
 from depthforge.training.scoring import HeldOut, Scored
-from depthforge.translators.hybrid import CalibratedHoleNet, Hybrid
+from depthforge.translators.hybrid import Hybrid
+from depthforge.translators.hybrid_network import HybridNetwork
 from depthforge.translators.learned import Learned, LearnedConfig
 
 __all__ = ["HoleScorer", "calibrate", "hole_figures"]
@@ -61,7 +62,7 @@ class HoleScorer:
     def score(self, step: int, objective: Objective, losses: Mapping[str, float]) -> Scored:
         """Calibrate the network on the held-out pairs and hold its probabilities against the scans."""
         network = objective.networks["holes"]
-        assert isinstance(network, CalibratedHoleNet)
+        assert isinstance(network, HybridNetwork)
         device = next(network.parameters()).device
         logits = [_logits(network, images["inputs"], device) for _, images in self._seen]
         known = [images["known"][0] > 0 for _, images in self._seen]
@@ -145,9 +146,8 @@ def calibrate(logits: Float64, holes: npt.NDArray[np.bool_]) -> tuple[float, flo
     return _HIGHEST_TEMPERATURE, float(np.log(rate / (1 - rate)))
 
 
-def _logits(
-    network: CalibratedHoleNet, inputs: npt.NDArray[np.float32], device: torch.device
-) -> npt.NDArray[np.float32]:
+def _logits(network: HybridNetwork, inputs: npt.NDArray[np.float32], device: torch.device) -> npt.NDArray[np.float32]:
     with torch.inference_mode():
-        found: npt.NDArray[np.float32] = network(torch.from_numpy(inputs[None]).to(device))[0, 0].float().cpu().numpy()
+        logit, _ = network(torch.from_numpy(inputs[None]).to(device))
+        found: npt.NDArray[np.float32] = logit[0, 0].float().cpu().numpy()
     return found

@@ -3,16 +3,18 @@
 The sensor's physics makes disparity, its steps, its noise and its silhouettes; what it cannot know is which surfaces a
 camera loses (dark, glossy, slanted ones) and how wide its shadows are in practice. That is learnt from pairs: scans
 with poses, and the truth that is fused from them; or scans alone, whose clean guess stands for the truth. Of every
-pixel the network gives the probability of a hole, from what is relative only (``hybrid_inputs``), and holes are drawn
-with it by a copula (``hole_sampling``), so that they are as large, and as steady from frame to frame, as the sensor's.
+pixel the network gives the probability of a hole (``hybrid_network``): that of the physics, and what it adds from what
+is relative only (``hybrid_inputs``). Holes are drawn with it by a copula (``hole_sampling``), so that they are as
+large, and as steady from frame to frame, as the sensor's. A second head adds to the sensor's errors where a surface is
+noisier than the physics says (``hybrid_residual``), before the sensor rounds.
 
-Where the network keeps a pixel that this drawing of the physics lost, depth comes from the same sensor without what
-makes it lose surfaces; what even that does not measure (range, borders) is a hole.
+Where a pixel is kept that this drawing of the physics lost, depth comes from the same sensor without what makes it lose
+surfaces; what even that does not measure (range, borders) is a hole.
 
 Kin: Manivasagam et al., "LiDARsim", CVPR 2020 (ray casting, and a network for dropped rays); Abdelhamed et al., "Noise
 Flow", ICCV 2019 (parametric layers within a flow); Shrivastava et al., CVPR 2017 (SimGAN); Monteiro et al., NeurIPS
-2020 (correlated sampling of masks). Cost at 640x480: the sensor ``physics_draws`` + 2 times, and 0.1 s of the network
-on one core.
+2020 (correlated sampling of masks). Cost at 640x480: the sensor ``physics_draws`` + 1 times, + 2 with
+``residual``, and the network's 50 ms on one core.
 """
 
 from __future__ import annotations
@@ -24,14 +26,13 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
-from pydantic import Field
-from torch import Tensor, nn
+from pydantic import Field, model_validator
+from torch import nn
 
 from depthforge.errors import FrameError
 from depthforge.frame import Capture, Frame, NoisyDepth
 from depthforge.identity import Identity, changed_fields
 from depthforge.labels.catalogue import DEPTH_RAW
-from depthforge.networks.hole_net import HoleNet
 from depthforge.networks.precision import arithmetic
 from depthforge.registry import translators
 from depthforge.seeding import frame_words
@@ -39,33 +40,22 @@ from depthforge.sensors.base import Sensor
 from depthforge.sensors.dark_patches import surface_field
 from depthforge.sensors.fields import correlated_normals
 from depthforge.sensors.preset import AnySensor, parse_sensor
+from depthforge.sensors.residual_errors import ResidualSensor
 from depthforge.training.scoring import HeldOut, Scorer
 from depthforge.translators.base import require_kept
-from depthforge.translators.hole_sampling import fixed_point, sampled_holes
+from depthforge.translators.hole_sampling import LEVELS, fixed_point, sampled_holes
 from depthforge.translators.hybrid_inputs import COLOUR_CHANNELS, GEOMETRY_CHANNELS, hole_frequency, inputs_of
+from depthforge.translators.hybrid_network import HybridNetwork
 from depthforge.translators.hybrid_objective import HybridObjective, HybridTraining
+from depthforge.translators.hybrid_residual import drawn_error, on_steps, target_of
 from depthforge.translators.learned import Learned, LearnedConfig, device_of, failures_of_the_worker
 
-__all__ = ["CalibratedHoleNet", "Hybrid"]
+__all__ = ["Hybrid"]
 
 _SHORT, _LONG = 200, 201  # streams of random numbers that no sensor draws from; the long field takes three
+_MADE_UP = ("preset", "patch_share", "blob_dropout")
+_MAY_CHANGE = ("min_depth_m", "max_depth_m", "device_seed", "device_map_px", "device_map_m")
 _BASELINE_M = 0.075  # of a sensor that has none: it only scales slopes
-
-
-class CalibratedHoleNet(HoleNet):
-    """The network with what calibrates it on held-out frames: logits become logits / temperature + offset."""
-
-    temperature: Tensor
-    offset: Tensor
-
-    def __init__(self, *, channels: int) -> None:
-        super().__init__(channels=channels)
-        self.register_buffer("temperature", torch.ones(()))
-        self.register_buffer("offset", torch.zeros(()))
-
-    def probability(self, inputs: Tensor) -> Tensor:
-        """Return the calibrated probability of a hole (B, 1, H, W) for ``inputs`` (B, C, H, W)."""
-        return torch.sigmoid(self(inputs) / self.temperature + self.offset)
 
 
 @translators.register("hybrid")
@@ -75,7 +65,7 @@ class Hybrid(Learned):
     class Config(HybridTraining, LearnedConfig):
         """The physics, what the network is trained with, and how holes are drawn."""
 
-        architecture_fields: ClassVar[tuple[str, ...]] = ("colour", "physics_draws")
+        architecture_fields: ClassVar[tuple[str, ...]] = ("colour", "physics_draws", "residual")
         inference_fields: ClassVar[frozenset[str]] = LearnedConfig.inference_fields | {
             "min_kept",
             "short_px",
@@ -88,10 +78,14 @@ class Hybrid(Learned):
             description="the physics, as of the translator `simulation`; its made-up patches are left out",
         )
         physics_draws: int = Field(
-            default=3,
+            default=2,
             ge=1,
             le=32,
             description="drawings of the sensor that tell the network how often it loses a pixel",
+        )
+        residual: bool = Field(
+            default=True,
+            description="whether a second head adds to the sensor's errors where scans are noisier than its physics",
         )
         short_px: float = Field(
             default=5.0, ge=0, le=64, description="lag at which the short field of the holes has fallen to 1/e, pixels"
@@ -113,18 +107,25 @@ class Hybrid(Learned):
             default=0.05, ge=0, le=1, description="refuse a frame of whose valid pixels a smaller share is still valid"
         )
 
+        @model_validator(mode="after")
+        def _errors_can_be_added(self) -> Hybrid.Config:
+            if self.residual and not isinstance(self.sensor, ResidualSensor):
+                raise ValueError(f"nothing can be added to the errors of {self.sensor.name}: set `residual: false`")
+            return self
+
         @property
         def architecture(self) -> dict[str, Any]:
-            """What the network is built from, and the physics that it was trained with."""
-            return {**super().architecture, "sensor": self.physics.identity.to_json()}
+            """What the network is built from, and the physics that it was trained with.
+
+            The range that is reported and the one camera of its kind may be others afterwards: nothing that the
+            network sees depends on them.
+            """
+            return {**super().architecture, "sensor": _without(self.physics, _MAY_CHANGE).identity.to_json()}
 
         @property
         def physics(self) -> Sensor:
             """The sensor without made-up patches: which surfaces are lost, the network says."""
-            off: dict[str, Any] = dict.fromkeys(
-                {"patch_share", "blob_dropout"} & type(self.sensor).model_fields.keys(), 0.0
-            )
-            return self.sensor.model_copy(update={**off, "preset": None})
+            return _without(self.sensor, _MADE_UP)
 
         @classmethod
         def training_fields(cls) -> frozenset[str]:
@@ -155,9 +156,9 @@ class Hybrid(Learned):
         return {"holes": cls._network(config)}
 
     @staticmethod
-    def _network(config: Hybrid.Config) -> CalibratedHoleNet:
+    def _network(config: Hybrid.Config) -> HybridNetwork:
         channels = len(GEOMETRY_CHANNELS) + (len(COLOUR_CHANNELS) if config.colour else 0)
-        return CalibratedHoleNet(channels=channels)
+        return HybridNetwork(channels=channels, draws=config.physics_draws, residual=config.residual)
 
     @classmethod
     def make_scorer(cls, config: LearnedConfig, held_out: HeldOut) -> Scorer | None:
@@ -200,60 +201,88 @@ class Hybrid(Learned):
         """Return what training's batches hold of a whole frame: ``inputs``, and of a pair what is to be learnt.
 
         ``inputs`` (C, H, W); where the frame has a scan beside its truth (``depth_raw``) ``hole`` (1, H, W), 1 where
-        the scan measures nothing, and ``known`` (1, H, W), 1 where there is truth. FrameError for a frame without the
+        the scan measures nothing, and ``known`` (1, H, W), 1 where there is truth within the sensor's range; with
+        ``residual`` the images of ``hybrid_residual.Target``, (1, H, W) each. FrameError for a frame without the
         colour that the network takes.
         """
         words = [frame_words(draw, frame.key, "hybrid") for draw in range(self.config.physics_draws)]
-        seen = {"inputs": self._inputs(frame, words)}
+        drawings = [self._physics.measure(frame, each) for each in words]
+        seen = {"inputs": self._inputs(frame, drawings)}
         raw = frame.labels.get(DEPTH_RAW.name)
         if raw is not None:
-            measured_m = np.asarray(raw, np.float32).reshape(frame.camera.size)
-            seen["hole"] = (~((measured_m > 0) & np.isfinite(measured_m))).astype(np.float32)[None]
-            seen["known"] = frame.valid.astype(np.float32)[None]
+            scan_m = np.nan_to_num(np.asarray(raw, np.float32).reshape(frame.camera.size), posinf=0.0, neginf=0.0)
+            reached = self._dense.measure(frame, words[0]).valid
+            seen["hole"] = (scan_m <= 0).astype(np.float32)[None]
+            seen["known"] = (frame.valid & reached).astype(np.float32)[None]
+            if self.config.residual:
+                assert isinstance(self._physics, ResidualSensor)
+                target = target_of(frame, scan_m, drawings, self._physics)
+                seen |= {name: image[None] for name, image in target._asdict().items()}
         return seen
 
     def translate_batch(self, frames: Sequence[Frame], words: Sequence[tuple[int, int]]) -> list[Capture]:
         """Return the noisy depth of each of ``frames``; FrameError as of ``images``, and where too little is left."""
-        levels = self.hole_levels(frames, words)
-        return [Capture(self._drawn(f, each, w)) for f, each, w in zip(frames, levels, words, strict=True)]
+        return [Capture(self._drawn(frame, each)) for frame, each in zip(frames, words, strict=True)]
 
-    def hole_levels(self, frames: Sequence[Frame], words: Sequence[tuple[int, int]]) -> list[npt.NDArray[np.int32]]:
-        """Return the probability of a hole at each pixel of each frame, (H, W), in ``hole_sampling``'s fixed point."""
-        networks = self.loaded()
-        network, device = networks["holes"], device_of(networks)
-        assert isinstance(network, CalibratedHoleNet)
-        found = []
-        for frame, frame_word in zip(frames, words, strict=True):
-            draws = [_aside(frame_word, draw) for draw in range(1, self.config.physics_draws + 1)]
-            inputs = torch.from_numpy(self._inputs(frame, draws)[None])
-            # A frame alone, whatever its company: another size of the batch may mean other rounding.
-            with failures_of_the_worker(), torch.inference_mode(), arithmetic(self.config.precision, device):
-                probability = network.probability(inputs.to(device))[0, 0].float().cpu().numpy()
-            if not np.isfinite(probability).all():
-                raise FrameError("the translator gave probabilities that are not numbers", where=frame.key)
-            found.append(fixed_point(probability))
-        return found
+    def hole_levels(self, frame: Frame, words: tuple[int, int]) -> npt.NDArray[np.int32]:
+        """Return the probability of a hole at each pixel (H, W), in ``hole_sampling``'s fixed point.
 
-    def _inputs(self, frame: Frame, words: Sequence[tuple[int, int]]) -> npt.NDArray[np.float32]:
+        It is 1 beyond the sensor's range, and where there is no truth.
+        """
+        return self._measured(frame, words).levels
+
+    def _inputs(self, frame: Frame, drawings: Sequence[NoisyDepth]) -> npt.NDArray[np.float32]:
         if self.config.colour and frame.rgb is None:
             raise FrameError(
                 "the frame has no colour, and the translator takes it",
                 where=frame.key,
                 remedy="train one with `colour: false`, or convert frames that have colour",
             )
-        frequency = hole_frequency(self._physics, frame, words)
         baseline_m = float(getattr(self._physics, "baseline_m", _BASELINE_M))
-        return inputs_of(frame, frequency, frame.camera.fx * baseline_m, colour=self.config.colour)
+        return inputs_of(frame, hole_frequency(drawings), frame.camera.fx * baseline_m, colour=self.config.colour)
 
-    def _drawn(self, frame: Frame, levels: npt.NDArray[np.int32], words: tuple[int, int]) -> NoisyDepth:
+    def _maps(
+        self, frame: Frame, drawings: Sequence[NoisyDepth]
+    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32] | None]:
+        """Return probabilities in fixed point, and (4, H, W) bias and variances where there is a second head."""
+        networks = self.loaded()
+        network, device = networks["holes"], device_of(networks)
+        assert isinstance(network, HybridNetwork)
+        inputs = torch.from_numpy(self._inputs(frame, drawings)[None])
+        # A frame alone, whatever its company: another size of the batch may mean other rounding.
+        with failures_of_the_worker(), torch.inference_mode(), arithmetic(self.config.precision, device):
+            probability, residual = network.maps(inputs.to(device))
+            found = probability[0, 0].float().cpu().numpy()
+            maps = None if residual is None else torch.cat(residual, dim=1)[0].float().cpu().numpy()
+        if not np.isfinite(found).all() or (maps is not None and not np.isfinite(maps).all()):
+            raise FrameError("the translator gave numbers that are none", where=frame.key)
+        return fixed_point(found), maps
+
+    def _measured(self, frame: Frame, words: tuple[int, int]) -> _Measured:
+        # The frame's own drawing is one of those that tell how often a pixel is lost, unless it is to be drawn again.
+        first = 1 if self.config.residual else 0
+        aside = [_aside(words, draw) for draw in range(first, first + self.config.physics_draws)]
+        drawings = [self._physics.measure(frame, each) for each in aside]
+        levels, maps = self._maps(frame, drawings)
+        physics, dense = self._physics, self._dense
+        if maps is not None:
+            assert isinstance(physics, ResidualSensor)
+            assert isinstance(dense, ResidualSensor)
+            error = drawn_error(on_steps(maps), words, physics)
+            physics, dense = physics.with_added(error), dense.with_added(error)
+        own = physics.measure(frame, words) if maps is not None else drawings[0]
+        kept = dense.measure(frame, words)
+        reached = frame.valid & (own.valid | kept.valid)
+        depth_m = np.where(own.valid, own.depth_m, kept.depth_m)
+        return _Measured(np.where(reached, levels, np.int32(LEVELS)), depth_m)
+
+    def _drawn(self, frame: Frame, words: tuple[int, int]) -> NoisyDepth:
         config, size = self.config, frame.camera.size
+        levels, depth_m = self._measured(frame, words)
         long = surface_field(frame, words, _OnSurfaces(config.long_m), stream=_LONG)
         assert long is not None
         short = correlated_normals(words, size, config.short_px, stream=_SHORT)
-        lost = sampled_holes(levels, long, short, config.long_share)
-        measured, dense = self._physics.measure(frame, words), self._dense.measure(frame, words)
-        depth_m = np.where(measured.valid, measured.depth_m, dense.depth_m)
-        valid = frame.valid & ~lost & (measured.valid | dense.valid)
+        valid = ~sampled_holes(levels, long, short, config.long_share)
         require_kept(
             frame,
             valid,
@@ -262,6 +291,19 @@ class Hybrid(Learned):
             remedy="check that depth is in metres and within the sensor's range, or lower min_kept",
         )
         return NoisyDepth(np.where(valid, depth_m, np.float32(0)), valid)
+
+
+def _without(sensor: Sensor, names: Sequence[str]) -> Sensor:
+    """Return ``sensor`` with the defaults of those of its fields that are among ``names``."""
+    fields = type(sensor).model_fields
+    return sensor.model_copy(update={name: fields[name].default for name in names if name in fields})
+
+
+class _Measured(NamedTuple):
+    """Of one frame (H, W): the probability of a hole in fixed point, 1 out of reach; and depth wherever it is less."""
+
+    levels: npt.NDArray[np.int32]
+    depth_m: npt.NDArray[np.float32]
 
 
 class _OnSurfaces(NamedTuple):

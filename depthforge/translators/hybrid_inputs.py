@@ -17,8 +17,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from depthforge.frame import Frame
-from depthforge.sensors.base import Sensor
+from depthforge.frame import Frame, NoisyDepth
 from depthforge.sensors.surface import luminance_of, surface_of
 
 __all__ = ["COLOUR_CHANNELS", "GEOMETRY_CHANNELS", "hole_frequency", "inputs_of"]
@@ -72,12 +71,12 @@ def inputs_of(frame: Frame, frequency: Float32, disparity_m_px: float, *, colour
     return np.stack(channels).astype(np.float32, copy=False)
 
 
-def hole_frequency(sensor: Sensor, frame: Frame, words: Sequence[tuple[int, int]]) -> Float32:
-    """Return how often ``sensor`` measures nothing at each pixel (H, W), over one drawing for each of ``words``."""
-    holes = np.zeros(frame.valid.shape, np.float32)
-    for word in words:
-        holes += ~sensor.measure(frame, word).valid
-    return holes / np.float32(len(words))
+def hole_frequency(drawings: Sequence[NoisyDepth]) -> Float32:
+    """Return the share of ``drawings`` of a sensor in which each pixel (H, W) measures nothing."""
+    holes = np.zeros(drawings[0].valid.shape, np.float32)
+    for drawn in drawings:
+        holes += ~drawn.valid
+    return holes / np.float32(len(drawings))
 
 
 def _silhouettes(depth_m: Float32) -> tuple[Float32, Float32]:

@@ -1,4 +1,5 @@
-"""How the network of ``hybrid`` is trained: cross-entropy of holes, where there is truth to say what was there.
+"""How the network of ``hybrid`` is trained: cross-entropy of holes, where there is truth to say what was there, and
+the likelihood of residuals, where a surface is flat.
 
 Crops are flipped upside down and their light is changed at random, so that exposure and a floor say nothing; left and
 right stay, since shadows fall on one side. Colour is left out of some crops altogether: a network that can do without
@@ -7,14 +8,17 @@ it leans less on one room's colours.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 from torch.nn import functional
 
-from depthforge.networks.hole_net import HoleNet
 from depthforge.training.objective import Batch, Objective, descend
 from depthforge.translators.hybrid_inputs import COLOUR_CHANNELS, GEOMETRY_CHANNELS
+from depthforge.translators.hybrid_network import HybridNetwork
+from depthforge.translators.hybrid_residual import likelihood
 
 __all__ = ["HybridObjective", "HybridTraining"]
 
@@ -44,7 +48,11 @@ class HybridObjective(Objective):
     exported = ("holes",)
 
     def __init__(
-        self, network: HoleNet, config: HybridTraining, random: torch.Generator, device: torch.device | str = "cpu"
+        self,
+        network: HybridNetwork,
+        config: HybridTraining,
+        random: torch.Generator,
+        device: torch.device | str = "cpu",
     ) -> None:
         super().__init__({"holes": network}, random)
         network.initialise(random)
@@ -54,26 +62,33 @@ class HybridObjective(Objective):
         self.optimisers["holes"] = torch.optim.AdamW(weights, lr=config.learning_rate, weight_decay=config.weight_decay)
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
-        """Update the network once; ``bce`` is the mean cross-entropy over pixels with truth, nats."""
-        inputs, hole, known = self._varied(batch.real["inputs"], batch.real["hole"], batch.real["known"])
-        each = functional.binary_cross_entropy_with_logits(self.networks["holes"](inputs), hole, reduction="none")
-        loss = (each * known).sum() / known.sum().clamp(min=1.0)
-        descend(loss, self.optimisers["holes"])
-        return {"bce": loss.detach()}
+        """Update the network once.
 
-    def _varied(self, inputs: Tensor, hole: Tensor, known: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        count = len(inputs)
-        chances = torch.rand((4, count, 1, 1, 1), generator=self.random).to(inputs)
-        inputs = inputs.clone()
+        ``bce`` is the mean cross-entropy of holes over pixels with truth, nats; ``residual``, where there is that head,
+        the negative log likelihood of residuals over pixels that count, nats.
+        """
+        seen = self._varied(batch.real)
+        logit, maps = self.networks["holes"](seen["inputs"])
+        each = functional.binary_cross_entropy_with_logits(logit, seen["hole"], reduction="none")
+        loss = bce = (each * seen["known"]).sum() / seen["known"].sum().clamp(min=1.0)
+        told = {"bce": bce.detach()}
+        if maps is not None:
+            told["residual"] = (nll := likelihood(maps, seen["error"], seen["spread"], seen["counts"])).detach()
+            loss = loss + nll
+        descend(loss, self.optimisers["holes"])
+        return told
+
+    def _varied(self, seen: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        inputs = seen["inputs"]
+        chances = torch.rand((4, len(inputs), 1, 1, 1), generator=self.random).to(inputs)
         upside_down = chances[0] < 0.5
-        turned = inputs.flip(2)
-        turned[:, _SLOPE_Y] *= -1
-        inputs = torch.where(upside_down, turned, inputs)
-        hole, known = (torch.where(upside_down, image.flip(2), image) for image in (hole, known))
+        turned = {name: torch.where(upside_down, image.flip(2), image) for name, image in seen.items()}
+        inputs = turned["inputs"]
+        inputs[:, _SLOPE_Y] *= torch.where(upside_down, -1.0, 1.0)[:, 0]
         if self.config.colour:
             first = len(GEOMETRY_CHANNELS)
             colour = inputs[:, first : first + len(COLOUR_CHANNELS)]
             contrast = torch.exp(self.config.light * (2 * chances[1] - 1))
             seen = (chances[2] >= self.config.without_colour).to(colour)
             inputs[:, first : first + len(COLOUR_CHANNELS)] = colour * contrast * seen
-        return inputs, hole, known
+        return turned

@@ -12,7 +12,8 @@ from depthforge.manifest import WatchSettings
 from depthforge.stages.hole_scorer import HoleScorer, calibrate
 from depthforge.testing.translators import clean_frame
 from depthforge.training.scoring import HeldOut
-from depthforge.translators.hybrid import CalibratedHoleNet, Hybrid
+from depthforge.translators.hybrid import Hybrid
+from depthforge.translators.hybrid_network import HybridNetwork
 
 SENSOR = {"name": "structured_light"}
 
@@ -41,7 +42,7 @@ def test_the_score_is_the_share_of_a_constants_loss_and_the_network_is_calibrate
     config = Hybrid.Config(sensor=SENSOR)
     objective = Hybrid.make_objective(config, torch.Generator().manual_seed(0))
     network = objective.networks["holes"].eval()
-    assert isinstance(network, CalibratedHoleNet)
+    assert isinstance(network, HybridNetwork)
     scorer = HoleScorer(Hybrid, config, HeldOut([], [pair], 0, WatchSettings()))
     scored = scorer.score(1, objective, {})
     # Holes at random: nothing beats their rate, and after calibration nothing is worse than it.

@@ -18,23 +18,32 @@ from depthforge.training.objective import Batch
 from depthforge.training.translator_card import TranslatorCard
 from depthforge.training.weights import write_translator
 from depthforge.translators.hole_sampling import LEVELS
-from depthforge.translators.hybrid import CalibratedHoleNet, Hybrid
+from depthforge.translators.hybrid import Hybrid
+from depthforge.translators.hybrid_network import HybridNetwork
 
 SENSOR = {"name": "structured_light", "projector_side": "right", "patch_share": 0.3}
 
 
 def written(folder: Path, logit: float | None = None, **options: Any) -> Hybrid:
-    """Write weights: random ones, or such that every logit is ``logit``; return the translator that uses them."""
+    """Write weights: random ones, or such that every logit is ``logit`` whatever the physics says; return the
+    translator that uses them.
+    """
     config = Hybrid.Config(sensor=SENSOR, weights=folder, **options)
     networks = Hybrid.make_networks(config)
     network = networks["holes"]
-    assert isinstance(network, CalibratedHoleNet)
+    assert isinstance(network, HybridNetwork)
     network.initialise(torch.Generator().manual_seed(0))
     if logit is not None:
         with torch.no_grad():
-            network.last.weight.zero_()
-            assert network.last.bias is not None
-            network.last.bias.fill_(logit)
+            network.holes.last.weight.zero_()
+            assert network.holes.last.bias is not None
+            network.holes.last.bias.fill_(logit)
+            network.trust.zero_()
+            network.physics_offset.fill_(-40.0)
+            if network.residual is not None:
+                network.residual.last.weight.zero_()
+                assert network.residual.last.bias is not None
+                network.residual.last.bias[1:] = -30.0
     card = TranslatorCard(
         translator="hybrid",
         version=Hybrid.version,
@@ -97,11 +106,13 @@ def test_range_and_borders_are_the_sensors(tmp_path: Path) -> None:
 def test_calibration_moves_probabilities(tmp_path: Path) -> None:
     translator = written(tmp_path, 0.0)
     network = translator.loaded()["holes"]
-    assert isinstance(network, CalibratedHoleNet)
+    assert isinstance(network, HybridNetwork)
     network.temperature.fill_(2.0)
     network.offset.fill_(-np.log(3))
-    (levels,) = translator.hole_levels([clean_frame(48, 64)], [(1, 2)])
-    assert np.unique(levels).tolist() == [LEVELS // 4]
+    frame = clean_frame(48, 64)
+    levels = translator.hole_levels(frame, (1, 2))
+    assert np.unique(levels[frame.valid]).tolist() == [LEVELS // 4]
+    assert (levels[~frame.valid] == LEVELS).all()
 
 
 def test_colour_that_is_missing_is_said_and_may_be_done_without(tmp_path: Path) -> None:
@@ -123,6 +134,10 @@ def test_weights_are_of_one_physics(tmp_path: Path) -> None:
     # Patches are left out, and where they come from does not matter.
     patched = Hybrid.Config(sensor={**SENSOR, "patch_share": 0.1}, weights=tmp_path)
     assert Hybrid(patched).fingerprint == translator.fingerprint
+    # Another camera of its kind, and another driver's range, make other bytes by the same weights.
+    moved = Hybrid(Hybrid.Config(sensor={**SENSOR, "max_depth_m": 2.0, "device_seed": 3}, weights=tmp_path))
+    moved.load()
+    assert moved.fingerprint != translator.fingerprint
     assert Hybrid(patched.model_copy(update={"long_m": 0.5})).fingerprint != translator.fingerprint
 
 
@@ -142,7 +157,7 @@ def test_a_pair_says_what_was_lost_and_a_frame_alone_nothing() -> None:
 
 def test_training_learns_which_surface_is_lost_and_steps_repeat() -> None:
     """A sensor that loses what is dark: two objectives from one seed agree, and the loss falls below the constant's."""
-    config = Hybrid.Config(sensor=SENSOR, learning_rate=1e-2, without_colour=0.0, light=0.0)
+    config = Hybrid.Config(sensor=SENSOR, learning_rate=1e-2, without_colour=0.0, light=0.0, residual=False)
     random = np.random.default_rng(0)
     dark = np.repeat(np.repeat(random.random((4, 1, 4, 4)) < 0.3, 8, axis=2), 8, axis=3)
     inputs = torch.zeros(4, 10, 32, 32)

@@ -73,7 +73,7 @@ def test_frequency_counts_drawings_without_a_measurement() -> None:
     holes = frame.valid.copy()
     holes[:10] = False
     frame = replace(frame, valid=holes, depth_m=np.where(holes, frame.depth_m, np.float32(0)))
-    found = hole_frequency(GaussianDropout(pixel_dropout=0.25), frame, [(seed, 0) for seed in range(64)])
+    found = hole_frequency([GaussianDropout(pixel_dropout=0.25).measure(frame, (seed, 0)) for seed in range(64)])
     assert (found[:10] == 1).all()
     assert found[10:].mean() == pytest.approx(0.25, abs=0.01)
 

@@ -1,0 +1,94 @@
+"""The network of ``hybrid``: how likely a pixel is to be lost, given what the physics says of it, and how it errs.
+
+The physics is a prior that is trusted, not an input that may be learnt away: P = 1 - (1 - P_physics)(1 - sigmoid(h)),
+where P_physics is the frequency of holes over its drawings, smoothed over 3x3 pixels and taken through a logistic
+function of two learnt numbers, and h is the map of a ``HoleNet``. What the network has not learnt (h far below 0) is
+left to the physics: so it is in a room unlike those that it was trained in.
+
+A second head gives the maps of ``hybrid_residual``. It reads features of the first and does not train them.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from depthforge.networks.hole_net import HoleNet
+from depthforge.translators.hybrid_inputs import GEOMETRY_CHANNELS
+from depthforge.translators.hybrid_residual import RESIDUAL_MAPS, ResidualMaps
+
+__all__ = ["HybridNetwork"]
+
+_FREQUENCY = GEOMETRY_CHANNELS.index("frequency of holes in the simulation")
+_HIDDEN = 8
+_TRUST, _OFFSET = 0.6, -0.5
+"""What P_physics starts from: a frequency over few drawings says less than it seems to."""
+
+
+class HybridNetwork(nn.Module):
+    """(B, channels, H, W), as of ``hybrid_inputs``, to the logit of a hole (B, 1, H, W), and to ``ResidualMaps``.
+
+    ``draws``: drawings that the frequency is over. ``residual``: whether there is a second head. The probability is
+    calibrated: logits become logits / ``temperature`` + ``offset``, which are found on held-out frames.
+    """
+
+    temperature: Tensor
+    offset: Tensor
+
+    def __init__(self, *, channels: int, draws: int, residual: bool = False) -> None:
+        super().__init__()
+        self.draws = draws
+        self.holes = HoleNet(channels=channels)
+        self.trust = nn.Parameter(torch.tensor(_TRUST))
+        self.physics_offset = nn.Parameter(torch.tensor(_OFFSET))
+        self.residual = _ResidualHead(self.holes.num_features) if residual else None
+        self.register_buffer("temperature", torch.ones(()))
+        self.register_buffer("offset", torch.zeros(()))
+
+    def initialise(self, random: torch.Generator) -> None:
+        """Draw every weight from ``random``, in the order of the modules."""
+        self.holes.initialise(random)
+        if self.residual is not None:
+            self.residual.initialise(random)
+
+    def forward(self, inputs: Tensor) -> tuple[Tensor, ResidualMaps | None]:
+        """Return the uncalibrated logits, and what the second head says where there is one."""
+        features = self.holes.features(inputs)
+        logit = _either(self._physics(inputs), self.holes.logit(features))
+        return logit, None if self.residual is None else self.residual(features.detach())
+
+    def maps(self, inputs: Tensor) -> tuple[Tensor, ResidualMaps | None]:
+        """Return the calibrated probability of a hole (B, 1, H, W), and what the second head says."""
+        logit, residual = self(inputs)
+        return torch.sigmoid(logit / self.temperature + self.offset), residual
+
+    def _physics(self, inputs: Tensor) -> Tensor:
+        frequency = inputs[:, _FREQUENCY : _FREQUENCY + 1]
+        around = functional.avg_pool2d(frequency, 3, stride=1, padding=1, count_include_pad=False)
+        # k of n drawings count as (k + 1/2) / (n + 1): never and always are not certain.
+        share = (around * self.draws + 0.5) / (self.draws + 1)
+        return self.trust * torch.logit(share) + self.physics_offset
+
+
+class _ResidualHead(nn.Module):
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(channels, _HIDDEN, 3, padding=1, padding_mode="replicate")
+        self.last = nn.Conv2d(_HIDDEN, RESIDUAL_MAPS, 1)
+
+    def initialise(self, random: torch.Generator) -> None:
+        nn.init.kaiming_normal_(self.first.weight, nonlinearity="relu", generator=random)
+        nn.init.normal_(self.last.weight, 0.0, 0.01, generator=random)
+        for layer in (self.first, self.last):
+            assert layer.bias is not None
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, features: Tensor) -> ResidualMaps:
+        return ResidualMaps.of(self.last(functional.silu(self.first(features))))
+
+
+def _either(first: Tensor, second: Tensor) -> Tensor:
+    """Return the logit of 1 - (1 - sigmoid(first))(1 - sigmoid(second))."""
+    kept = -functional.softplus(first) - functional.softplus(second)  # log of the chance that neither
+    return torch.log(-torch.expm1(kept.clamp(max=-1e-6))) - kept
