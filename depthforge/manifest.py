@@ -198,6 +198,14 @@ class TrainingSettings(_Block):
     more_real: tuple[PluginBlock, ...] = Field(
         default=(), description="sources of further recordings of the same sensor, of frames of the same size"
     )
+    unseen: tuple[PluginBlock, ...] = Field(
+        default=(),
+        description="sources of recordings that nothing is trained on: what the translator gives there is in its card",
+    )
+    leave_one_out: bool = Field(
+        default=False,
+        description="train once more without each recording; its card then says what they give when they are unseen",
+    )
     out: Path = Field(description="folder of the trained translator, its checkpoints and curves; made by the run")
     epochs: int = Field(default=40, ge=1, description="passes over the clean frames at the full learning rate")
     decay_epochs: int = Field(default=20, ge=0, description="passes in which the learning rate falls to 0")
@@ -233,7 +241,7 @@ class TrainingSettings(_Block):
     def _source(cls, value: Any) -> PluginBlock:
         return PluginBlock.parse(sources, value)
 
-    @field_validator("more_real", mode="before")
+    @field_validator("more_real", "unseen", mode="before")
     @classmethod
     def _sources(cls, value: Any) -> tuple[PluginBlock, ...]:
         if not isinstance(value, list | tuple):
@@ -280,7 +288,8 @@ class Manifest(_Block):
         else:
             del resolved["training"]["out"]
             resolved["training"]["real"] = self.training.real.portable()
-            resolved["training"]["more_real"] = [block.portable() for block in self.training.more_real]
+            for name in ("more_real", "unseen"):
+                resolved["training"][name] = [block.portable() for block in getattr(self.training, name)]
         return resolved
 
     def with_weights(self) -> Manifest:

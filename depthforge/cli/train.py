@@ -81,9 +81,16 @@ def run(
 
 def summary_lines(report: TrainingReport) -> list[str]:
     """Return what was trained and where, a line each."""
+    unseen = [
+        f"  {how:<10}  {each['first']} to {each['last']}: "
+        + ", ".join(f"{name} {value:.3g}" for name, value in each.items() if isinstance(value, float))
+        for how, found in (("unseen", report.unseen), ("left out", report.left_out))
+        for each in found
+    ]
     if report.nothing_to_do:
         return [
-            f"nothing to train: {report.out} holds the {report.translator} of this manifest (step {report.best_step})"
+            f"nothing to train: {report.out} holds the {report.translator} of this manifest (step {report.best_step})",
+            *unseen,
         ]
     early = ", stopped early" if report.stopped_early else ""
     resumed = f", resumed from step {report.resumed_from}" if report.resumed_from else ""
@@ -95,4 +102,5 @@ def summary_lines(report: TrainingReport) -> list[str]:
         f"  trained on  {report.clean_frames} clean and {report.real_frames} real frames",
         f"  chosen      step {report.best_step}, score {report.best_score:.3f} (lower is closer to real)",
         f"  held out    {figures}",
+        *unseen,
     ]

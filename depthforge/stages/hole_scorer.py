@@ -18,15 +18,16 @@ import torch
 
 from depthforge.corpus.picture import coloured_depth
 from depthforge.errors import InputError
+from depthforge.frame import Frame
 from depthforge.labels.catalogue import DEPTH_RAW
 from depthforge.realism.same_view.hole_places import HoleOverlap, measure_overlap, summarise
 from depthforge.training.objective import Objective
 from depthforge.training.scoring import HeldOut, Scored
 from depthforge.translators.hybrid import Hybrid
 from depthforge.translators.hybrid_network import HybridNetwork
-from depthforge.translators.learned import Learned, LearnedConfig
+from depthforge.translators.learned import Learned, LearnedConfig, device_of
 
-__all__ = ["HoleScorer", "calibrate", "hole_figures"]
+__all__ = ["HoleScorer", "calibrate", "hole_figures", "unseen_figures"]
 
 Float64 = npt.NDArray[np.float64]
 
@@ -76,17 +77,15 @@ class HoleScorer:
         network.temperature.fill_(temperature)
         network.offset.fill_(offset)
         found = [1 / (1 + np.exp(-(each / temperature + offset))) for each in logits]
-        overlaps = [
-            measure_overlap(here, ~hole, probability < 0.5, probability)
-            for here, hole, probability in zip(known, holes, found, strict=True)
-        ]
-        figures = hole_figures(overlaps)
-        skill = figures.get("hole_log_loss_skill", float("nan"))
-        shown = {title: figures[name] for name, title in _SHOWN.items() if name in figures}
+        shown = _shown(known, holes, found)
+        skill = shown.get(_SHOWN["hole_log_loss_skill"], float("nan"))
         return Scored(
             round(1 - skill / 100, 4) if np.isfinite(skill) else 1.0,
             shown,
-            details={"calibration": {"temperature": round(temperature, 4), "offset": round(offset, 4)}},
+            details={
+                "measured_on": "the held-out ends of the recordings that were trained on",
+                "calibration": {"temperature": round(temperature, 4), "offset": round(offset, 4)},
+            },
             summary=f"on {len(found)} held-out scans; " + ", ".join(f"{name} {v:.3g}" for name, v in shown.items()),
             pictures={"samples.png": self._picture(found)},
         )
@@ -111,6 +110,29 @@ class HoleScorer:
             rows.append(np.hstack([coloured_depth(frame.depth_m, far_m), coloured_depth(scan_m, far_m), *grey]))
         _, png = cv2.imencode(".png", np.vstack(rows))
         return png.tobytes()
+
+
+def unseen_figures(translator: Learned, frames: list[Frame]) -> dict[str, float]:
+    """Return, by title, what the trained ``translator`` gives for pairs that nothing of its training has seen."""
+    networks = translator.loaded()
+    network, device = networks["holes"], device_of(networks)
+    assert isinstance(network, HybridNetwork)
+    seen = [translator.images(frame) for frame in frames]
+    temperature, offset = float(network.temperature), float(network.offset)
+    found = [1 / (1 + np.exp(-(_logits(network, each["inputs"], device) / temperature + offset))) for each in seen]
+    return _shown([each["known"][0] > 0 for each in seen], [each["hole"][0] > 0 for each in seen], found)
+
+
+def _shown(
+    known: list[npt.NDArray[np.bool_]], holes: list[npt.NDArray[np.bool_]], found: list[npt.NDArray[np.float32]]
+) -> dict[str, float]:
+    figures = hole_figures(
+        [
+            measure_overlap(here, ~hole, probability < 0.5, probability)
+            for here, hole, probability in zip(known, holes, found, strict=True)
+        ]
+    )
+    return {title: figures[name] for name, title in _SHOWN.items() if name in figures}
 
 
 def hole_figures(overlaps: list[HoleOverlap]) -> dict[str, float]:

@@ -12,6 +12,8 @@ import shutil
 import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,8 +26,9 @@ from depthforge.stages.cluster import STALL_LIMIT_S
 from depthforge.stages.sides import TrainingJob, decode_sides
 from depthforge.stages.train_on_ray import train_on_ray
 from depthforge.stages.training_folder import Claim, is_trained, start_or_resume
-from depthforge.stages.training_plan import plan_training
+from depthforge.stages.training_plan import TrainingPlan, plan_training
 from depthforge.stages.training_worker import run_worker
+from depthforge.stages.unseen import LEFT_OUT, UNSEEN, judge_unseen, leave_each_out
 from depthforge.training.checkpoint import Checkpoints
 from depthforge.training.curves import CURVES_FILE, draw_picture
 from depthforge.training.frames import DecodedFrames
@@ -53,6 +56,8 @@ class TrainingReport:
     real_frames: int = 0
     scores: dict[int, float] = field(default_factory=dict)
     figures: dict[str, float] = field(default_factory=dict)
+    unseen: list[dict[str, Any]] = field(default_factory=list)
+    left_out: list[dict[str, Any]] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data."""
@@ -86,29 +91,51 @@ def train(
         if is_trained(plan):
             card = read_card(out)
             report.nothing_to_do, report.best_step = True, int(card.training.get("best_step", 0))
-            return report
-        job = decode_sides(plan, out, inline, progress)
-        try:
-            if inline:
-                loop = _run_inline(job, progress)
-            else:
-                loop = train_on_ray(job, address, progress, stall_limit_s=stall_limit_s)
-        except Exception:
-            # What failed is what one wants to see most; that it cannot be drawn must not hide why it failed.
-            with suppress(DepthforgeError):
-                draw_picture(out)
-            raise
-        if (out / CURVES_FILE).exists():
-            draw_picture(out)
-        report.num_steps, report.best_step, report.best_score = loop.num_steps, loop.best_step, loop.best_score
-        report.resumed_from, report.stopped_early = loop.resumed_from, loop.stopped_early
-        report.scores, report.figures = loop.scores, loop.figures.get(loop.best_step, {})
-        report.clean_frames = len(DecodedFrames.load(job.clean))
-        report.real_frames = len(DecodedFrames.load(job.real))
-        report.seconds = time.monotonic() - start
-        publish(job, loop, report.seconds)
-        shutil.rmtree(out / "frames", ignore_errors=True)
+        else:
+            _train(plan, out, report, inline, address, stall_limit_s, progress)
+            report.seconds = time.monotonic() - start
+        if plan.settings.unseen:
+            judge_unseen(plan, out, progress)
+    if plan.settings.leave_one_out:
+        again = partial(
+            train, inline=inline, address=address, stall_limit_s=stall_limit_s, overwrite=overwrite, progress=progress
+        )
+        leave_each_out(manifest, again)
+    figures = read_card(out).figures
+    report.unseen, report.left_out = figures.get(UNSEEN, []), figures.get(LEFT_OUT, [])
     return report
+
+
+def _train(
+    plan: TrainingPlan,
+    out: Path,
+    report: TrainingReport,
+    inline: bool,
+    address: str | None,
+    stall_limit_s: float,
+    progress: Progress,
+) -> None:
+    start = time.monotonic()
+    job = decode_sides(plan, out, inline, progress)
+    try:
+        if inline:
+            loop = _run_inline(job, progress)
+        else:
+            loop = train_on_ray(job, address, progress, stall_limit_s=stall_limit_s)
+    except Exception:
+        # What failed is what one wants to see most; that it cannot be drawn must not hide why it failed.
+        with suppress(DepthforgeError):
+            draw_picture(out)
+        raise
+    if (out / CURVES_FILE).exists():
+        draw_picture(out)
+    report.num_steps, report.best_step, report.best_score = loop.num_steps, loop.best_step, loop.best_score
+    report.resumed_from, report.stopped_early = loop.resumed_from, loop.stopped_early
+    report.scores, report.figures = loop.scores, loop.figures.get(loop.best_step, {})
+    report.clean_frames = len(DecodedFrames.load(job.clean))
+    report.real_frames = len(DecodedFrames.load(job.real))
+    publish(job, loop, time.monotonic() - start)
+    shutil.rmtree(out / "frames", ignore_errors=True)
 
 
 def _run_inline(job: TrainingJob, progress: Progress) -> LoopReport:

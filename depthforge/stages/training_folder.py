@@ -34,7 +34,7 @@ def identity_of(plan: TrainingPlan) -> dict[str, Any]:
 
     The number of workers is in it: each draws its own crops, and batch norm sees the share of one.
     """
-    free = frozenset({"out", "keep_checkpoints", "device", "watch", "real", "more_real"})
+    free = frozenset({"out", "keep_checkpoints", "device", "watch", "real", "more_real", "unseen", "leave_one_out"})
     options = changed_fields(plan.config, without=plan.config.inference_fields)
     further = [make_source(block).identity.to_json() for block in plan.settings.more_real]
     return {

@@ -80,13 +80,15 @@ def plan_training(manifest: Manifest, *, inline: bool = False) -> TrainingPlan:
             found=settings.workers,
             remedy="leave --inline out; or train with one worker, which is another training, to another training.out",
         )
-    return TrainingPlan(
+    plan = TrainingPlan(
         translator=registry.translators.get(manifest.translator.name),
         config=cast("LearnedConfig", manifest.translator.config),
         clean=manifest.source,
         settings=settings,
         seed=manifest.seed,
     )
+    _require_pairs(plan)
+    return plan
 
 
 def _require_even_shares(batch_size: int, workers: int) -> None:
@@ -107,6 +109,26 @@ def _require_even_shares(batch_size: int, workers: int) -> None:
         remedy=f"training.batch_size: {' or '.join(map(str, batch_sizes))}; "
         f"or training.workers (--workers): {' or '.join(map(str, sorted(nearest)))}",
     )
+
+
+def _require_pairs(plan: TrainingPlan) -> None:
+    """Raise InputError for a method whose scans have no truth to be held to, or one recording to leave out of one."""
+    settings = plan.settings
+    asked = "training.unseen" if settings.unseen else "training.leave_one_out"
+    if (settings.unseen or settings.leave_one_out) and not plan.translator.paired:
+        raise InputError(
+            f"{plan.translator.name} is not held to single recordings",
+            where=asked,
+            expected="a translator that is trained on pairs: hybrid",
+            remedy="depthforge evaluate CORPUS --real SCANS compares what any translator made with other scans",
+        )
+    if settings.leave_one_out and len(settings.recordings) < 2:
+        raise InputError(
+            "one recording cannot be left out of one",
+            where="training.leave_one_out",
+            expected="two recordings or more: training.real and training.more_real",
+            remedy="name another one in training.unseen, or set leave_one_out to false",
+        )
 
 
 def plan_lines(plan: TrainingPlan, *, is_trained: bool) -> list[str]:

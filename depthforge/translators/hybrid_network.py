@@ -22,8 +22,10 @@ __all__ = ["HybridNetwork"]
 
 _FREQUENCY = GEOMETRY_CHANNELS.index("frequency of holes in the simulation")
 _HIDDEN = 8
-_TRUST, _OFFSET = 0.6, -0.5
-"""What P_physics starts from: a frequency over few drawings says less than it seems to."""
+_TRUST, _OFFSET, _DOUBT = 0.8, -1.0, 0.1
+"""What P_physics starts from: k of n drawings count as (k + doubt) / (n + 2 doubt), never and always being uncertain,
+and the logit of that is multiplied by the trust before the offset is added.
+"""
 
 
 class HybridNetwork(nn.Module):
@@ -55,8 +57,10 @@ class HybridNetwork(nn.Module):
     def forward(self, inputs: Tensor) -> tuple[Tensor, ResidualMaps | None]:
         """Return the uncalibrated logits, and what the second head says where there is one."""
         features = self.holes.features(inputs)
-        logit = _either(self._physics(inputs), self.holes.logit(features))
-        return logit, None if self.residual is None else self.residual(features.detach())
+        logit = _either(self._physics(inputs), self.holes.whole(self.holes.last(features), inputs))
+        if self.residual is None:
+            return logit, None
+        return logit, ResidualMaps.of(self.holes.whole(self.residual(features.detach()), inputs))
 
     def maps(self, inputs: Tensor) -> tuple[Tensor, ResidualMaps | None]:
         """Return the calibrated probability of a hole (B, 1, H, W), and what the second head says."""
@@ -66,8 +70,7 @@ class HybridNetwork(nn.Module):
     def _physics(self, inputs: Tensor) -> Tensor:
         frequency = inputs[:, _FREQUENCY : _FREQUENCY + 1]
         around = functional.avg_pool2d(frequency, 3, stride=1, padding=1, count_include_pad=False)
-        # k of n drawings count as (k + 1/2) / (n + 1): never and always are not certain.
-        share = (around * self.draws + 0.5) / (self.draws + 1)
+        share = (around * self.draws + _DOUBT) / (self.draws + 2 * _DOUBT)
         return self.trust * torch.logit(share) + self.physics_offset
 
 
@@ -84,8 +87,9 @@ class _ResidualHead(nn.Module):
             assert layer.bias is not None
             nn.init.zeros_(layer.bias)
 
-    def forward(self, features: Tensor) -> ResidualMaps:
-        return ResidualMaps.of(self.last(functional.silu(self.first(features))))
+    def forward(self, features: Tensor) -> Tensor:
+        maps: Tensor = self.last(functional.silu(self.first(features)))
+        return maps
 
 
 def _either(first: Tensor, second: Tensor) -> Tensor:

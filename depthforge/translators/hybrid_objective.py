@@ -9,6 +9,7 @@ it leans less on one room's colours.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -22,6 +23,7 @@ from depthforge.translators.hybrid_residual import likelihood
 
 __all__ = ["HybridObjective", "HybridTraining"]
 
+_SCALARS_FASTER = 10.0
 _SLOPE_Y = GEOMETRY_CHANNELS.index("slope of disparity along y")
 
 
@@ -58,8 +60,14 @@ class HybridObjective(Objective):
         network.initialise(random)
         network.to(device)
         self.config = config
-        weights = network.parameters()
-        self.optimisers["holes"] = torch.optim.AdamW(weights, lr=config.learning_rate, weight_decay=config.weight_decay)
+        of_physics = [network.trust, network.physics_offset]
+        own = {id(each) for each in of_physics}
+        groups: list[dict[str, Any]] = [
+            {"params": [each for each in network.parameters() if id(each) not in own]},
+            # Two numbers that no weight decay should draw to 0, and that must move by tenths.
+            {"params": of_physics, "lr": _SCALARS_FASTER * config.learning_rate, "weight_decay": 0.0},
+        ]
+        self.optimisers["holes"] = torch.optim.AdamW(groups, lr=config.learning_rate, weight_decay=config.weight_decay)
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
         """Update the network once.

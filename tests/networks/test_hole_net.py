@@ -29,13 +29,13 @@ def test_the_generator_alone_decides_the_weights() -> None:
 def test_an_untrained_network_expects_few_holes() -> None:
     with torch.inference_mode():
         probability = torch.sigmoid(network()(torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))))
-    assert probability.mean().item() == pytest.approx(0.076, abs=0.02)
+    assert probability.mean().item() == pytest.approx(0.047, abs=0.01)
 
 
-def test_it_learns_a_stripe_of_one_pixel() -> None:
+def test_it_learns_which_surface_is_lost_and_one_far_away_changes_nothing() -> None:
     made = network().train()
-    image = torch.zeros(1, 3, 32, 32)
-    image[:, 0, :, 13] = 1
+    image = torch.zeros(1, 3, 64, 128)
+    image[:, 0, 16:32, 16:40] = 1
     optimiser = torch.optim.AdamW(made.parameters(), lr=5e-3)
     for _ in range(60):
         loss = torch.nn.functional.binary_cross_entropy_with_logits(made(image), image[:, :1])
@@ -44,5 +44,9 @@ def test_it_learns_a_stripe_of_one_pixel() -> None:
         optimiser.step()
     with torch.inference_mode():
         found = torch.sigmoid(made(image))[0, 0]
-    assert found[:, 13].min() > 0.5
-    assert found[:, [11, 12, 14, 15]].max() < 0.3
+        image[:, 0, :, 100:] = 1
+        again = torch.sigmoid(made(image))[0, 0]
+    assert found[18:30, 18:38].min() > 0.5
+    assert found[:, 48:].max() < 0.3
+    torch.testing.assert_close(again[:, :60], found[:, :60])
+    assert not torch.equal(again[:, 104:], found[:, 104:])

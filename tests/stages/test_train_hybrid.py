@@ -98,6 +98,48 @@ def test_it_converts_the_same_bytes_whatever_the_shards(weights: Path, tmp_path:
     assert any(name.startswith("translator/") for name in contents(Path(whole.corpus.out)))
 
 
+def test_the_card_tells_what_it_gives_where_it_was_trained_from_what_it_gives_elsewhere(
+    scan: Path, tmp_path: Path
+) -> None:
+    rooms = {**ROOMS, "seed": 1, "sensor": {"name": "structured_light", "focal_length_px": 60.0}}
+    asked = {"more_real": [rooms], "unseen": [{**rooms, "seed": 2}], "leave_one_out": True}
+    report, _ = trained(tmp_path, block(scan), **asked)
+    card = read_card(tmp_path / "translator")
+    assert card.figures["measured_on"] == "the held-out ends of the recordings that were trained on"
+    (unseen,) = card.figures["unseen_recordings"]
+    assert unseen["recording"]["seed"] == 2
+    assert unseen["frames"] == 4
+    assert 0 <= unseen["holes, AUC"] <= 1
+    first, second = card.figures["left_out_recordings"]
+    assert first["truth"] == "fused from posed scans"
+    assert second["recording"]["seed"] == 1
+    without = read_card(tmp_path / "translator" / "without-1")
+    assert without.trained_on["real"]["source"] == "procedural"
+    assert [each["first"] for each in report.left_out] == [first["first"], second["first"]]
+    # All of it is there: nothing is trained again, and the recordings that judge may be others.
+    weights = (tmp_path / "translator" / "weights.safetensors").read_bytes()
+    again, _ = trained(tmp_path, block(scan), **{**asked, "unseen": [{**rooms, "seed": 3}]})
+    assert again.nothing_to_do
+    assert again.unseen[0]["recording"]["seed"] == 3
+    assert (tmp_path / "translator" / "weights.safetensors").read_bytes() == weights
+
+
+@pytest.mark.parametrize(
+    ("translator", "training", "says"),
+    [
+        (HYBRID, {"leave_one_out": True}, "one recording cannot be left out of one"),
+        ({"name": "dcl", "width": 4}, {"unseen": [ROOMS]}, "not held to single recordings"),
+    ],
+)
+def test_what_cannot_be_held_to_a_recording_is_refused_before_anything_is_written(
+    tmp_path: Path, translator: dict[str, Any], training: dict[str, Any], says: str
+) -> None:
+    made = manifest(tmp_path, {"real": ROOMS, **training}, translator=translator)
+    with pytest.raises(InputError, match=says):
+        train(made, inline=True)
+    assert not (tmp_path / "translator").exists()
+
+
 def test_several_recordings_are_trained_on_and_told_and_another_size_is_refused(scan: Path, tmp_path: Path) -> None:
     rooms = {**ROOMS, "seed": 1, "sensor": {"name": "structured_light", "focal_length_px": 60.0}}
     report, _ = trained(tmp_path, block(scan), more_real=[rooms])
