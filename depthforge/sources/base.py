@@ -70,7 +70,7 @@ class SourceConfig(BaseModel):
         is_place = info.field_name in cls.local_fields and isinstance(value, str | Path)
         return local_folder(value, where=info.field_name) if is_place else value
 
-    trust: tuple[Literal["unit", "background", "camera", "normals", "poses"], ...] = Field(
+    trust: tuple[Literal["unit", "background", "camera", "normals", "poses", "grid"], ...] = Field(
         default=(),
         description="checks of plausibility whose findings you have looked at and know better: they are left out",
     )

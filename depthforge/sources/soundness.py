@@ -23,6 +23,7 @@ from depthforge.geometry import decode_normals, pixel_rays
 from depthforge.labels.spec import LabelSpec
 from depthforge.sources.base import Source
 from depthforge.sources.conventions import why_not_rigid
+from depthforge.sources.hole_grid import hole_grid
 from depthforge.sources.reframing import reframing_findings
 from depthforge.sources.reprojection import Fit, fit_of_poses
 
@@ -95,10 +96,13 @@ def examine(
     runs: Sequence[Sequence[FrameRef]],
     wanted: frozenset[str],
     accept: Callable[[Frame], object] = lambda frame: None,
+    *,
+    scans: bool = False,
 ) -> Examined:
     """Say what is implausible about the frames of ``runs``, read with ``wanted`` labels.
 
     ``accept`` raises FrameError for a frame that a run would reject. Where each is, that is an error finding.
+    ``scans``: their holes are to be learnt from.
     """
     refused: list[FrameError] = []
     known = wanted & {*source.labels, RGB_FILE}
@@ -117,6 +121,7 @@ def examine(
         "camera": _cameras(source, flat),
         "normals": _normals(flat),
         "poses": _poses(flat[0].key, fit),
+        "grid": _grid(flat, "error" if scans else "warning"),
     }
     findings = [
         replace(finding, remedy=f"{finding.remedy}; where it is right as it is, `trust: [{kind}]`")
@@ -142,7 +147,7 @@ def require_plausible_scans(source: Source, refs: Iterable[FrameRef]) -> None:
     sampler = RunSampler()
     for _ in sampler.watch(refs):
         pass
-    require_plausible(source, examine(source, sampler.runs, frozenset()).findings)
+    require_plausible(source, examine(source, sampler.runs, frozenset(), scans=True).findings)
 
 
 def require_sound(frame: Frame) -> Frame:
@@ -265,6 +270,19 @@ def _background(source: Source, frames: Sequence[Frame]) -> Iterator[Finding]:
             f"and no other is half as far",
             _mend_of_background(source, value),
         )
+
+
+def _grid(frames: Sequence[Frame], severity: Literal["error", "warning"]) -> Iterator[Finding]:
+    grid = hole_grid(frame.valid for frame in frames)
+    if grid is None:
+        return
+    yield Finding(
+        severity,
+        frames[0].key,
+        f"the holes lie on a regular grid, every {grid.period_px} {grid.lines} ({grid.share:.0%} of the thin ones): "
+        "registration to another view or size left them, not the sensor",
+        "take the depth of the depth camera itself, or register it by rendering a mesh or to the coarser of the images",
+    )
 
 
 def _mend_of_background(source: Source, value_m: float) -> str:

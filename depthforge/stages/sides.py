@@ -12,12 +12,13 @@ from typing import Any, Final, Literal
 from depthforge.errors import InputError, MissingDataError
 from depthforge.frame import Camera, Frame, FrameRef
 from depthforge.identity import fingerprint_of
-from depthforge.manifest import TrainingSettings
+from depthforge.manifest import PluginBlock, TrainingSettings
 from depthforge.progress import Progress
 from depthforge.realism.views import evenly_spaced
 from depthforge.sources.soundness import require_plausible_scans
 from depthforge.stages.pairing import Recording, pairs_of
 from depthforge.stages.prepare import make_source
+from depthforge.stages.recording import scans_of
 from depthforge.stages.training_folder import identity_of
 from depthforge.stages.training_plan import TrainingPlan
 from depthforge.training.frames import DecodedFrames, RangeSummary, decode_frames, overlap, summarise_range
@@ -97,12 +98,14 @@ def _recordings(plan: TrainingPlan, side: Side, out: Path, progress: Progress) -
     found = []
     for block in plan.sides[side]:
         if side == "real" and plan.translator.paired:
+            # Of the scans themselves, and before a minute goes into fusing them.
+            scans = _listed(scans_of(block), progress)
+            require_plausible_scans(scans.source, scans.refs)
+            scans.source.close()
             recording = pairs_of(block, out / "fused", progress)
         else:
-            source = make_source(block)
-            source.prepare(progress.note)
-            recording = Recording(source, list(source.frames()))
-        require_plausible_scans(recording.source, recording.refs)
+            recording = _listed(block, progress)
+            require_plausible_scans(recording.source, recording.refs)
         if not recording.refs:
             raise MissingDataError(
                 f"the {side} side holds no frame",
@@ -120,6 +123,12 @@ def _recordings(plan: TrainingPlan, side: Side, out: Path, progress: Progress) -
             remedy="give their sources one `resize` or `reframe`, or train on them apart",
         )
     return found
+
+
+def _listed(block: PluginBlock, progress: Progress) -> Recording:
+    source = make_source(block)
+    source.prepare(progress.note)
+    return Recording(source, list(source.frames()))
 
 
 def _told(recordings: list[Recording]) -> list[dict[str, Any]]:

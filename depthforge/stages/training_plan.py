@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, cast
 
 from depthforge import registry
 from depthforge.errors import InputError
+from depthforge.labels.catalogue import POSE
 from depthforge.manifest import Manifest, PluginBlock, TrainingSettings
 from depthforge.stages.prepare import make_source
 
@@ -145,6 +146,9 @@ def plan_lines(plan: TrainingPlan, *, is_trained: bool) -> list[str]:
             if to_prepare is not None:
                 first.append(f"  first     {to_prepare.task}")
                 bound[name] = "at most " if to_prepare.drops_frames else ""
+            if name == "real" and plan.translator.paired and to_prepare is None and POSE.name in source.labels:
+                first.append(f"  first     fuse the posed scans of {block.name} to their own truth, if they fit")
+                bound[name] = "at most "
             source.close()
         counts[name] = min(settings.max_frames, counts[name])
     per_epoch = plan.steps_per_epoch(max(1, round(counts["clean"] * (1 - settings.held_out))))
@@ -162,4 +166,14 @@ def plan_lines(plan: TrainingPlan, *, is_trained: bool) -> list[str]:
         f"{settings.decay_epochs} more with a falling learning rate",
         f"  workers   {settings.workers}{share}, device {settings.device}, {settings.precision}",
         f"  look at   {settings.evaluation_frames} held-out frames every {settings.evaluate_every} steps",
+        *(
+            [f"  then      hold it to recordings that it has not seen: {len(settings.unseen)}"]
+            if settings.unseen
+            else []
+        ),
+        *(
+            [f"  then      {len(settings.recordings)} more trainings, each without one of the recordings"]
+            if settings.leave_one_out
+            else []
+        ),
     ]

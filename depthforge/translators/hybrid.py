@@ -44,7 +44,13 @@ from depthforge.sensors.residual_errors import ResidualSensor
 from depthforge.training.scoring import HeldOut, Scorer
 from depthforge.translators.base import require_kept
 from depthforge.translators.hole_sampling import LEVELS, fixed_point, sampled_holes
-from depthforge.translators.hybrid_inputs import COLOUR_CHANNELS, GEOMETRY_CHANNELS, hole_frequency, inputs_of
+from depthforge.translators.hybrid_inputs import (
+    COLOUR_CHANNELS,
+    GEOMETRY_CHANNELS,
+    hole_frequency,
+    inputs_of,
+    well_known,
+)
 from depthforge.translators.hybrid_network import HybridNetwork
 from depthforge.translators.hybrid_objective import HybridObjective, HybridTraining
 from depthforge.translators.hybrid_residual import drawn_error, on_steps, target_of
@@ -201,7 +207,7 @@ class Hybrid(Learned):
         """Return what training's batches hold of a whole frame: ``inputs``, and of a pair what is to be learnt.
 
         ``inputs`` (C, H, W); where the frame has a scan beside its truth (``depth_raw``) ``hole`` (1, H, W), 1 where
-        the scan measures nothing, and ``known`` (1, H, W), 1 where there is truth within the sensor's range; with
+        the scan measures nothing, and ``known`` (1, H, W), 1 where the truth is whole and within the sensor's range; with
         ``residual`` the images of ``hybrid_residual.Target``, (1, H, W) each. FrameError for a frame without the
         colour that the network takes.
         """
@@ -213,7 +219,7 @@ class Hybrid(Learned):
             scan_m = np.nan_to_num(np.asarray(raw, np.float32).reshape(frame.camera.size), posinf=0.0, neginf=0.0)
             reached = self._dense.measure(frame, words[0]).valid
             seen["hole"] = (scan_m <= 0).astype(np.float32)[None]
-            seen["known"] = (frame.valid & reached).astype(np.float32)[None]
+            seen["known"] = (well_known(frame.valid) & reached).astype(np.float32)[None]
             if self.config.residual:
                 assert isinstance(self._physics, ResidualSensor)
                 target = target_of(frame, scan_m, drawings, self._physics)

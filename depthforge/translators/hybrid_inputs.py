@@ -17,10 +17,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from depthforge.frame import Frame, NoisyDepth
+from depthforge.frame import BoolImage, Frame, NoisyDepth
 from depthforge.sensors.surface import luminance_of, surface_of
 
-__all__ = ["COLOUR_CHANNELS", "GEOMETRY_CHANNELS", "hole_frequency", "inputs_of"]
+__all__ = ["COLOUR_CHANNELS", "GEOMETRY_CHANNELS", "hole_frequency", "inputs_of", "well_known"]
 
 Float32 = npt.NDArray[np.float32]
 
@@ -41,6 +41,7 @@ _NEAREST_JUMP_M = 0.3
 _REACH_PX = 8.0
 _AROUND_PX = 41
 _DARKEST_MEAN = 0.05
+_WHOLE_PX, _WHOLE_SHARE = 15, 0.75
 
 
 def inputs_of(frame: Frame, frequency: Float32, disparity_m_px: float, *, colour: bool) -> Float32:
@@ -77,6 +78,17 @@ def hole_frequency(drawings: Sequence[NoisyDepth]) -> Float32:
     for drawn in drawings:
         holes += ~drawn.valid
     return holes / np.float32(len(drawings))
+
+
+def well_known(valid: BoolImage) -> BoolImage:
+    """Return where truth (H, W) is, and most of what is around it.
+
+    The ragged rim of fused truth is lost by any sensor that is simulated on it, for want of what is beside it, and says
+    nothing of the real one.
+    """
+    share = cv2.blur(valid.astype(np.float32), (_WHOLE_PX, _WHOLE_PX), borderType=cv2.BORDER_REFLECT)
+    known: BoolImage = valid & (share >= _WHOLE_SHARE)
+    return known
 
 
 def _silhouettes(depth_m: Float32) -> tuple[Float32, Float32]:

@@ -301,6 +301,21 @@ def test_every_frame_that_would_be_rejected_is_an_error_with_the_reason(rooms: l
         require_plausible_scans(source, source.frames())
 
 
+def test_holes_on_a_grid_are_named_where_holes_are_learnt_from(rooms: list[Frame]) -> None:
+    def gridded(number: int, frame: Frame) -> Frame:
+        valid = frame.valid.copy()
+        valid[:, ::7] = False
+        return replace(frame, valid=valid, depth_m=np.where(valid, frame.depth_m, np.float32(0)))
+
+    source = Changed(rooms, gridded)
+    assert [each[0] for each in messages(source) if "regular grid" in each[1]] == ["warning"]
+    with pytest.raises(InputError, match="every 7 columns") as caught:
+        require_plausible_scans(source, source.frames())
+    assert "trust: [grid]" in str(caught.value)
+    trusted = Changed(rooms, gridded, trust=["grid"])
+    require_plausible_scans(trusted, trusted.frames())
+
+
 def test_all_errors_are_told_at_once(rooms: list[Frame]) -> None:
     def both(number: int, frame: Frame) -> Frame:
         return with_camera(cx=-30.0)(number, scaled(0.001)(number, frame))

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
+import cv2
 import pytest
 
 from depthforge.corpus.reader import CorpusReader
 from depthforge.errors import CorpusMismatchError, InputError
 from depthforge.progress import Silent
 from depthforge.stages.train import TrainingReport, train
+from depthforge.stages.training_plan import plan_lines, plan_training
 from depthforge.training.checkpoint import Checkpoints
 from depthforge.training.translator_card import read_card
 from tests.sources.fused_trees import block, write_scan
@@ -140,6 +143,18 @@ def test_what_cannot_be_held_to_a_recording_is_refused_before_anything_is_writte
     assert not (tmp_path / "translator").exists()
 
 
+def test_a_grid_of_holes_is_named_before_anything_is_fused(scan: Path, tmp_path: Path) -> None:
+    gridded = tmp_path / "gridded"
+    shutil.copytree(scan / "room", gridded / "room")
+    for path in gridded.glob("room/*.png"):
+        millimetres = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        millimetres[:, ::6] = 0
+        cv2.imwrite(str(path), millimetres)
+    with pytest.raises(InputError, match="regular grid, every 6 columns"):
+        trained(tmp_path, block(gridded))
+    assert not (gridded / "prepared").exists()
+
+
 def test_several_recordings_are_trained_on_and_told_and_another_size_is_refused(scan: Path, tmp_path: Path) -> None:
     rooms = {**ROOMS, "seed": 1, "sensor": {"name": "structured_light", "focal_length_px": 60.0}}
     report, _ = trained(tmp_path, block(scan), more_real=[rooms])
@@ -154,3 +169,17 @@ def test_several_recordings_are_trained_on_and_told_and_another_size_is_refused(
     with pytest.raises(CorpusMismatchError, match="something else") as mixed:
         trained(tmp_path, block(scan))
     assert "more_real" in str(mixed.value)
+
+
+def test_the_plan_says_what_is_fused_unasked_and_what_is_trained_besides(scan: Path, tmp_path: Path) -> None:
+    posed = block(scan)["of"]
+    asked = {"real": posed, "more_real": [ROOMS], "unseen": [ROOMS], "leave_one_out": True}
+    plan = plan_training(manifest(tmp_path, asked, translator=HYBRID), inline=True)
+    lines = plan_lines(plan, is_trained=False)
+    assert "  first     fuse the posed scans of rgbd_folder to their own truth, if they fit" in lines
+    assert any("at most" in line and "real" in line for line in lines)
+    assert "  then      hold it to recordings that it has not seen: 1" in lines
+    assert "  then      2 more trainings, each without one of the recordings" in lines
+    asked = {"real": block(scan)}
+    plan = plan_training(manifest(tmp_path, asked, translator=HYBRID), inline=True)
+    assert not any("fuse the posed scans" in line for line in plan_lines(plan, is_trained=False))

@@ -9,7 +9,13 @@ import pytest
 
 from depthforge.frame import Camera, Frame
 from depthforge.sensors.gaussian_dropout import GaussianDropout
-from depthforge.translators.hybrid_inputs import COLOUR_CHANNELS, GEOMETRY_CHANNELS, hole_frequency, inputs_of
+from depthforge.translators.hybrid_inputs import (
+    COLOUR_CHANNELS,
+    GEOMETRY_CHANNELS,
+    hole_frequency,
+    inputs_of,
+    well_known,
+)
 
 SIZE = (96, 128)
 FB = 40.0
@@ -81,3 +87,16 @@ def test_frequency_counts_drawings_without_a_measurement() -> None:
 def test_without_colour_there_is_geometry_alone() -> None:
     frame = replace(scene(), rgb=None)
     assert inputs_of(frame, np.zeros(SIZE, np.float32), FB, colour=False).shape == (len(GEOMETRY_CHANNELS), *SIZE)
+
+
+def test_the_ragged_rim_of_truth_is_not_known_well_and_the_border_of_the_image_is() -> None:
+    random = np.random.default_rng(0)
+    valid = np.ones(SIZE, np.bool_)
+    valid[:30] = random.random((30, SIZE[1])) < 0.5
+    valid[60:63, 40:43] = False
+    known = well_known(valid)
+    assert not known[:25].any()
+    assert known[45:, :35].all()
+    assert known[58, 41]
+    assert not known[61, 41]
+    assert not (known & ~valid).any()
