@@ -207,8 +207,8 @@ class Hybrid(Learned):
         """Return what training's batches hold of a whole frame: ``inputs``, and of a pair what is to be learnt.
 
         ``inputs`` (C, H, W); where the frame has a scan beside its truth (``depth_raw``) ``hole`` (1, H, W), 1 where
-        the scan measures nothing, and ``known`` (1, H, W), 1 where the truth is whole and within the sensor's range; with
-        ``residual`` the images of ``hybrid_residual.Target``, (1, H, W) each. FrameError for a frame without the
+        the scan measures nothing, and ``known`` (1, H, W), 1 where the truth is whole and within the sensor's range;
+        with ``residual`` the images of ``hybrid_residual.Target``, (1, H, W) each. FrameError for a frame without the
         colour that the network takes.
         """
         words = [frame_words(draw, frame.key, "hybrid") for draw in range(self.config.physics_draws)]

@@ -53,10 +53,29 @@ def test_the_same_surface_elsewhere_in_the_image_looks_the_same() -> None:
         np.testing.assert_allclose(there[name][20:70, 40:100], here[name][20:70, 24:84], atol=2e-3, err_msg=name)
 
 
-def test_a_model_twice_as_large_and_twice_as_far_has_half_the_disparity_and_no_other_trace() -> None:
+def test_a_model_twice_as_large_and_twice_as_far_has_half_the_disparity_a_quarter_of_the_light_and_no_other_trace() -> (
+    None
+):
     near, far = channels(scene()), channels(scene(scale=2.0), 2 * FB)
     for name in GEOMETRY_CHANNELS:
-        np.testing.assert_allclose(far[name], near[name], atol=1e-4, err_msg=name)
+        less = 0.5 if name == "light that comes back, log2" else 0.0  # log2 4 times its scale of 1/4
+        np.testing.assert_allclose(far[name], near[name] - less, atol=1e-4, err_msg=name)
+
+
+def test_where_truth_ends_there_is_no_trace_of_it() -> None:
+    """The rim of fused truth is where sensors lose depth, and a network would learn the rim."""
+    whole = scene()
+    valid = whole.valid.copy()
+    valid[:, 90:100] = False
+    valid[70:75] = False
+    lacking = replace(whole, valid=valid, depth_m=np.where(valid, whole.depth_m, np.float32(0)))
+    frequency = np.where(valid, np.float32(0.25), np.float32(1))
+    found = dict(zip(NAMES, inputs_of(lacking, frequency, FB, colour=True), strict=True))
+    expected = dict(zip(NAMES, inputs_of(whole, np.full(SIZE, 0.25, np.float32), FB, colour=True), strict=True))
+    for name in ("cosine of incidence", "light that comes back, log2", *GEOMETRY_CHANNELS[4:]):
+        np.testing.assert_allclose(found[name][80:, 75:], expected[name][80:, 75:], atol=0.05, err_msg=name)
+    nothing = replace(whole, valid=np.zeros(SIZE, np.bool_), depth_m=np.zeros(SIZE, np.float32))
+    assert np.isfinite(inputs_of(nothing, np.ones(SIZE, np.float32), FB, colour=True)).all()
 
 
 def test_exposure_changes_nothing_of_the_mean() -> None:
