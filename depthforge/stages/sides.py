@@ -28,6 +28,7 @@ __all__ = ["TrainingJob", "decode_sides", "difference_of_scale", "threads_of_a_w
 
 
 Side = Literal["clean", "real"]
+_NOTHING_IN_COMMON: Final = 0.005
 _SIDES: Final[tuple[Side, ...]] = ("clean", "real")
 
 
@@ -56,7 +57,8 @@ def decode_sides(plan: TrainingPlan, out: Path, inline: bool, progress: Progress
         side: _decoded(recordings[side], out / "frames" / side, settings, translator, side, progress) for side in _SIDES
     }
     ranges = {name: summarise_range(frames, name) for name, frames in decoded.items() if frames.depth_m is not None}
-    _warn_of_differences(decoded, ranges, progress)
+    known_better = any("unit" in each.source.config.trust for found in recordings.values() for each in found)
+    _warn_of_differences(decoded, ranges, progress, known_better=known_better)
     for frames in decoded.values():
         frames.split(settings.held_out)
     return TrainingJob(
@@ -200,10 +202,25 @@ def _decoded(
 
 
 def _warn_of_differences(
-    decoded: Mapping[Side, DecodedFrames], ranges: Mapping[Side, RangeSummary], progress: Progress
+    decoded: Mapping[Side, DecodedFrames],
+    ranges: Mapping[Side, RangeSummary],
+    progress: Progress,
+    *,
+    known_better: bool,
 ) -> None:
-    """Say what will make the two sides look different besides the sensor."""
+    """Say what will make the two sides look different besides the sensor.
+
+    InputError where they have no depth in common, unless the user is ``known_better``.
+    """
     common = overlap(ranges["clean"], ranges["real"]) if len(ranges) == 2 else 1.0
+    if common < _NOTHING_IN_COMMON and not known_better:
+        raise InputError(
+            "clean and real depth have no range in common",
+            where="source and training.real",
+            expected="scenes of about one size, in metres",
+            found=f"{ranges['clean']}; {ranges['real']}",
+            remedy="check the unit of both (depth_scale); where they are right as they are, `trust: [unit]` in a source",
+        )
     if common < 0.3:
         progress.warn(
             f"clean and real depth share {common:.0%} of their range: {ranges['clean']}; {ranges['real']}. "

@@ -260,6 +260,10 @@ def test_sides_that_differ_besides_the_sensor_are_warned_of(tmp_path: Path) -> N
     lines = Lines()
     far = {**SCANS, "focal_px": 90.0, "min_depth_m": 3.0, "sensor": None}
     near = {**ROOMS, "max_depth_m": 2.5}
+    with pytest.raises(InputError, match="no range in common") as raised:
+        train(manifest(tmp_path, {"real": far}, source=near), inline=True)
+    assert "depth_scale" in str(raised.value)
+    near["trust"] = ["unit"]
     train(manifest(tmp_path, {"real": far}, source=near), inline=True, progress=lines)
     assert "clean and real depth share 0% of their range" in lines.warnings[0]
     assert lines.warnings[0].count("% of the pixels are nearer") == 2, "both histograms are summed up"
