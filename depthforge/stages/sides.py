@@ -219,7 +219,7 @@ def _warn_of_differences(
             where="source and training.real",
             expected="scenes of about one size, in metres",
             found=f"{ranges['clean']}; {ranges['real']}",
-            remedy="check the unit of both (depth_scale); where they are right as they are, `trust: [unit]` in a source",
+            remedy="check the unit of both (depth_scale); where they are right, `trust: [unit]` in a source block",
         )
     if common < 0.3:
         progress.warn(

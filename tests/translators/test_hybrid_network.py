@@ -1,0 +1,82 @@
+"""The physics is a prior of the network, and the second head does not train the first."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from depthforge.translators.hybrid_inputs import GEOMETRY_CHANNELS
+from depthforge.translators.hybrid_network import HybridNetwork
+from depthforge.translators.hybrid_residual import likelihood
+
+FREQUENCY = GEOMETRY_CHANNELS.index("frequency of holes in the simulation")
+
+
+def network(draws: int = 4, **options: bool) -> HybridNetwork:
+    made = HybridNetwork(channels=len(GEOMETRY_CHANNELS), draws=draws, **options)
+    made.initialise(torch.Generator().manual_seed(0))
+    return made.eval()
+
+
+def seen(frequency: float) -> torch.Tensor:
+    inputs = torch.zeros(1, len(GEOMETRY_CHANNELS), 16, 16)
+    inputs[:, FREQUENCY] = frequency
+    return inputs
+
+
+def with_logits(physics: float, net: float) -> HybridNetwork:
+    made = network()
+    with torch.no_grad():
+        made.trust.zero_()
+        made.physics_offset.fill_(physics)
+        made.holes.last.weight.zero_()
+        assert made.holes.last.bias is not None
+        made.holes.last.bias.fill_(net)
+    return made
+
+
+@pytest.mark.parametrize(("physics", "net"), [(-2.0, -1.0), (0.5, -30.0), (-30.0, 1.5), (-30.0, -30.0), (30.0, -5.0)])
+def test_a_pixel_is_lost_by_the_physics_or_by_what_the_network_knows(physics: float, net: float) -> None:
+    with torch.inference_mode():
+        probability, residual = with_logits(physics, net).maps(seen(0.0))
+    kept = (1 - torch.sigmoid(torch.tensor(physics))) * (1 - torch.sigmoid(torch.tensor(net)))
+    assert residual is None
+    torch.testing.assert_close(probability, (1 - kept).expand_as(probability), atol=2e-6, rtol=1e-4)
+    assert torch.isfinite(torch.logit(probability, eps=1e-7)).all()
+
+
+def test_more_holes_in_the_simulation_are_more_holes_and_none_is_certain() -> None:
+    made = network()
+    with torch.inference_mode():
+        found = [float(made.maps(seen(share))[0].mean()) for share in (0.0, 0.25, 0.5, 1.0)]
+    assert found == sorted(found)
+    assert 0 < found[0] < 0.1
+    assert 0.7 < found[-1] < 1
+
+
+def test_calibration_divides_and_shifts_the_logits() -> None:
+    made = with_logits(-2.0, -1.0)
+    with torch.inference_mode():
+        logit, _ = made(seen(0.0))
+        made.temperature.fill_(2.0)
+        made.offset.fill_(0.5)
+        probability, _ = made.maps(seen(0.0))
+    torch.testing.assert_close(probability, torch.sigmoid(logit / 2 + 0.5))
+
+
+def test_the_residual_head_trains_itself_alone_and_starts_with_next_to_nothing() -> None:
+    made = network(residual=True).train()
+    _, maps = made(torch.randn(1, len(GEOMETRY_CHANNELS), 16, 16, generator=torch.Generator().manual_seed(1)))
+    assert maps is not None
+    assert maps.variances.max() < 0.05
+    assert maps.bias.abs().max() < 0.2
+    ones = torch.ones(1, 1, 16, 16)
+    likelihood(maps, ones, 0.04 * ones, ones).backward()
+    assert made.residual is not None
+    assert made.residual.last.weight.grad is not None
+    assert all(parameter.grad is None for parameter in made.holes.parameters())
+
+
+def test_the_generator_alone_decides_the_weights() -> None:
+    first, again = (network(residual=True).state_dict() for _ in range(2))
+    assert all(torch.equal(first[name], again[name]) for name in first)
