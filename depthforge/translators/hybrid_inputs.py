@@ -34,7 +34,7 @@ GEOMETRY_CHANNELS: Final = (
     "slope of disparity along y",
     "cosine of incidence",
     "light that comes back, log2",
-    "frequency of holes in the simulation",
+    "frequency of holes in the simulation, over 3x3 pixels",
     "nearness to a silhouette whose near side is left",
     "nearness to a silhouette whose near side is right",
 )
@@ -56,8 +56,7 @@ def inputs_of(frame: Frame, frequency: Float32, disparity_m_px: float, *, colour
     ``frequency`` (H, W) is that of ``hole_frequency``. ``disparity_m_px`` is focal length x baseline of the sensor: the
     slopes are in pixels of its disparity.
     """
-    nearest = _nearest_with_depth(frame.valid)
-    depth_m = frame.depth_m[nearest] if nearest is not None else frame.depth_m
+    depth_m, frequency = _filled(frame.depth_m, frequency, frame.valid)
     seen = depth_m > 0
     inverse = np.divide(np.float32(disparity_m_px), depth_m, out=np.zeros_like(depth_m), where=seen)
     slope_x, slope_y = np.zeros_like(inverse), np.zeros_like(inverse)
@@ -71,7 +70,7 @@ def inputs_of(frame: Frame, frequency: Float32, disparity_m_px: float, *, colour
         np.clip(slope_y, -_STEEPEST_PX, _STEEPEST_PX),
         cosine,
         np.clip(back, -2, 2) * seen,
-        frequency if nearest is None else frequency[nearest],
+        cv2.blur(frequency, (3, 3), borderType=cv2.BORDER_REFLECT),
         left,
         right,
     ]
@@ -100,17 +99,20 @@ def well_known(valid: BoolImage) -> BoolImage:
     return known
 
 
-def _nearest_with_depth(valid: BoolImage) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]] | None:
-    """Return row and column of the nearest pixel with depth, for each pixel; None where all have it, or none."""
-    if valid.all() or not valid.any():
-        return None
+def _filled(depth_m: Float32, frequency: Float32, valid: BoolImage) -> tuple[Float32, Float32]:
+    """Return both images with the values of the nearest ``valid`` pixel where there is none; 0 where none is at all."""
+    holes = ~valid
+    if not holes.any() or holes.all():
+        return depth_m * valid, frequency
     _, label = cv2.distanceTransformWithLabels(
-        (~valid).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL
+        holes.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL
     )
-    rows, columns = np.nonzero(valid)
-    row_of, column_of = np.zeros((2, int(label.max()) + 1), np.int64)
-    row_of[label[rows, columns]], column_of[label[rows, columns]] = rows, columns
-    return row_of[label], column_of[label]
+    place_of = np.empty(int(label.max()) + 1, np.int64)
+    place_of[label[valid]] = np.flatnonzero(valid)
+    nearest = place_of[label[holes]]
+    filled_m, filled = depth_m.copy(), frequency.copy()
+    filled_m[holes], filled[holes] = depth_m.ravel()[nearest], frequency.ravel()[nearest]
+    return filled_m, filled
 
 
 def _silhouettes(depth_m: Float32) -> tuple[Float32, Float32]:
@@ -129,9 +131,10 @@ def _colour(rgb: npt.NDArray[np.uint8]) -> list[Float32]:
     luminance = luminance_of(rgb).astype(np.float32) * np.float32(1 / 255)
     around = cv2.blur(luminance, (_AROUND_PX, _AROUND_PX), borderType=cv2.BORDER_REFLECT)
     mean = max(float(luminance.mean(dtype=np.float64)), _DARKEST_MEAN)
-    saturation = (rgb.max(axis=2) - rgb.min(axis=2)).astype(np.float32) * np.float32(1 / 255)
+    red, green, blue = cv2.split(rgb)
+    saturation = cv2.subtract(cv2.max(cv2.max(red, green), blue), cv2.min(cv2.min(red, green), blue))
     return [
         np.clip(luminance / np.float32(mean) - 1, -2, 2),
         np.clip((luminance - around) * 4, -2, 2).astype(np.float32),
-        saturation,
+        saturation.astype(np.float32) * np.float32(1 / 255),
     ]

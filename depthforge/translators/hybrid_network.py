@@ -1,8 +1,8 @@
 """The network of ``hybrid``: how likely a pixel is to be lost, given what the physics says of it, and how it errs.
 
 The physics is a prior that is trusted, not an input that may be learnt away: P = 1 - (1 - P_physics)(1 - sigmoid(h)),
-where P_physics is the frequency of holes over its drawings, smoothed over 3x3 pixels and taken through a logistic
-function of two learnt numbers, and h is the map of a ``HoleNet``. What the network has not learnt (h far below 0) is
+where P_physics is the frequency of holes over its drawings and 3x3 pixels, taken through a logistic function of two
+learnt numbers, and h is the map of a ``HoleNet``. What the network has not learnt (h far below 0) is
 left to the physics: so it is in a room unlike those that it was trained in.
 
 A second head gives the maps of ``hybrid_residual``. It reads features of the first and does not train them.
@@ -20,8 +20,8 @@ from depthforge.translators.hybrid_residual import RESIDUAL_MAPS, ResidualMaps
 
 __all__ = ["HybridNetwork"]
 
-_FREQUENCY = GEOMETRY_CHANNELS.index("frequency of holes in the simulation")
-_HIDDEN = 8
+_FREQUENCY = GEOMETRY_CHANNELS.index("frequency of holes in the simulation, over 3x3 pixels")
+_HIDDEN = 16
 _TRUST, _OFFSET, _DOUBT = 0.8, -1.0, 0.1
 """What P_physics starts from: k of n drawings count as (k + doubt) / (n + 2 doubt), never and always being uncertain,
 and the logit of that is multiplied by the trust before the offset is added.
@@ -60,7 +60,8 @@ class HybridNetwork(nn.Module):
         logit = _either(self._physics(inputs), self.holes.whole(self.holes.last(features), inputs))
         if self.residual is None:
             return logit, None
-        return logit, ResidualMaps.of(self.holes.whole(self.residual(features.detach()), inputs))
+        maps = ResidualMaps.of(self.residual(features.detach()))
+        return logit, ResidualMaps(*(self.holes.whole(each, inputs) for each in maps))
 
     def maps(self, inputs: Tensor) -> tuple[Tensor, ResidualMaps | None]:
         """Return the calibrated probability of a hole (B, 1, H, W), and what the second head says."""
@@ -69,15 +70,14 @@ class HybridNetwork(nn.Module):
 
     def _physics(self, inputs: Tensor) -> Tensor:
         frequency = inputs[:, _FREQUENCY : _FREQUENCY + 1]
-        around = functional.avg_pool2d(frequency, 3, stride=1, padding=1, count_include_pad=False)
-        share = (around * self.draws + _DOUBT) / (self.draws + 2 * _DOUBT)
+        share = (frequency * self.draws + _DOUBT) / (self.draws + 2 * _DOUBT)
         return self.trust * torch.logit(share) + self.physics_offset
 
 
 class _ResidualHead(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.first = nn.Conv2d(channels, _HIDDEN, 3, padding=1, padding_mode="replicate")
+        self.first = nn.Conv2d(channels, _HIDDEN, 1)
         self.last = nn.Conv2d(_HIDDEN, RESIDUAL_MAPS, 1)
 
     def initialise(self, random: torch.Generator) -> None:
