@@ -21,21 +21,20 @@ from benchmarks.bench_translators import MANIFEST, Stderr, translated, views_of
 from benchmarks.results import Figure, add_result_options, save_run
 from benchmarks.timing import machine, print_json, print_table
 from depthforge import registry
-from depthforge.manifest import Manifest, parse_manifest
+from depthforge.frame import Frame
+from depthforge.manifest import Manifest, PluginBlock, parse_manifest
 from depthforge.manifest_file import load_manifest
 from depthforge.realism.choice import evaluate_translator
 from depthforge.realism.compare import REFERENCE
 from depthforge.realism.describe import describe
 from depthforge.realism.views import DepthView, evenly_spaced
+from depthforge.stages.prepare import make_source
 from depthforge.stages.train import train
 from depthforge.training.checkpoint import Checkpoints
-from depthforge.training.crops import frame_at
-from depthforge.training.frames import DecodedFrames
 from depthforge.training.translator_card import read_card
 
 SHOWN = ("holes, %", "patches told apart, AUC", "noise against depth, octaves", "depth off clean, %")
 ROWS = ("holes", "patches told apart, AUC", "noise against depth", "depth off clean, median")
-SIDES = ("clean", "real")
 DEFAULT = "default"
 VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
     DEFAULT: {},
@@ -61,6 +60,7 @@ OURS: dict[str, dict[str, dict[str, Any]]] = {
     "spectral norm": {"translator": SPECTRAL},
     "R1": {"translator": {"r1_weight": 1.0}},
     "quantiser and noise": {"translator": {**QUANTISER, **NOISE}},
+    "quantiser, noise, copula": {"translator": {**QUANTISER, **NOISE, **COPULA}},
     "all": {"translator": {**QUANTISER, **NOISE, **COPULA, **DISPARITY, **SPECTRAL}},
     "all but disparity": {"translator": {**QUANTISER, **NOISE, **COPULA, **SPECTRAL}},
 }
@@ -85,11 +85,9 @@ def untrained(manifest: Manifest) -> dict[str, dict[str, float]]:
     """Return what ``Scorer`` says of a trained translator, of the untrained ones, on the same held-out frames."""
     settings = manifest.training
     assert settings is not None
-    sides = (DecodedFrames.load(settings.out / "frames" / name).split(settings.held_out)[1] for name in SIDES)
-    clean, real = (
-        [frame_at(side, place) for place in evenly_spaced(len(side), count)]
-        for side, count in zip(sides, (settings.evaluation_frames, 2 * settings.evaluation_frames), strict=True)
-    )
+    count = settings.evaluation_frames
+    clean = _held_out(manifest.source, settings.held_out, count)
+    real = _held_out(settings.real, settings.held_out, 2 * count)
     described = describe((DepthView(f.depth_m, f.valid, f.camera) for f in real), name=REFERENCE)
     found = {}
     for name in UNTRAINED:
@@ -99,6 +97,13 @@ def untrained(manifest: Manifest) -> dict[str, dict[str, float]]:
         values = {shown: judged.comparison.value(row, "translated") for shown, row in zip(SHOWN, ROWS, strict=True)}
         found[name] = {"score": judged.score.total, **{k: v for k, v in values.items() if v is not None}}
     return found
+
+
+def _held_out(block: PluginBlock, held_out: float, count: int) -> list[Frame]:
+    source = make_source(block)
+    end = list(source.frames())
+    end = end[round(len(end) * (1 - held_out)) :]
+    return [source.read(end[place], frozenset()) for place in evenly_spaced(len(end), count)]
 
 
 def figures(found: Mapping[str, Mapping[str, float]], steps: int) -> list[Figure]:

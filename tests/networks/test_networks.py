@@ -100,7 +100,7 @@ def test_spectral_norm_leaves_no_convolution_stretching() -> None:
     stretch = float(u @ used @ nn.functional.normalize(u @ used, dim=0))
     assert stretch == pytest.approx(float(torch.linalg.matrix_norm(used, 2)), rel=1e-3)
     features = torch.rand(1, 4, 12, 12, generator=torch.Generator().manual_seed(1))
-    expected = nn.functional.conv2d(features, used / stretch, conv.bias, padding=1)
+    expected = nn.functional.conv2d(features, conv.weight / stretch, conv.bias, padding=1)
     torch.testing.assert_close(conv(features), expected, rtol=1e-3, atol=1e-6)
     # Evaluation leaves the state alone, which is part of the weights.
     assert all(torch.equal(before[name], value) for name, value in discriminator.state_dict().items())
