@@ -106,8 +106,8 @@ def _depth_over(scale: Normalisation | None) -> list[str]:
     if scale.quantity == "disparity":
         nearest = f"{scale.min_depth_m} m" if scale.mode == "fixed" else "the nearest of each image"
         return [f"  inverse depth  1 at {nearest}"]
-    name = "ray length over" if scale.quantity == "ray" else "depth over"
-    return [f"  {name:<15}" + (f"{scale.max_depth_m} m" if scale.mode == "fixed" else "the maximum of each image")]
+    most = f"{scale.max_depth_m} m" if scale.mode == "fixed" else "the maximum of each image"
+    return [f"  depth over     {most}" + ("; depth is the length of the ray" if scale.quantity == "ray" else "")]
 
 
 def _depth_of(side: Mapping[str, Any]) -> str:

@@ -119,7 +119,7 @@ def test_published_weights_are_imported_and_convert(
         "weights": str(folder),
     }
     shown = depthforge("translator", "show", folder)
-    assert "ray length over the maximum of each image" in shown.out
+    assert "the maximum of each image; depth is the length of the ray" in shown.out
     value = yaml.safe_load(manifest.read_text())
     manifest.write_text(yaml.safe_dump({**value, "translator": {**block, "quantity": "z"}}))
     refused = depthforge("convert", manifest, "--inline", "--limit", "2")
