@@ -61,6 +61,8 @@ OURS: dict[str, dict[str, dict[str, Any]]] = {
     "R1": {"translator": {"r1_weight": 1.0}},
     "quantiser and noise": {"translator": {**QUANTISER, **NOISE}},
     "quantiser, noise, copula": {"translator": {**QUANTISER, **NOISE, **COPULA}},
+    "quantiser, noise, copula, anchored": {"translator": {**QUANTISER, **NOISE, **COPULA, "anchored_channels": 1}},
+    "quantiser, noise, copula, R1": {"translator": {**QUANTISER, **NOISE, **COPULA, "r1_weight": 1.0}},
     "all": {"translator": {**QUANTISER, **NOISE, **COPULA, **DISPARITY, **SPECTRAL}},
     "all but disparity": {"translator": {**QUANTISER, **NOISE, **COPULA, **SPECTRAL}},
 }
