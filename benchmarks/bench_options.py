@@ -63,6 +63,7 @@ OURS: dict[str, dict[str, dict[str, Any]]] = {
     "quantiser, noise, copula": {"translator": {**QUANTISER, **NOISE, **COPULA}},
     "quantiser, noise, copula, anchored": {"translator": {**QUANTISER, **NOISE, **COPULA, "anchored_channels": 1}},
     "quantiser, noise, copula, R1": {"translator": {**QUANTISER, **NOISE, **COPULA, "r1_weight": 1.0}},
+    "all but spectral norm": {"translator": {**QUANTISER, **NOISE, **COPULA, **DISPARITY}},
     "all": {"translator": {**QUANTISER, **NOISE, **COPULA, **DISPARITY, **SPECTRAL}},
     "all but disparity": {"translator": {**QUANTISER, **NOISE, **COPULA, **SPECTRAL}},
 }

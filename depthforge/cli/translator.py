@@ -59,7 +59,7 @@ def import_(checkpoint: Path, out: Path, method: str, max_depth: float | None, q
         raise CorpusMismatchError("there is a translator already", where=out, remedy="choose another OUT")
     plugin = translators.get(method)
     options = {"with_rgb": generator.image is not None} if "with_rgb" in plugin.Config.model_fields else {}
-    scale = {"max_depth_m": max_depth} if max_depth else {"normalisation": "per_image"}
+    scale: dict[str, Any] = {"max_depth_m": max_depth} if max_depth else {"normalisation": "per_image"}
     scale["quantity"] = quantity
     config = plugin.Config(**options, **scale)
     card = TranslatorCard(
