@@ -50,6 +50,7 @@ COPULA = {"holes": "copula"}
 # 0.5 px of the 88 px that such a camera has at half a metre.
 DISPARITY = {"quantity": "disparity", "min_depth_m": 0.5, "residual": 0.006}
 SPECTRAL = {"spectral_norm": True}
+ALL = {**QUANTISER, **NOISE, **COPULA, **DISPARITY, **SPECTRAL}
 OURS: dict[str, dict[str, dict[str, Any]]] = {
     "published form": {"translator": {"residual": 0.0, "validity": False}},
     "noise": {"translator": NOISE},
@@ -64,7 +65,11 @@ OURS: dict[str, dict[str, dict[str, Any]]] = {
     "quantiser, noise, copula, anchored": {"translator": {**QUANTISER, **NOISE, **COPULA, "anchored_channels": 1}},
     "quantiser, noise, copula, R1": {"translator": {**QUANTISER, **NOISE, **COPULA, "r1_weight": 1.0}},
     "all but spectral norm": {"translator": {**QUANTISER, **NOISE, **COPULA, **DISPARITY}},
-    "all": {"translator": {**QUANTISER, **NOISE, **COPULA, **DISPARITY, **SPECTRAL}},
+    "all": {"translator": ALL},
+    "all and anchored": {"translator": {**ALL, "anchored_channels": 1}},
+    "all and anchored, weak contrast": {
+        "translator": {**ALL, "anchored_channels": 1, "contrast_weight": 0.3, "identity_weight": 0.0}
+    },
     "all but disparity": {"translator": {**QUANTISER, **NOISE, **COPULA, **SPECTRAL}},
 }
 UNTRAINED = ("identity", "simulation")
