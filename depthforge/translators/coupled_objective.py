@@ -68,7 +68,8 @@ class CoupledConfig(ObjectiveConfig):
 
 def coupled_networks(config: CoupledConfig, steps: Steps | None = None) -> dict[str, nn.Module]:
     """Return the networks that conversion needs, untrained: ``colour``, ``holes``, ``noise``, which gives ``steps``."""
-    noise = {**config.generator, "noise_channels": config.noise_channels - 1 + config.anchored_channels}
+    channels = config.noise_channels - 1 + config.anchored_channels
+    noise = {**config.generator, "noise_channels": channels, "drawn_holes": False}
     return {
         "colour": ColourGenerator(width=config.width),
         "holes": UNet(channels=3, width=config.width),
