@@ -5,7 +5,8 @@ DATA_ROOT=... python -m benchmarks.bench_options --out DIR [--steps 200] [--widt
 manifests/livingroom-redkitchen.yaml with crops of 64x64, 64 vectors for the contrast (so that `negatives: same_anchor`,
 which compares P x P differences, fits) and a constant learning rate. What an option does must exceed what another seed
 does to mean anything. Printed for the last checkpoint: the score of ``realism.choice`` on held-out frames, what it is
-made of, and seconds a step; and the score of no translator and of the default simulation on the same frames.
+made of, and seconds a step; and on the same frames the score of no translator, of clean depth in the sensor's steps and
+of the default simulation.
 Trainings are kept in DIR and gone on with. OURS are options that no published form has.
 """
 
@@ -17,6 +18,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor, nn
+
 from benchmarks.bench_translators import MANIFEST, Stderr, translated, views_of
 from benchmarks.results import Figure, add_result_options, save_run
 from benchmarks.timing import machine, print_json, print_table
@@ -24,6 +28,7 @@ from depthforge import registry
 from depthforge.frame import Frame
 from depthforge.manifest import Manifest, PluginBlock, parse_manifest
 from depthforge.manifest_file import load_manifest
+from depthforge.networks.ending import Steps, stepped
 from depthforge.realism.choice import evaluate_translator
 from depthforge.realism.compare import REFERENCE
 from depthforge.realism.describe import describe
@@ -32,6 +37,9 @@ from depthforge.stages.prepare import make_source
 from depthforge.stages.train import train
 from depthforge.training.checkpoint import Checkpoints
 from depthforge.training.translator_card import read_card
+from depthforge.translators.base import Translator
+from depthforge.translators.dcl import Dcl
+from depthforge.translators.quantity import DepthSteps
 
 SHOWN = ("holes, %", "patches told apart, AUC", "noise against depth, octaves", "depth off clean, %")
 ROWS = ("holes", "patches told apart, AUC", "noise against depth", "depth off clean, median")
@@ -89,6 +97,26 @@ def manifest_of(name: str, out: Path, steps: int, width: int) -> Manifest:
     return parse_manifest({**value, **change.get("manifest", {})}, where=name)
 
 
+class Unchanged(nn.Module):
+    """A generator that learnt nothing, with its sensor's steps behind it."""
+
+    def __init__(self, steps: Steps) -> None:
+        super().__init__()
+        self.steps = steps
+        self.register_buffer("place", torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the depth of ``x`` in steps."""
+        return stepped(x[:, :1], self.steps)
+
+
+def steps_alone() -> Translator:
+    """Return what the quantiser does without a network: what a trained one has to be better than."""
+    config = Dcl.Config(max_depth_m=6.0, quantiser=DepthSteps(**QUANTISER["quantiser"]))
+    assert config.steps is not None
+    return Dcl.of_networks(config, {"generator": Unchanged(config.steps)})
+
+
 def untrained(manifest: Manifest) -> dict[str, dict[str, float]]:
     """Return what ``Scorer`` says of a trained translator, of the untrained ones, on the same held-out frames."""
     settings = manifest.training
@@ -97,10 +125,11 @@ def untrained(manifest: Manifest) -> dict[str, dict[str, float]]:
     clean = _held_out(manifest.source, settings.held_out, count)
     real = _held_out(settings.real, settings.held_out, 2 * count)
     described = describe((DepthView(f.depth_m, f.valid, f.camera) for f in real), name=REFERENCE)
+    plugins = {name: registry.translators.get(name) for name in UNTRAINED}
+    translators = {name: plugin(plugin.Config()) for name, plugin in plugins.items()}
     found = {}
-    for name in UNTRAINED:
-        plugin = registry.translators.get(name)
-        judged = evaluate_translator(views_of(clean, translated(plugin(plugin.Config()), clean)), described)
+    for name, translator in {**translators, "steps alone": steps_alone()}.items():
+        judged = evaluate_translator(views_of(clean, translated(translator, clean)), described)
         assert judged.comparison is not None
         values = {shown: judged.comparison.value(row, "translated") for shown, row in zip(SHOWN, ROWS, strict=True)}
         found[name] = {"score": judged.score.total, **{k: v for k, v in values.items() if v is not None}}
