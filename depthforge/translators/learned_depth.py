@@ -5,6 +5,9 @@ maximum, so one metre means something else in every image and the scale is lost 
 kept in the translator's card, holds for all (``per_image`` is there for parity). **Validity**: it has no notion of it;
 here holes of the input, and depth beyond the maximum, enter as 0 and stay holes, and an output at or below
 ``hole_threshold`` is a hole, not a small depth.
+
+Options of ours, off by default: another quantity than planar z (``quantity``), the sensor's steps behind the network
+(``networks.ending``), noise and holes on surfaces (``surface_noise``).
 """
 
 from __future__ import annotations
