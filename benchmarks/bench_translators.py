@@ -40,17 +40,16 @@ from depthforge.stages.train import train
 from depthforge.translators.base import Translator
 
 MANIFEST = Path(__file__).resolve().parent.parent / "manifests" / "livingroom-redkitchen.yaml"
-PUBLISHED = {"residual": 0.0, "validity": False}
+PLAIN = {"max_depth_m": 6.0, "residual": 0.02, "validity": True}
 CONTESTANTS: dict[str, dict[str, Any]] = {
-    "dcl": {"name": "dcl"},
-    "cut": {"name": "cut"},
-    "cyclegan": {"name": "cyclegan"},
-    "dcl-published": {"name": "dcl", **PUBLISHED},
-    "dcl-noise": {"name": "dcl", "noise_channels": 1},
-    "dcl-noise-no-identity": {"name": "dcl", "noise_channels": 1, "identity_weight": 0.0},
+    "dcl": {"name": "dcl", **PLAIN},
+    "cut": {"name": "cut", **PLAIN},
+    "cyclegan": {"name": "cyclegan", **PLAIN},
+    "dcl-published": {"name": "dcl", "max_depth_m": 6.0},
+    "dcl-noise": {"name": "dcl", **PLAIN, "noise_channels": 1},
+    "dcl-noise-no-identity": {"name": "dcl", **PLAIN, "noise_channels": 1, "identity_weight": 0.0},
+    "dcl-manifest": {},  # as the manifest has it, with steps, drawn holes and all that helped
 }
-# What all contestants take from the manifest, unless they say otherwise.
-SHARED = ("max_depth_m", "residual", "validity")
 SIMULATION = "simulation"
 UNTRAINED = ("identity", SIMULATION)
 
@@ -58,14 +57,10 @@ UNTRAINED = ("identity", SIMULATION)
 def manifest_of(name: str, out: Path) -> Manifest:
     """Return the manifest of one contestant."""
     loaded = load_manifest(MANIFEST)
-    base = loaded.translator.flat()
-    options = {**base, **CONTESTANTS[name]}
-    known = registry.translators.get(options["name"]).Config.model_fields
     value = {field: getattr(loaded, field) for field in type(loaded).model_fields}
     assert loaded.training is not None
     value["training"] = loaded.training.model_copy(update={"out": out / name})
-    kept = {*CONTESTANTS[name], *(field for field in SHARED if field in known)}
-    value["translator"] = {field: option for field, option in options.items() if field in kept}
+    value["translator"] = CONTESTANTS[name] or value["translator"]
     return parse_manifest(value, where=name).with_weights()
 
 

@@ -40,8 +40,16 @@ def command() -> None:
     type=click.FloatRange(min=0, min_open=True),
     help="Depth was divided by this; default: by the maximum of each image, as the published code does.",
 )
+@click.option(
+    "--quantity",
+    type=click.Choice(["ray", "z"]),
+    default="ray",
+    show_default=True,
+    help="What the depth images held that it was trained on: published DCL read InteriorNet as it lies, whose depth is "
+    "the length of the ray.",
+)
 @debug
-def import_(checkpoint: Path, out: Path, method: str, max_depth: float | None, debug: bool) -> int:
+def import_(checkpoint: Path, out: Path, method: str, max_depth: float | None, quantity: str, debug: bool) -> int:
     """Read a generator saved by DCL's or CUT's published code (latest_net_G.pth) into a translator folder OUT.
 
     Only tensors are read; a file that would run code is refused.
@@ -51,7 +59,8 @@ def import_(checkpoint: Path, out: Path, method: str, max_depth: float | None, d
         raise CorpusMismatchError("there is a translator already", where=out, remedy="choose another OUT")
     plugin = translators.get(method)
     options = {"with_rgb": generator.image is not None} if "with_rgb" in plugin.Config.model_fields else {}
-    scale = {"max_depth_m": max_depth} if max_depth else {"normalisation": "per_image"}
+    scale: dict[str, Any] = {"max_depth_m": max_depth} if max_depth else {"normalisation": "per_image"}
+    scale["quantity"] = quantity
     config = plugin.Config(**options, **scale)
     card = TranslatorCard(
         translator=method,
@@ -94,7 +103,11 @@ def show(folder: Path, as_json: bool, debug: bool) -> int:
 def _depth_over(scale: Normalisation | None) -> list[str]:
     if scale is None:
         return []
-    return ["  depth over     " + (f"{scale.max_depth_m} m" if scale.mode == "fixed" else "the maximum of each image")]
+    if scale.quantity == "disparity":
+        nearest = f"{scale.min_depth_m} m" if scale.mode == "fixed" else "the nearest of each image"
+        return [f"  inverse depth  1 at {nearest}"]
+    most = f"{scale.max_depth_m} m" if scale.mode == "fixed" else "the maximum of each image"
+    return [f"  depth over     {most}" + ("; depth is the length of the ray" if scale.quantity == "ray" else "")]
 
 
 def _depth_of(side: Mapping[str, Any]) -> str:

@@ -27,7 +27,7 @@ from torch.nn import functional
 from depthforge.networks.blur import BlurDown
 from depthforge.networks.convolution import ResidualBlock
 from depthforge.networks.folding import BLOCK, blocks_out, folded, require_whole_blocks
-from depthforge.networks.generator import DepthGenerator, ImageEncoder, where_measured
+from depthforge.networks.generator import DepthGenerator, ImageEncoder
 from depthforge.networks.whole import WholeGenerator
 
 __all__ = ["FusedGenerator", "fuse"]
@@ -163,7 +163,8 @@ class FusedGenerator(nn.Module):
         self.dtype = dtype
         self.in_channels = generator.in_channels
         self.shape_channels = generator.shape_channels
-        self.residual = generator.residual
+        self.colour_channels = generator.colour_channels
+        self.ending = generator.ending
         self.down = _halvings(generator)
         self.blocks = nn.Sequential(*(Residual(block) for block in generator.blocks))
         self.image: nn.Sequential | None = None
@@ -189,14 +190,11 @@ class FusedGenerator(nn.Module):
         inner = x.to(self.dtype).contiguous(memory_format=torch.channels_last)
         y = self.blocks(self.down(inner[:, : self.shape_channels]))
         if self.image is not None and self.fuse is not None:
-            colour = self.image(inner[:, self.shape_channels :])
+            colour = self.image(inner[:, self.shape_channels : self.shape_channels + self.colour_channels])
             y = functional.relu_(self.fuse(torch.cat([y, colour], dim=1)))
         y = self.up[1](functional.relu_(self.up[0](y)))
         y = functional.pixel_shuffle(y, BLOCK).to(x.dtype)
-        clean, noisy = x[:, :1], torch.tanh(y[:, :1])
-        if self.residual:
-            noisy = clean + self.residual * noisy
-        return noisy if y.shape[1] == 1 else where_measured(noisy, y[:, 1:], clean)
+        return self.ending(y[:, :1], y[:, 1:] if y.shape[1] > 1 else None, x)
 
 
 def _halvings(network: DepthGenerator | ImageEncoder) -> nn.Sequential:

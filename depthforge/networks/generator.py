@@ -21,16 +21,14 @@ from torch.nn import functional
 from depthforge.errors import InputError
 from depthforge.networks.blur import BlurDown, BlurUp
 from depthforge.networks.convolution import ConvNorm, ResidualBlock, in_full_precision, reflected_conv
+from depthforge.networks.ending import Ending, Steps
 
-__all__ = ["DepthGenerator", "Features", "apply_padded", "features_of", "pad_to_multiple", "where_measured"]
+__all__ = ["DepthGenerator", "Features", "apply_padded", "features_of", "pad_to_multiple"]
 
 Features = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 
 SMALLEST_SIDE = 5
 """Pixels: below this the reflected border of the innermost layer is longer than the image."""
-
-MEASURED_AT_FIRST = 2.0
-"""Added to the logit of a measurement: an untrained network, whose logits are near 0, makes no hole."""
 
 
 class ImageEncoder(nn.Module):
@@ -57,11 +55,13 @@ class DepthGenerator(nn.Module):
     weights were trained; whoever holds RGB reverses it. H' is H rounded up to a multiple of 4, its pixels shifted
     against the input (``apply_padded`` keeps the size). ``width`` is the channels of the first layer.
 
-    Three options are ours. ``noise_channels`` more channels, between depth and colour, are given noise, so that one
+    The other options are ours. ``noise_channels`` more channels, between depth and colour, are given noise, so that one
     depth has many answers. With ``residual`` above 0 the network says what to add to its depth, at most that much,
     instead of the depth itself. With ``validity`` it says apart from depth where there is no measurement: the output is
-    0 there, and wherever the input is; the gradient passes as if a pixel were measured to a degree (a straight-through
-    estimate). With either, H and W are multiples of 4.
+    0 there, and wherever the input is. With ``drawn_holes`` besides it is given one more channel, the last, that the
+    convolutions do not see: the normal field that draws holes with their probability. With ``steps`` every output is
+    one of them. The gradient passes straight through steps and holes (``ending``). With any of them, H and W are
+    multiples of 4.
 
     An input of other channels, or with a side under 5 pixels, is an InputError.
     """
@@ -76,13 +76,16 @@ class DepthGenerator(nn.Module):
         noise_channels: int = 0,
         residual: float = 0.0,
         validity: bool = False,
+        drawn_holes: bool = False,
+        steps: Steps | None = None,
     ) -> None:
         super().__init__()
         wide, widest = 2 * width, 4 * width
         self.noise_channels = noise_channels
-        self.residual = residual
+        self.ending = Ending(residual, steps, drawn_holes)
         self.shape_channels = 1 + noise_channels
-        self.in_channels = self.shape_channels + (3 if with_rgb else 0)
+        self.colour_channels = 3 if with_rgb else 0
+        self.in_channels = self.shape_channels + self.colour_channels + int(drawn_holes)
         self.feature_channels = (width, widest, widest, widest, widest)
         self.stem = ConvNorm(self.shape_channels, width, 7)
         self.down = nn.ModuleList([ConvNorm(width, wide), ConvNorm(wide, widest)])
@@ -110,8 +113,9 @@ class DepthGenerator(nn.Module):
         features = self._encode(x[:, : self.shape_channels])
         bottleneck = features[-1]
         if self.image is not None and self.fuse is not None:
-            bottleneck = self.fuse(torch.cat([bottleneck, self.image(x[:, self.shape_channels :])], dim=1))
-        return self._decode(bottleneck, x[:, :1]), features
+            colour = x[:, self.shape_channels : self.shape_channels + self.colour_channels]
+            bottleneck = self.fuse(torch.cat([bottleneck, self.image(colour)], dim=1))
+        return self._decode(bottleneck, x), features
 
     def encode(self, depth: Tensor) -> Features:
         """Return the features of ``depth`` (B, 1, H, W), without noise, that the contrastive losses compare.
@@ -126,13 +130,11 @@ class DepthGenerator(nn.Module):
     def _encode(self, depth: Tensor) -> Features:
         return features_of(self.stem(depth), self.down, self.blur_down, self.blocks)
 
-    def _decode(self, x: Tensor, depth: Tensor) -> Tensor:
+    def _decode(self, features: Tensor, x: Tensor) -> Tensor:
         for blur, conv in zip(self.blur_up, self.up, strict=True):
-            x = conv(blur(x))
-        noisy = torch.tanh(in_full_precision(self.out, x))
-        if self.residual:
-            noisy = depth + self.residual * noisy
-        return noisy if self.valid is None else where_measured(noisy, in_full_precision(self.valid, x), depth)
+            features = conv(blur(features))
+        logit = None if self.valid is None else in_full_precision(self.valid, features)
+        return self.ending(in_full_precision(self.out, features), logit, x)
 
     @staticmethod
     def _require_fit(x: Tensor, channels: int) -> None:
@@ -153,13 +155,6 @@ def features_of(stem: Tensor, down: nn.ModuleList, blur_down: nn.ModuleList, blo
         x = block(x)
         residual.append(x)
     return stem, half, residual[0], residual[2], residual[4]
-
-
-def where_measured(noisy: Tensor, logit: Tensor, depth: Tensor) -> Tensor:
-    """Return ``noisy`` where ``logit`` says that it is measured and the input ``depth`` is, 0 elsewhere."""
-    degree = torch.sigmoid(logit + MEASURED_AT_FIRST)
-    measured = (degree > 0.5).to(degree) + degree - degree.detach()
-    return noisy * measured * (depth > 0)
 
 
 def pad_to_multiple(x: Tensor, multiple: int = 4) -> Tensor:

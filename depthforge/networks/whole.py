@@ -31,7 +31,7 @@ from depthforge.networks.blur import halved
 from depthforge.networks.borders import Mode, bordered, spread
 from depthforge.networks.convolution import ResidualBlock
 from depthforge.networks.folding import BLOCK, blocks_in, blocks_out, folded, require_whole_blocks
-from depthforge.networks.generator import DepthGenerator, ImageEncoder, where_measured
+from depthforge.networks.generator import DepthGenerator, ImageEncoder
 from depthforge.networks.precision import without_autocast
 
 __all__ = ["WholeGenerator"]
@@ -141,7 +141,8 @@ class WholeGenerator(nn.Module):
         super().__init__()
         self.in_channels = generator.in_channels
         self.shape_channels = generator.shape_channels
-        self.residual = generator.residual
+        self.colour_channels = generator.colour_channels
+        self.ending = generator.ending
         self.shape_encoder = Encoder(generator, dtype)
         self.blocks = nn.ModuleList(Block(block, dtype) for block in generator.blocks)
         self.image_encoder: Encoder | None = None
@@ -163,7 +164,7 @@ class WholeGenerator(nn.Module):
         """
         require_whole_blocks(x, self.in_channels)
         with without_autocast(x.device):
-            return self._decode(self.encode(x), x[:, :1])
+            return self._decode(self.encode(x), x)
 
     def encode(self, x: Tensor) -> Tensor:
         """Return the features at a quarter of the resolution, with a repeated border of 1."""
@@ -172,16 +173,14 @@ class WholeGenerator(nn.Module):
             last = place == len(self.blocks) and self.fuse is None
             y = block(y, "replicate" if last else "reflect")
         if self.image_encoder is not None and self.fuse is not None:
-            both = torch.cat([y, self.image_encoder(x[:, self.shape_channels :])], dim=1)
+            colour = x[:, self.shape_channels : self.shape_channels + self.colour_channels]
+            both = torch.cat([y, self.image_encoder(colour)], dim=1)
             y = bordered(self.fuse(both), 1, "replicate", rectified=True)
         return y
 
-    def _decode(self, y: Tensor, clean: Tensor) -> Tensor:
+    def _decode(self, y: Tensor, x: Tensor) -> Tensor:
         first, second = self.up
         y = bordered(first(y), 1, "replicate", rectified=True)
         y = bordered(second(y), 3, rectified=True, dtype=self.head_dtype)
-        said = self.head(y).reshape(len(clean), -1, *clean.shape[2:])
-        noisy = torch.tanh(said[:, :1])
-        if self.residual:
-            noisy = clean + self.residual * noisy
-        return noisy if said.shape[1] == 1 else where_measured(noisy, said[:, 1:], clean)
+        said = self.head(y).reshape(len(x), -1, *x.shape[2:])
+        return self.ending(said[:, :1], said[:, 1:] if said.shape[1] > 1 else None, x)

@@ -26,7 +26,8 @@ from depthforge.training.objective import Objective
 from depthforge.training.scoring import HeldOut, Scored
 from depthforge.training.watch import Evaluation, Watch, evaluation_of
 from depthforge.translators.learned import Learned, LearnedConfig
-from depthforge.translators.learned_depth import LearnedDepth, LearnedDepthConfig, Output, depth_share
+from depthforge.translators.learned_depth import LearnedDepth, LearnedDepthConfig
+from depthforge.translators.quantity import Shares, shares_of
 
 __all__ = ["DepthScorer"]
 
@@ -105,7 +106,7 @@ class DepthScorer:
         self,
         step: int,
         objective: Objective,
-        outputs: list[Output],
+        outputs: list[Shares],
         measured: list[NoisyDepth],
         figures: Mapping[str, float],
         adversarial_loss: float | None,
@@ -118,7 +119,9 @@ class DepthScorer:
             [(frame.depth_m, frame.valid) for frame in clean],
             [(noisy.depth_m, noisy.valid) for noisy in measured],
             [1 - float(frame.valid.mean()) for frame in real],
-            real_logits=_logits(objective, [depth_share(frame, self._config)[0] for frame in real[: len(measured)]]),
+            real_logits=_logits(
+                objective, [shares_of(frame, self._config.scale).share[None] for frame in real[: len(measured)]]
+            ),
             generated_logits=_logits(objective, generated),
             adversarial_loss=adversarial_loss,
             depth_off=None if depth_off is None else depth_off / 100,

@@ -17,20 +17,30 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from depthforge.errors import InputError, MissingDataError, told
 
-__all__ = ["CARD_FILE", "WEIGHTS_FILE", "Normalisation", "TranslatorCard", "read_card"]
+__all__ = ["CARD_FILE", "WEIGHTS_FILE", "Normalisation", "Quantity", "TranslatorCard", "read_card"]
 
 CARD_FILE: Final = "card.json"
 WEIGHTS_FILE: Final = "weights.safetensors"
 CARD_FORMAT: Final = 1
 
 
+Quantity = Literal["z", "ray", "disparity"]
+"""What a network is told of a distance."""
+
+
 class Normalisation(BaseModel):
-    """How metres become the network's [0, 1]: divided by ``max_depth_m``, or by the maximum of each image."""
+    """How metres become the network's [0, 1]: divided by ``max_depth_m``, or by the maximum of each image.
+
+    ``quantity`` says what is divided: planar z, or ``ray``, the length of the ray. Of ``disparity``, which is inverse
+    depth, 1 is the nearest: ``min_depth_m``, or that of each image.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     mode: Literal["fixed", "per_image"] = "fixed"
     max_depth_m: float | None = Field(default=None, gt=0)
+    quantity: Quantity = "z"
+    min_depth_m: float | None = Field(default=None, gt=0)
 
 
 class TranslatorCard(BaseModel):
@@ -89,12 +99,17 @@ def _identity(translator: str, architecture: Mapping[str, Any], normalisation: N
         "translator": translator,
         "normalisation": None if normalisation is None else normalisation.mode,
         "max_depth_m": None if normalisation is None else normalisation.max_depth_m,
+        "quantity": None if normalisation is None else normalisation.quantity,
+        "min_depth_m": None if normalisation is None else normalisation.min_depth_m,
         **{f"architecture.{name}": value for name, value in architecture.items()},
     }
 
 
+_OF_DEPTH: Final = ("normalisation", "max_depth_m", "quantity", "min_depth_m")
+
+
 def _kinds(differing: list[str]) -> list[str]:
-    kinds = {"translator": "translator", "normalisation": "normalisation", "max_depth_m": "normalisation"}
+    kinds = {"translator": "translator", **dict.fromkeys(_OF_DEPTH, "normalisation")}
     return sorted({kinds.get(name, "architecture") for name in differing})
 
 

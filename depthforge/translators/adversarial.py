@@ -6,10 +6,13 @@ code uses lsgan. Every generator loss but that of ``wgangp`` asks for "real" ins
 ``vanilla`` and ``nonsaturating`` the same function; both names are kept because manifests of the field use both.
 ``wgangp`` costs a discriminator update a third pass and a second derivative; the critic keeps its batch norm, which
 the penalty's paper advises against (an image's gradient then runs through the other images too), as the field does.
+``r1_weight`` adds a second derivative on real images, with any loss; ``spectral_norm`` costs a product of the weights
+with a vector. Either keeps a discriminator that is always right from being ever surer of it.
 
 Sources: Mao et al., "Least squares generative adversarial networks", ICCV 2017; Goodfellow et al., NeurIPS 2014;
 Arjovsky et al., "Wasserstein generative adversarial networks", ICML 2017; Gulrajani et al., "Improved training of
-Wasserstein GANs", NeurIPS 2017 (the penalty); Shrivastava et al., "Learning from simulated
+Wasserstein GANs", NeurIPS 2017 (the penalty); Mescheder et al., "Which training methods for GANs do actually
+converge?", ICML 2018 (R1); Shrivastava et al., "Learning from simulated
 and unsupervised images through adversarial training", CVPR 2017 (the pool).
 """
 
@@ -17,17 +20,28 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import chain
-from typing import Literal
+from typing import Any, Literal, Self
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import Adam
 
+from depthforge.networks.discriminator import PatchDiscriminator
 from depthforge.networks.precision import without_autocast
+from depthforge.translators.surface_noise import HoleFields
 
-__all__ = ["GanLoss", "ImagePool", "ObjectiveConfig", "adversarial_loss", "gradient_penalty"]
+__all__ = [
+    "GanLoss",
+    "HoleHeadConfig",
+    "ImagePool",
+    "ObjectiveConfig",
+    "adversarial_loss",
+    "gradient_penalty",
+    "penalties",
+    "r1_penalty",
+]
 
 GanLoss = Literal["lsgan", "vanilla", "wgangp", "nonsaturating"]
 
@@ -40,6 +54,15 @@ class ObjectiveConfig(BaseModel):
     width: int = Field(default=32, gt=0, description="channels of the first layer of each network")
     noise_channels: int = Field(
         default=0, ge=0, description="channels of noise that the generator is given besides depth; the published has 0"
+    )
+    anchored_channels: int = Field(
+        default=0,
+        ge=0,
+        description="further channels of noise, that belong to places on surfaces: in the world where frames have "
+        "poses, else before the camera",
+    )
+    anchored_m: float = Field(
+        default=0.05, gt=0, description="distance on the surface at which anchored noise has fallen to 1/e, metres"
     )
     residual: float = Field(
         default=0.0,
@@ -54,8 +77,36 @@ class ObjectiveConfig(BaseModel):
     gan: GanLoss = Field(default="lsgan", description="adversarial loss")
     gan_weight: float = Field(default=1.0, ge=0, description="weight of the generator's adversarial loss")
     penalty_weight: float = Field(default=10.0, ge=0, description="wgangp: weight of the critic's gradient penalty")
+    r1_weight: float = Field(
+        default=0.0, ge=0, description="weight of the discriminator's squared slope on real images, with any `gan`"
+    )
+    spectral_norm: bool = Field(
+        default=False,
+        description="discriminators whose convolutions are divided by their largest singular value, without batch norm",
+    )
     learning_rate: float = Field(default=2e-4, gt=0, description="Adam's step size")
     betas: tuple[float, float] = Field(default=(0.5, 0.999), description="Adam's decay of the two moments")
+
+    @property
+    def draws_holes(self) -> bool:
+        """Whether the generator is given the field that draws its holes."""
+        return False
+
+    @property
+    def generator(self) -> dict[str, Any]:
+        """What a ``DepthGenerator`` is built from."""
+        return {
+            "width": self.width,
+            "with_rgb": bool(getattr(self, "with_rgb", False)),
+            "noise_channels": self.noise_channels + self.anchored_channels,
+            "residual": self.residual,
+            "validity": self.validity,
+            "drawn_holes": self.draws_holes,
+        }
+
+    def discriminator(self, channels: int = 1) -> PatchDiscriminator:
+        """Return an untrained discriminator of images of so many channels."""
+        return PatchDiscriminator(width=self.width, channels=channels, spectral_norm=self.spectral_norm)
 
     def adam(self, networks: Iterable[nn.Module]) -> Adam:
         """Return an optimiser of all weights of ``networks``."""
@@ -63,6 +114,27 @@ class ObjectiveConfig(BaseModel):
         # On a GPU one kernel for all weights; elsewhere torch's choice.
         fused = True if all(weight.is_cuda for weight in weights) else None
         return Adam(weights, lr=self.learning_rate, betas=self.betas, fused=fused)
+
+
+class HoleHeadConfig(ObjectiveConfig, HoleFields):
+    """What methods whose generator says by itself where holes are add to that."""
+
+    holes: Literal["threshold", "copula"] = Field(
+        default="threshold",
+        description="validity: a pixel is a hole where that is likelier than not, or with its probability, by a field "
+        "that makes holes as large as the sensor's and lets lost surfaces stay lost",
+    )
+
+    @model_validator(mode="after")
+    def _drawn_by_a_head(self) -> Self:
+        if self.holes == "copula" and not self.validity:
+            raise ValueError("`holes: copula` draws what a head says: it wants `validity: true`")
+        return self
+
+    @property
+    def draws_holes(self) -> bool:
+        """Whether the generator is given the field that draws its holes."""
+        return self.holes == "copula"
 
 
 def adversarial_loss(logits: Tensor, loss: GanLoss = "lsgan", *, real: bool) -> Tensor:
@@ -100,6 +172,32 @@ def gradient_penalty(critic: nn.Module, real: Tensor, fake: Tensor, random: torc
     # The gradient of this norm is 0 at 0, not NaN.
     penalty: Tensor = ((torch.linalg.vector_norm(slopes.flatten(1), dim=1) - 1) ** 2).mean()
     return penalty
+
+
+def r1_penalty(discriminator: nn.Module, real: Tensor) -> Tensor:
+    """Return the squared slope of the verdict on ``real`` (B, C, H, W), mean over images and patches, halved.
+
+    Of patch logits that were independent the squared slope of their sum is the sum of theirs: it is divided by their
+    number. The gradient reaches the discriminator's weights alone. In float32, as ``gradient_penalty``.
+    """
+    real = real.detach().float().requires_grad_()
+    with without_autocast(real.device):
+        logits = type(discriminator).forward(discriminator, real)
+        (slopes,) = torch.autograd.grad(logits.sum(), real, create_graph=True)
+    penalty: Tensor = slopes.square().sum() / (2 * logits.numel())
+    return penalty
+
+
+def penalties(
+    config: ObjectiveConfig, discriminator: nn.Module, real: Tensor, fake: Tensor, random: torch.Generator
+) -> dict[str, Tensor]:
+    """Return the weighted terms that ``config`` adds to a discriminator's loss: ``penalty``, ``r1``, both or none."""
+    terms = {}
+    if config.gan == "wgangp":
+        terms["penalty"] = config.penalty_weight * gradient_penalty(discriminator, real, fake, random)
+    if config.r1_weight:
+        terms["r1"] = config.r1_weight * r1_penalty(discriminator, real)
+    return terms
 
 
 class ImagePool:

@@ -1,6 +1,7 @@
-"""The channels that the networks of DCL's published code take: depth, noise, then colour as blue, green, red.
+"""The channels that the networks take: depth, noise, colour as blue, green, red, then the field that draws holes.
 
-Named images become channels here and nowhere else, for training and for conversion alike.
+The published networks have depth and colour. Named images become channels here and nowhere else, for training and for
+conversion alike.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from depthforge.seeding import generator_of
 
-__all__ = ["stacked", "with_frame_noise", "with_noise"]
+__all__ = ["stacked", "with_fields", "with_frame_noise", "with_noise"]
 
 
 def stacked(images: Mapping[str, Tensor]) -> Tensor:
@@ -39,6 +40,14 @@ def with_frame_noise(image: Tensor, channels: int, words: tuple[int, int]) -> Te
         return image
     noise = generator_of(words).standard_normal((1, channels, *image.shape[2:]), "float32")
     return _behind_depth(image, torch.from_numpy(noise))
+
+
+def with_fields(images: Tensor, noise_channels: int, anchored: Tensor | None, hole_field: Tensor | None) -> Tensor:
+    """Return ``images``, having ``noise_channels``, with ``anchored`` fields behind these and ``hole_field`` last."""
+    before = 1 + noise_channels
+    parts = [images[:, :before], anchored, images[:, before:], hole_field]
+    given = [part for part in parts if part is not None and part.shape[1]]
+    return torch.cat(given, dim=1) if len(given) > 1 else images
 
 
 def _behind_depth(images: Tensor, noise: Tensor) -> Tensor:

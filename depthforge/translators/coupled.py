@@ -19,6 +19,7 @@ from depthforge.registry import translators
 from depthforge.translators.coupled_objective import CoupledConfig, CoupledObjective, coupled_networks
 from depthforge.translators.learned import LearnedConfig
 from depthforge.translators.learned_depth import LearnedDepth, LearnedDepthConfig
+from depthforge.translators.surface_noise import HoleFields
 
 __all__ = ["Coupled"]
 
@@ -27,16 +28,27 @@ __all__ = ["Coupled"]
 class Coupled(LearnedDepth):
     """Clean depth to noisy depth by Coupled (re-implementation): a noise network, and holes of translated colour."""
 
-    class Config(CoupledConfig, LearnedDepthConfig):
+    class Config(CoupledConfig, HoleFields, LearnedDepthConfig):
         """What it is trained with, and how its weights are used."""
 
-        inference_fields: ClassVar[frozenset[str]] = LearnedDepthConfig.inference_fields | {"holes"}
+        # How holes are drawn may change after training: the hole network says probabilities, however they are drawn.
+        drawing: ClassVar[frozenset[str]] = frozenset({"holes", *HoleFields.model_fields})
+        inference_fields: ClassVar[frozenset[str]] = LearnedDepthConfig.inference_fields | drawing
+        architecture_fields: ClassVar[tuple[str, ...]] = tuple(
+            name for name in LearnedDepthConfig.architecture_fields if name not in {"holes", *HoleFields.model_fields}
+        )
 
-        holes: Literal["bernoulli", "threshold"] = Field(
+        holes: Literal["bernoulli", "threshold", "copula"] = Field(
             default="bernoulli",
             description="a pixel is a hole with the predicted probability, or where that is above 1/2; the first has "
-            "the right number of them and is speckled, the second has their shape and drops what is unlikely",
+            "the right number of them and is speckled, the second has their shape and drops what is unlikely; copula "
+            "draws with the probability, as the first, holes of the sensor's size",
         )
+
+        @property
+        def draws_holes(self) -> bool:
+            """Whether the networks are given the field that draws holes, in conversion."""
+            return self.holes == "copula"
 
     config: Config
     version = 2
@@ -46,14 +58,14 @@ class Coupled(LearnedDepth):
         cls, config: LearnedConfig, random: torch.Generator, device: torch.device | str = "cpu"
     ) -> CoupledObjective:
         """Return the networks and optimisers to train, initialised from ``random``."""
-        assert isinstance(config, CoupledConfig)
-        return CoupledObjective(config, random, device)
+        assert isinstance(config, Coupled.Config)
+        return CoupledObjective(config, random, device, steps=config.steps)
 
     @classmethod
     def make_networks(cls, config: LearnedConfig) -> dict[str, nn.Module]:
         """Return the networks that conversion needs, untrained."""
-        assert isinstance(config, CoupledConfig)
-        return coupled_networks(config)
+        assert isinstance(config, Coupled.Config)
+        return coupled_networks(config, config.steps)
 
     @property
     def wanted(self) -> frozenset[str]:
@@ -64,11 +76,13 @@ class Coupled(LearnedDepth):
         """Return the depth (B, 1, H, W), as a share of the range, of ``inputs`` (B, C, H, W): depth, noise, colour."""
         height, width = inputs.shape[-2:]
         inputs = pad_to_multiple(inputs, UNET_MULTIPLE)
-        # The first channel of noise is the holes', the rest the noise network's own.
-        chance, colour = inputs[:, 1:2], inputs[:, 1 + self.config.noise_channels :]
-        shape = torch.cat([inputs[:, :1], inputs[:, 2 : 1 + self.config.noise_channels]], dim=1)
+        # The first channel of noise is the holes', the rest the noise network's own. A field for holes comes last.
+        first_colour = 1 + self.config.noise_channels + self.config.anchored_channels
+        colour = inputs[:, first_colour : first_colour + 3]
+        chance = inputs[:, -1:] if self.config.draws_holes else inputs[:, 1:2]
+        shape = torch.cat([inputs[:, :1], inputs[:, 2:first_colour]], dim=1)
         missing = torch.sigmoid(networks["holes"](networks["colour"](colour)).float())
-        if self.config.holes == "bernoulli":
+        if self.config.holes != "threshold":
             is_hole = torch.special.ndtr(chance.float()) < missing
         else:
             is_hole = missing > 0.5

@@ -31,14 +31,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from depthforge.networks.colour import ColourGenerator
-from depthforge.networks.discriminator import PatchDiscriminator
+from depthforge.networks.ending import Steps
 from depthforge.networks.generator import DepthGenerator, pad_to_multiple
 from depthforge.networks.heads import PatchHeads
 from depthforge.networks.unet import UNET_MULTIPLE, UNet
 from depthforge.training.objective import Batch, Objective, descend, frozen
-from depthforge.translators.adversarial import ObjectiveConfig, adversarial_loss, gradient_penalty
-from depthforge.translators.channels import stacked, with_noise
+from depthforge.translators.adversarial import ObjectiveConfig, adversarial_loss, penalties
+from depthforge.translators.channels import stacked
 from depthforge.translators.contrastive import draw_positions, layer_mean, patch_losses
+from depthforge.translators.drawn_inputs import drawn_inputs
 
 __all__ = ["CoupledConfig", "CoupledObjective", "coupled_networks", "dice_loss"]
 
@@ -65,12 +66,14 @@ class CoupledConfig(ObjectiveConfig):
     self_weight: float = Field(default=10.0, ge=0, description="weight of |noisy - clean| where clean depth is known")
 
 
-def coupled_networks(config: CoupledConfig) -> dict[str, nn.Module]:
-    """Return the networks that conversion needs, untrained: ``colour``, ``holes``, ``noise``."""
+def coupled_networks(config: CoupledConfig, steps: Steps | None = None) -> dict[str, nn.Module]:
+    """Return the networks that conversion needs, untrained: ``colour``, ``holes``, ``noise``, which gives ``steps``."""
+    channels = config.noise_channels - 1 + config.anchored_channels
+    noise = {**config.generator, "noise_channels": channels, "drawn_holes": False}
     return {
         "colour": ColourGenerator(width=config.width),
         "holes": UNet(channels=3, width=config.width),
-        "noise": DepthGenerator(width=config.width, noise_channels=config.noise_channels - 1, residual=config.residual),
+        "noise": DepthGenerator(**noise, steps=steps),
     }
 
 
@@ -94,14 +97,21 @@ class CoupledObjective(Objective):
 
     exported = ("colour", "holes", "noise")
 
-    def __init__(self, config: CoupledConfig, random: torch.Generator, device: torch.device | str = "cpu") -> None:
-        built = coupled_networks(config)
+    def __init__(
+        self,
+        config: CoupledConfig,
+        random: torch.Generator,
+        device: torch.device | str = "cpu",
+        *,
+        steps: Steps | None = None,
+    ) -> None:
+        built = coupled_networks(config, steps)
         colour = built["colour"]
         assert isinstance(colour, ColourGenerator)
         self.colour, self.holes, self.noise = colour, built["holes"], built["noise"]
         self.heads = PatchHeads(colour.feature_channels, config.head_width)
-        self.discriminator = PatchDiscriminator(width=config.width)
-        self.colour_discriminator = PatchDiscriminator(width=config.width, channels=3)
+        self.discriminator = config.discriminator()
+        self.colour_discriminator = config.discriminator(channels=3)
         discriminators = {"discriminator": self.discriminator, "colour_discriminator": self.colour_discriminator}
         super().__init__(built | {"heads": self.heads} | discriminators, random, device)
         self.config = config
@@ -115,14 +125,14 @@ class CoupledObjective(Objective):
 
         Returns ``colour_gan``, ``colour_contrast``, ``colour_identity_contrast``, ``holes_cross_entropy``,
         ``holes_dice``, ``gan``, ``self``, their sum ``generator``, and ``discriminator_real``, ``discriminator_fake``
-        and their namesakes of the ``colour_discriminator`` (for wgangp, a ``_penalty`` of each too).
+        and their namesakes of the ``colour_discriminator``, and of each what ``penalties`` names.
         """
         config = self.config
         clean, clean_colour = stacked(batch.clean).tensor_split([1], dim=1)
         real, real_colour = stacked(batch.real).tensor_split([1], dim=1)
         translated = self.colour(torch.cat([clean_colour, real_colour]))
         like_real, same = translated[: len(clean)], translated[len(clean) :]
-        noisy = self.noise(with_noise(clean, config.noise_channels - 1, self.random))
+        noisy = self.noise(drawn_inputs(clean, batch.clean, config, self.random, white=config.noise_channels - 1))
         measured, made = _with_each_others_holes(real, noisy, clean)
 
         losses = self._improve_discriminators(
@@ -162,9 +172,8 @@ class CoupledObjective(Objective):
             discriminator, fake = self.networks[name], fake.detach()
             losses[f"{name}_fake"] = adversarial_loss(discriminator(fake), self.config.gan, real=False)
             losses[f"{name}_real"] = adversarial_loss(discriminator(real), self.config.gan, real=True)
-            if self.config.gan == "wgangp":
-                penalty = gradient_penalty(discriminator, real, fake, self.random)
-                losses[f"{name}_penalty"] = self.config.penalty_weight * penalty
+            for term, value in penalties(self.config, discriminator, real, fake, self.random).items():
+                losses[f"{name}_{term}"] = value
         descend(torch.stack(list(losses.values())).sum() / 2, self.optimisers["discriminators"])
         return losses
 

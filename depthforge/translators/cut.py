@@ -29,5 +29,5 @@ class Cut(LearnedDepth):
         cls, config: LearnedConfig, random: torch.Generator, device: torch.device | str = "cpu"
     ) -> CutObjective:
         """Return the networks and optimisers to train, initialised from ``random``."""
-        assert isinstance(config, CutConfig)
-        return CutObjective(config, random, device)
+        assert isinstance(config, Cut.Config)
+        return CutObjective(config, random, device, steps=config.steps)

@@ -21,21 +21,17 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from depthforge.networks.discriminator import PatchDiscriminator
+from depthforge.networks.ending import Steps
 from depthforge.networks.generator import DepthGenerator
-from depthforge.training.objective import Batch, Objective, descend, frozen
-from depthforge.translators.adversarial import (
-    ImagePool,
-    ObjectiveConfig,
-    adversarial_loss,
-    gradient_penalty,
-)
-from depthforge.translators.channels import stacked, with_noise
+from depthforge.training.objective import Batch, Images, Objective, descend, frozen
+from depthforge.translators.adversarial import HoleHeadConfig, ImagePool, adversarial_loss, penalties
+from depthforge.translators.channels import stacked
+from depthforge.translators.drawn_inputs import drawn_inputs
 
 __all__ = ["CycleGanConfig", "CycleGanObjective"]
 
 
-class CycleGanConfig(ObjectiveConfig):
+class CycleGanConfig(HoleHeadConfig):
     """CycleGAN; the defaults reproduce the variant of DCL's published code."""
 
     cycle_weight: float = Field(default=10.0, ge=0, description="weight of |there and back - image|, each way")
@@ -59,17 +55,18 @@ class CycleGanObjective(Objective):
 
     watched_discriminator = "discriminator"
 
-    def __init__(self, config: CycleGanConfig, random: torch.Generator, device: torch.device | str = "cpu") -> None:
-        self.generator = DepthGenerator(
-            width=config.width,
-            with_rgb=config.with_rgb,
-            noise_channels=config.noise_channels,
-            residual=config.residual,
-            validity=config.validity,
-        )
+    def __init__(
+        self,
+        config: CycleGanConfig,
+        random: torch.Generator,
+        device: torch.device | str = "cpu",
+        *,
+        steps: Steps | None = None,
+    ) -> None:
+        self.generator = DepthGenerator(**config.generator, steps=steps)
         self.inverse = DepthGenerator(width=config.width, with_rgb=config.with_rgb, residual=config.residual)
-        self.discriminator = PatchDiscriminator(width=config.width)
-        self.clean_discriminator = PatchDiscriminator(width=config.width)
+        self.discriminator = config.discriminator()
+        self.clean_discriminator = config.discriminator()
         networks = {
             "generator": self.generator,
             "inverse": self.inverse,
@@ -89,21 +86,21 @@ class CycleGanObjective(Objective):
 
         Returns ``gan``, ``gan_clean``, ``cycle_clean``, ``cycle_real``, ``identity_real``, ``identity_clean``, their
         sum ``generator``, and ``discriminator_real``, ``discriminator_fake`` with their mirrors
-        ``clean_discriminator_real`` and ``clean_discriminator_fake``; for wgangp a ``_penalty`` of each too.
+        ``clean_discriminator_real`` and ``clean_discriminator_fake``, and of each what ``penalties`` names.
         """
         config = self.config
         clean_images, real_images = stacked(batch.clean), stacked(batch.real)
         clean, real = batch.clean["depth"], batch.real["depth"]
-        noisy = self._add_noise(clean_images)
+        noisy = self._add_noise(clean_images, batch.clean)
         clean_again = self.inverse(_with_depth(noisy, clean_images))
         cleaned = self.inverse(real_images)
-        real_again = self._add_noise(_with_depth(cleaned, real_images))
+        real_again = self._add_noise(_with_depth(cleaned, real_images), batch.real)
         identity_weight = config.cycle_weight * config.identity_weight
         with frozen(self.discriminator, self.clean_discriminator):
             gan = adversarial_loss(self.discriminator(noisy), config.gan, real=True)
             gan_clean = adversarial_loss(self.clean_discriminator(cleaned), config.gan, real=True)
         terms = {
-            "identity_real": identity_weight * functional.l1_loss(self._add_noise(real_images), real),
+            "identity_real": identity_weight * functional.l1_loss(self._add_noise(real_images, batch.real), real),
             "identity_clean": identity_weight * functional.l1_loss(self.inverse(clean_images), clean),
             "gan": config.gan_weight * gan,
             "gan_clean": config.gan_weight * gan_clean,
@@ -115,8 +112,8 @@ class CycleGanObjective(Objective):
         losses = terms | {"generator": total} | self._improve_discriminators(clean, real, noisy, cleaned)
         return {name: loss.detach() for name, loss in losses.items()}
 
-    def _add_noise(self, images: Tensor) -> Tensor:
-        depth: Tensor = self.generator(with_noise(images, self.config.noise_channels, self.random))
+    def _add_noise(self, images: Tensor, side: Images) -> Tensor:
+        depth: Tensor = self.generator(drawn_inputs(images, side, self.config, self.random))
         return depth
 
     def _improve_discriminators(self, clean: Tensor, real: Tensor, noisy: Tensor, cleaned: Tensor) -> dict[str, Tensor]:
@@ -128,9 +125,8 @@ class CycleGanObjective(Objective):
             discriminator = self.networks[name]
             losses[f"{name}_real"] = adversarial_loss(discriminator(true), self.config.gan, real=True)
             losses[f"{name}_fake"] = adversarial_loss(discriminator(fake), self.config.gan, real=False)
-            if self.config.gan == "wgangp":
-                penalty = gradient_penalty(discriminator, true, fake, self.random)
-                losses[f"{name}_penalty"] = self.config.penalty_weight * penalty
+            for term, value in penalties(self.config, discriminator, true, fake, self.random).items():
+                losses[f"{name}_{term}"] = value
         descend(torch.stack(list(losses.values())).sum() / 2, self.optimisers["discriminators"])
         return losses
 

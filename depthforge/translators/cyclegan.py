@@ -29,5 +29,5 @@ class CycleGan(LearnedDepth):
         cls, config: LearnedConfig, random: torch.Generator, device: torch.device | str = "cpu"
     ) -> CycleGanObjective:
         """Return the networks and optimisers to train, initialised from ``random``."""
-        assert isinstance(config, CycleGanConfig)
-        return CycleGanObjective(config, random, device)
+        assert isinstance(config, CycleGan.Config)
+        return CycleGanObjective(config, random, device, steps=config.steps)

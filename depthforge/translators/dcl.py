@@ -29,5 +29,5 @@ class Dcl(LearnedDepth):
         cls, config: LearnedConfig, random: torch.Generator, device: torch.device | str = "cpu"
     ) -> DclObjective:
         """Return the networks and optimisers to train, initialised from ``random``."""
-        assert isinstance(config, DclConfig)
-        return DclObjective(config, random, device)
+        assert isinstance(config, Dcl.Config)
+        return DclObjective(config, random, device, steps=config.steps)

@@ -188,7 +188,10 @@ class Learned(Translator):
         On a CPU one frame is in the networks, whatever the batch: ``WIDEST_IMAGES`` images of the first layer's
         channels. On a GPU they lie on the GPU, and here are the CUDA libraries and the images of a batch.
         """
-        seen = int(self.needs_depth) + 3 * len(self.wanted) + int(getattr(self.config, "noise_channels", 0))
+        noise = sum(
+            int(getattr(self.config, name, 0)) for name in ("noise_channels", "anchored_channels", "draws_holes")
+        )
+        seen = int(self.needs_depth) + 3 * len(self.wanted) + noise
         channels = seen + sum(math.prod(spec.trailing) for spec in self.produces)
         batch = self.batch_size * channels * height * width * 4
         if self._on_gpu:

@@ -21,12 +21,12 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from depthforge.networks.discriminator import PatchDiscriminator
+from depthforge.networks.ending import Steps
 from depthforge.networks.generator import DepthGenerator, Features
 from depthforge.networks.heads import PatchHeads
 from depthforge.training.objective import Batch, Objective, descend, frozen
-from depthforge.translators.adversarial import ObjectiveConfig, adversarial_loss, gradient_penalty
-from depthforge.translators.channels import stacked, with_noise
+from depthforge.translators.adversarial import HoleHeadConfig, adversarial_loss, penalties
+from depthforge.translators.channels import stacked
 from depthforge.translators.contrastive import (
     Negatives,
     Pairs,
@@ -36,11 +36,12 @@ from depthforge.translators.contrastive import (
     layer_mean,
     patch_losses,
 )
+from depthforge.translators.drawn_inputs import drawn_inputs
 
 __all__ = ["CutConfig", "CutObjective", "DclConfig", "DclObjective"]
 
 
-class OneWayConfig(ObjectiveConfig):
+class OneWayConfig(HoleHeadConfig):
     """What DCL and CUT share."""
 
     with_rgb: bool = Field(default=False, description="condition on colour: images of 4 channels, depth, b, g, r")
@@ -86,15 +87,16 @@ class OneWay(Objective, Generic[Config]):
 
     watched_discriminator = "discriminator"
 
-    def __init__(self, config: Config, random: torch.Generator, device: torch.device | str = "cpu") -> None:
-        self.generator = DepthGenerator(
-            width=config.width,
-            with_rgb=config.with_rgb,
-            noise_channels=config.noise_channels,
-            residual=config.residual,
-            validity=config.validity,
-        )
-        self.discriminator = PatchDiscriminator(width=config.width)
+    def __init__(
+        self,
+        config: Config,
+        random: torch.Generator,
+        device: torch.device | str = "cpu",
+        *,
+        steps: Steps | None = None,
+    ) -> None:
+        self.generator = DepthGenerator(**config.generator, steps=steps)
+        self.discriminator = config.discriminator()
         self.heads = PatchHeads(self.generator.feature_channels, config.head_width)
         networks = {"generator": self.generator, "discriminator": self.discriminator, "heads": self.heads}
         super().__init__(networks, random, device)
@@ -111,12 +113,13 @@ class OneWay(Objective, Generic[Config]):
     def step(self, batch: Batch) -> dict[str, Tensor]:
         """Update discriminator, generator and, where trained, heads.
 
-        Returns ``discriminator_real``, ``discriminator_fake`` (and, for wgangp, ``discriminator_penalty``), ``gan``,
-        the terms of the method, and their sum with ``gan``, ``generator``.
+        Returns ``discriminator_real``, ``discriminator_fake`` (and ``discriminator_`` with the names of
+        ``penalties``), ``gan``, the terms of the method, and their sum with ``gan``, ``generator``.
         """
-        clean, real = stacked(batch.clean), stacked(batch.real)
-        generated = self.generator(with_noise(torch.cat([clean, real]), self.config.noise_channels, self.random))
-        fake, same = generated[: len(clean)], generated[len(clean) :]
+        both = {name: torch.cat([images, batch.real[name]]) for name, images in batch.clean.items()}
+        generated = self.generator(drawn_inputs(stacked(both), both, self.config, self.random))
+        count = len(batch.clean["depth"])
+        fake, same = generated[:count], generated[count:]
         losses = self._improve_discriminator(batch.real["depth"], fake.detach())
         losses |= self._improve_generator(batch, fake, same)
         return {name: loss.detach() for name, loss in losses.items()}
@@ -126,11 +129,9 @@ class OneWay(Objective, Generic[Config]):
         on_fake = adversarial_loss(self.discriminator(fake), gan, real=False)
         on_real = adversarial_loss(self.discriminator(real), gan, real=True)
         losses = {"discriminator_real": on_real, "discriminator_fake": on_fake}
-        total = on_fake + on_real
-        if gan == "wgangp":
-            penalty = gradient_penalty(self.discriminator, real, fake, self.random)
-            losses["discriminator_penalty"] = self.config.penalty_weight * penalty
-            total = total + losses["discriminator_penalty"]
+        for name, term in penalties(self.config, self.discriminator, real, fake, self.random).items():
+            losses[f"discriminator_{name}"] = term
+        total = torch.stack(list(losses.values())).sum()
         descend(total / 2, self.optimisers["discriminator"])
         return losses
 

@@ -115,9 +115,17 @@ def test_published_weights_are_imported_and_convert(
         "name": "dcl",
         "with_rgb": with_rgb,
         "normalisation": "per_image",
+        "quantity": "ray",
         "weights": str(folder),
     }
+    shown = depthforge("translator", "show", folder)
+    assert "the maximum of each image; depth is the length of the ray" in shown.out
     value = yaml.safe_load(manifest.read_text())
+    manifest.write_text(yaml.safe_dump({**value, "translator": {**block, "quantity": "z"}}))
+    refused = depthforge("convert", manifest, "--inline", "--limit", "2")
+    assert refused.code == 3
+    assert "quantity z (the manifest)" in refused.err
+    assert "quantity ray" in refused.err
     manifest.write_text(yaml.safe_dump({**value, "translator": block}))
     assert depthforge("convert", manifest, "--inline", "--limit", "2").code == 0
     twice = depthforge("translator", "import", checkpoint, folder)

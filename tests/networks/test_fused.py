@@ -42,8 +42,9 @@ every_form = pytest.mark.parametrize(
         {"width": 8, "with_rgb": True},
         {"width": 8, "noise_channels": 2, "residual": 1.0, "with_rgb": True},
         {"width": 8, "residual": 0.1, "validity": True},
+        {"width": 8, "residual": 0.1, "validity": True, "drawn_holes": True, "with_rgb": True},
     ],
-    ids=["published", "odd width", "colour", "noise, residual and colour", "validity"],
+    ids=["published", "odd width", "colour", "noise, residual and colour", "validity", "drawn holes"],
 )
 
 

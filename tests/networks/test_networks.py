@@ -86,6 +86,26 @@ def test_discriminator_judges_patches_of_84_pixels() -> None:
     assert discriminator(torch.zeros(1, 1, 24, 24)).shape == (1, 1, 1, 1)
 
 
+def test_spectral_norm_leaves_no_convolution_stretching() -> None:
+    discriminator = seeded(PatchDiscriminator(width=4, spectral_norm=True))
+    assert not [module for module in discriminator.modules() if isinstance(module, nn.BatchNorm2d)]
+    conv = discriminator.stages[1].conv
+    features = torch.rand(1, 4, 5, 5, generator=torch.Generator().manual_seed(1))
+    for _ in range(60):
+        conv(features)
+    discriminator.eval()
+    before = {name: value.clone() for name, value in discriminator.state_dict().items()}
+    used = conv.weight.detach().flatten(1)
+    u = conv.left
+    stretch = float(u @ used @ nn.functional.normalize(u @ used, dim=0))
+    assert stretch == pytest.approx(float(torch.linalg.matrix_norm(used, 2)), rel=1e-3)
+    expected = nn.functional.conv2d(features, conv.weight / stretch, conv.bias, padding=1)
+    torch.testing.assert_close(conv(features), expected, rtol=1e-3, atol=1e-6)
+    # Evaluation leaves the state alone, which is part of the weights.
+    discriminator(torch.rand(2, 1, 48, 48, generator=torch.Generator().manual_seed(0)))
+    assert all(torch.equal(before[name], value) for name, value in discriminator.state_dict().items())
+
+
 def test_heads_keep_leading_axes_and_want_every_layer() -> None:
     heads = PatchHeads((3, 5), width=7)
     out = heads([torch.zeros(2, 9, 3), torch.zeros(4, 5)])

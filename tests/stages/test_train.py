@@ -369,6 +369,50 @@ def test_a_plan_prepares_no_source(tmp_path: Path) -> None:
     assert plan_lines(plan, is_trained=False)[2].startswith("  frames    4 clean, 8 real; ")
 
 
+ON_SURFACES: dict[str, Any] = {
+    "quantity": "disparity",
+    "quantiser": {"disparity_m_px": 40.0},
+    "residual": 0.02,
+    "noise_channels": 1,
+    "anchored_channels": 1,
+    "validity": True,
+    "holes": "copula",
+    "spectral_norm": True,
+    "r1_weight": 1.0,
+}
+
+
+def test_noise_and_holes_on_surfaces_go_on_after_an_interruption_as_if_there_were_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from depthforge.translators.one_way_objectives import DclObjective
+
+    def weights(name: str) -> bytes:
+        block = {"name": "dcl", "width": 2, "max_depth_m": 8, "num_vectors": 16, **ON_SURFACES}
+        train(manifest(tmp_path / name, translator=block), inline=True)
+        return (tmp_path / name / "translator" / "weights.safetensors").read_bytes()
+
+    whole, step, count = weights("whole"), DclObjective.step, 0
+
+    def interrupted(self: DclObjective, batch: Any) -> Any:
+        nonlocal count
+        count += 1
+        if count == 4:
+            raise KeyboardInterrupt
+        return step(self, batch)
+
+    monkeypatch.setattr(DclObjective, "step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        weights("again")
+    monkeypatch.undo()
+    assert weights("again") == whole
+    card = read_card(tmp_path / "again" / "translator")
+    assert card.normalisation is not None
+    assert (card.normalisation.quantity, card.normalisation.min_depth_m) == ("disparity", 0.3)
+    assert card.architecture["quantiser"] == {"disparity_m_px": 40.0, "steps_per_px": 8.0}
+    assert (card.architecture["holes"], card.architecture["anchored_channels"]) == ("copula", 1)
+
+
 @pytest.mark.parametrize(
     "block",
     [
@@ -376,8 +420,11 @@ def test_a_plan_prepares_no_source(tmp_path: Path) -> None:
         {"name": "cut"},
         {"name": "cyclegan", "with_rgb": True},
         {"name": "coupled"},
+        {"name": "dcl", **ON_SURFACES},
+        {"name": "cyclegan", "quantity": "ray", "validity": True, "holes": "copula"},
+        {"name": "coupled", "holes": "copula", "anchored_channels": 1, "quantiser": {"step_m": 0.01}},
     ],
-    ids=["dcl with everything", "cut", "cyclegan", "coupled"],
+    ids=["dcl with all", "cut", "cyclegan", "coupled", "dcl on surfaces", "cyclegan on rays", "coupled on surfaces"],
 )
 def test_every_method_trains_and_converts(tmp_path: Path, block: dict[str, Any]) -> None:
     small = {"width": 2, "max_depth_m": 8, "min_kept": 0.0}

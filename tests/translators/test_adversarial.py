@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from depthforge.translators.adversarial import GanLoss, ImagePool, adversarial_loss, gradient_penalty
+from depthforge.translators.adversarial import GanLoss, ImagePool, adversarial_loss, gradient_penalty, r1_penalty
 
 
 def log_sigmoid(x: float) -> float:
@@ -65,6 +65,29 @@ def test_penalty_of_a_linear_critic_is_that_of_its_slope(length: float) -> None:
     assert critic.direction.grad.norm().item() == pytest.approx(2 * abs(length - 1) if length else 0, abs=1e-6)
     assert real.grad is None
     assert fake.grad is None
+
+
+def test_r1_is_half_the_squared_slope_of_each_patch() -> None:
+    critic = Patches()
+    real = torch.rand(3, 1, 4, 4)
+    penalty = r1_penalty(critic, real)
+    # A patch's logit is 2 x its pixel: a slope of 2 everywhere.
+    assert float(penalty.detach()) == pytest.approx(2.0)
+    penalty.backward()
+    assert critic.gain.grad is not None
+    assert float(critic.gain.grad) == pytest.approx(2.0)
+    assert real.grad is None
+
+
+class Patches(nn.Module):
+    """Logits that are pixels times a gain."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.tensor(2.0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.gain * x
 
 
 class Square(nn.Module):

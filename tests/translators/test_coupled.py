@@ -21,6 +21,7 @@ from depthforge.training.translator_card import TranslatorCard
 from depthforge.training.weights import write_translator
 from depthforge.translators.coupled import Coupled
 from depthforge.translators.coupled_objective import CoupledObjective
+from depthforge.translators.surface_noise import frame_anchored, frame_hole_field
 
 WORDS = (1, 2)
 
@@ -141,6 +142,24 @@ def test_drawn_holes_have_their_probability_and_the_frames_own_noise() -> None:
     again, other = (translator.translate(frame, words).depth.valid for words in (WORDS, (1, 3)))
     np.testing.assert_array_equal(again, valid)
     assert (other != valid).any()
+
+
+def test_holes_of_the_copula_have_their_probability_in_one_piece() -> None:
+    frame = clean_frame(120, 160)
+    frame = replace(frame, rgb=np.full((120, 160, 3), 178, np.uint8))
+    translator, noise = by_hand(holes="copula", long_m=0.2, anchored_channels=1)
+    _, valid = translator.translate(frame, WORDS).depth
+    field = frame_hole_field(frame, WORDS, translator.config)
+    lost = torch.special.ndtr(torch.from_numpy(field)).numpy() < np.float32(1 - 178 / 255)
+    np.testing.assert_array_equal(valid, frame.valid & ~lost)
+    np.testing.assert_array_equal(noise.given[0, 1:].numpy(), frame_anchored(frame, WORDS, 1, 0.05))
+    drawn, _ = by_hand()
+    speckled = drawn.translate(frame, WORDS).depth.valid
+
+    def edges(mask: np.ndarray) -> int:
+        return int((mask[:, 1:] != mask[:, :-1]).sum())
+
+    assert edges(valid) < edges(speckled) / 4
 
 
 @pytest.mark.parametrize(("grey", "left"), [(0, False), (255, True)])

@@ -14,11 +14,20 @@ from torch import Tensor, nn
 
 from depthforge.errors import FrameError, InputError, MissingDataError
 from depthforge.frame import Frame, NoisyDepth
+from depthforge.geometry import z_to_ray_length
+from depthforge.networks.ending import MEASURED_AT_FIRST
+from depthforge.networks.generator import DepthGenerator
+from depthforge.networks.initialise import initialise
 from depthforge.networks.precision import Precision
+from depthforge.seeding import frame_words
+from depthforge.sensors.fields import correlated_normals
+from depthforge.sensors.world_fields import world_normals
 from depthforge.testing.translators import TranslatorTests, clean_frame
 from depthforge.translators import learned
 from depthforge.translators.dcl import Dcl
+from depthforge.translators.hole_sampling import fixed_point, sampled_holes
 from depthforge.translators.learned import choose_device
+from depthforge.translators.surface_noise import frame_anchored, frame_hole_field, points_of
 from tests.stages.learned import write_weights
 
 
@@ -37,6 +46,23 @@ class TestNoiseChannelContract(TranslatorTests):
     @pytest.fixture
     def translator(self, tmp_path: Path) -> Dcl:
         block = write_weights(tmp_path, noise_channels=1, validity=True)
+        return Dcl(Dcl.Config(**{name: value for name, value in block.items() if name != "name"}))
+
+
+class TestSurfaceContract(TranslatorTests):
+    """The same with noise and holes on surfaces, on disparity, in its steps."""
+
+    @pytest.fixture
+    def translator(self, tmp_path: Path) -> Dcl:
+        block = write_weights(
+            tmp_path,
+            noise_channels=1,
+            anchored_channels=1,
+            validity=True,
+            holes="copula",
+            quantity="disparity",
+            quantiser={"disparity_m_px": 43.9},
+        )
         return Dcl(Dcl.Config(**{name: value for name, value in block.items() if name != "name"}))
 
 
@@ -128,6 +154,87 @@ def test_noise_is_a_function_of_the_words() -> None:
     assert not torch.equal(noise[0], noise[1])
     assert abs(float(noise.mean())) < 0.05
     assert float(noise.std()) == pytest.approx(1, abs=0.05)
+
+
+def test_rays_go_in_and_planar_depth_comes_out() -> None:
+    frame = clean_frame(48, 64)
+    network = Answers()
+    (noisy,) = translate(network, [frame], max_depth_m=6.0, quantity="ray")
+    np.testing.assert_allclose(
+        network.inputs[0][0, 0].numpy() * 6, z_to_ray_length(frame.depth_m, frame.camera), rtol=1e-6
+    )
+    np.testing.assert_allclose(noisy.depth_m, frame.depth_m, rtol=1e-6)
+
+
+def test_more_disparity_is_less_depth() -> None:
+    frame = clean_frame(48, 64)
+    network = Answers(1.25)
+    (noisy,) = translate(network, [frame], quantity="disparity", min_depth_m=0.5)
+    seen = network.inputs[0][0, 0].numpy()[frame.valid]
+    np.testing.assert_allclose(seen, 0.5 / frame.depth_m[frame.valid], rtol=1e-6)
+    np.testing.assert_allclose(noisy.depth_m, frame.depth_m / 1.25, rtol=1e-6)
+
+
+def test_fields_on_surfaces_are_between_noise_and_colour_and_last() -> None:
+    frame = replace(clean_frame(48, 64), T_world_cam=np.eye(4))
+    network = Answers()
+    options = {"noise_channels": 1, "anchored_channels": 2, "with_rgb": True, "validity": True, "holes": "copula"}
+    config = Dcl.Config(**options)  # type: ignore[arg-type]
+    assert Dcl(config).uses == {"T_world_cam"}
+    assert Dcl(Dcl.Config()).uses == frozenset()
+    translator = Dcl.of_networks(config, {"generator": network})
+    words = frame_words(0, frame.key, "x")
+    translator.translate(frame, words)
+    (given,) = network.inputs[0].numpy()
+    assert len(given) == 8
+    np.testing.assert_array_equal(given[2:4], frame_anchored(frame, words, 2, config.anchored_m))
+    np.testing.assert_array_equal(given[7], frame_hole_field(frame, words, config))
+    assert frame.rgb is not None
+    np.testing.assert_allclose(given[4], frame.rgb[..., 2] / np.float32(255))
+    assert set(translator.images(frame)) == {"depth", "rgb", "points"}
+
+
+def test_holes_are_those_of_the_copula() -> None:
+    frame = clean_frame(120, 160)
+    config = Dcl.Config(width=4, residual=0.01, validity=True, holes="copula", short_px=2.0)
+    networks = Dcl.make_networks(config)
+    for network in networks.values():
+        initialise(network, torch.Generator().manual_seed(0), gain=1.0)
+    generator = networks["generator"].eval()
+    assert isinstance(generator, DepthGenerator)
+    assert generator.valid is not None
+    noisy = Dcl.of_networks(config, networks).translate(frame, (1, 2)).depth
+    assert noisy is not None
+    logits: list[Tensor] = []
+    generator.valid.register_forward_hook(lambda module, given, said: logits.append(said))
+    with torch.no_grad():
+        generator(torch.cat([torch.from_numpy(frame.depth_m)[None, None] / 10, torch.zeros(1, 1, 120, 160)], dim=1))
+    chance = 1 - torch.sigmoid(logits[0][0, 0] + MEASURED_AT_FIRST).numpy()
+    points = points_of(frame)
+    long = world_normals(points, np.eye(4), (1, 2), config.long_m, stream=211)
+    short = correlated_normals((1, 2), (120, 160), 2.0, stream=210)
+    lost = sampled_holes(fixed_point(chance), long, short, config.long_share)
+    assert 0.02 < lost.mean() < 0.9
+    differ = (noisy.valid != (frame.valid & ~lost)).mean()
+    assert differ < 1e-3, "but for the last bit of a quantile"
+
+
+def test_depth_is_in_steps_of_the_sensor(tmp_path: Path) -> None:
+    frame = clean_frame(48, 64)
+    for number, (quantity, quantiser) in enumerate(
+        (("z", {"disparity_m_px": 43.9}), ("disparity", {"disparity_m_px": 43.9}), ("z", {"step_m": 0.01}))
+    ):
+        block = write_weights(tmp_path / str(number), quantity=quantity, quantiser=quantiser)
+        translator = Dcl(Dcl.Config(**{name: value for name, value in block.items() if name != "name"}))
+        depth = translator.translate(frame, (1, 2)).depth
+        assert depth is not None
+        depth_m = depth.depth_m[depth.valid].astype(np.float64)
+        steps = depth_m / 0.01 if "step_m" in quantiser else 8 * 43.9 / depth_m
+        np.testing.assert_allclose(steps, steps.round(), atol=1e-3)
+        assert len(np.unique(depth.depth_m)) < len(np.unique(steps.round())) + 2
+        assert np.abs(depth_m - frame.depth_m[depth.valid]).max() < 0.3
+        with pytest.raises(InputError, match=r"architecture.quantiser None \(the manifest\)"):
+            Dcl(translator.config.model_copy(update={"quantiser": None})).fingerprint  # noqa: B018
 
 
 def test_output_that_is_no_depth_is_refused() -> None:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from depthforge.errors import InputError
+from depthforge.networks.ending import Steps
 from depthforge.training.objective import Batch, Objective, descend, frozen
 from depthforge.translators.contrastive import differential_losses, layer_mean, patch_losses
 from depthforge.translators.coupled_objective import CoupledConfig, CoupledObjective, dice_loss
@@ -38,6 +39,21 @@ OBJECTIVES: dict[str, Callable[[], Objective]] = {
     "dcl trained head": lambda: DclObjective(DclConfig(**SMALL, head="trained", pair_sampling="gaussian"), seeded()),
     "dcl paper's negatives": lambda: DclObjective(DclConfig(**SMALL, num_vectors=8, negatives="same_anchor"), seeded()),
     "dcl with rgb": lambda: DclObjective(DclConfig(**SMALL, with_rgb=True), seeded()),
+    "dcl of steps": lambda: DclObjective(
+        DclConfig(**SMALL, residual=0.1, r1_weight=2.0), seeded(), steps=Steps("inverse", 60.0)
+    ),
+    "dcl on surfaces": lambda: DclObjective(
+        DclConfig(**SMALL, noise_channels=1, anchored_channels=2, validity=True, holes="copula"), seeded()
+    ),
+    "dcl spectral": lambda: DclObjective(DclConfig(**SMALL, spectral_norm=True), seeded()),
+    "cyclegan on surfaces": lambda: CycleGanObjective(
+        CycleGanConfig(**SMALL, anchored_channels=1, validity=True, holes="copula", r1_weight=1.0), seeded()
+    ),
+    "coupled on surfaces": lambda: CoupledObjective(
+        CoupledConfig(**SMALL, anchored_channels=1, spectral_norm=True, r1_weight=1.0),
+        seeded(),
+        steps=Steps("even", 0.01),
+    ),
     "cut": lambda: CutObjective(CutConfig(**SMALL, num_vectors=32), seeded()),
     "cut wasserstein": lambda: CutObjective(CutConfig(**SMALL, gan="wgangp", num_vectors=32), seeded()),
     "cyclegan wasserstein": lambda: CycleGanObjective(CycleGanConfig(**SMALL, gan="wgangp", pool_size=3), seeded()),
@@ -68,7 +84,13 @@ class Sides(NamedTuple):
 
 def named(sides: Sides) -> Batch:
     """What a training gives to an objective: images by name, colour as red, green, blue."""
-    return Batch(*({"depth": s[:, :1]} | ({"rgb": s[:, 1:].flip(1)} if s.shape[1] == 4 else {}) for s in sides))
+    return Batch(
+        *(
+            {"depth": s[:, :1], "points": s[:, :1].expand(-1, 3, -1, -1)}
+            | ({"rgb": s[:, 1:].flip(1)} if s.shape[1] == 4 else {})
+            for s in sides
+        )
+    )
 
 
 def sides_for(objective: Objective, seed: int = 0, side: int = 32) -> Sides:
