@@ -41,6 +41,8 @@ _ANYWHERE: Final[Mapping[str, str]] = {
     "outlier_share": _PAIRS,
     "outlier_size_px": _PAIRS,
     "fattening_px": f"a clean guess has silhouettes where the scan has them; {_PAIRS}",
+    "fattening_columns": f"a clean guess has silhouettes where the scan has them; {_PAIRS}",
+    "fattening_rows": f"a clean guess has silhouettes where the scan has them; {_PAIRS}",
     "edge_jitter_px": f"a clean guess has silhouettes where the scan has them; {_PAIRS}",
     "patch_size_px": "patches lie on surfaces: their size is matched in metres (patch_size_m)",
     "patch_size_m": "patches are matched in pixels (patch_size_px); a size in metres is for frames with poses",

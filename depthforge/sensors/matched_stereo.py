@@ -13,9 +13,10 @@ seven times as much.
 3. Confidence. A match is kept where both views agree on it, where the noise of the images lets a shift be told to
    ``max_sigma_px`` (Cramer-Rao: sigma of light over the root of the summed squared gradients) and where no other
    disparity is as good (``least_margin``). Small islands are taken out.
-4. What calibration leaves (``residual_errors``): a slow error of the frame, and one of the device that every frame
+4. Near surfaces grow by ``fattening_columns`` and ``fattening_rows`` (``fattening``).
+5. What calibration leaves (``residual_errors``): a slow error of the frame, and one of the device that every frame
    repeats; and gross errors.
-5. Steps of 1 / ``steps_per_px``, the near and far limits, and back to the frame's own size: nearest pixels, or, where
+6. Steps of 1 / ``steps_per_px``, the near and far limits, and back to the frame's own size: nearest pixels, or, where
    depth is aligned to a camera beside (``aligned_offset_m``), as the driver moves points (``aligned_view``).
 
 Sources: Keselman et al., "Intel RealSense stereoscopic depth cameras", CVPR Workshops 2017 (the parts of the camera);
@@ -41,6 +42,7 @@ from depthforge.sensors import stereo_views as views
 from depthforge.sensors.aligned_view import brought_back, seen_beside
 from depthforge.sensors.draws import standard_normals
 from depthforge.sensors.exposure import settled_gain
+from depthforge.sensors.fattening import fattened
 from depthforge.sensors.highlights import highlights
 from depthforge.sensors.islands import without_islands
 from depthforge.sensors.residual_errors import DisparityErrors
@@ -54,6 +56,7 @@ _ALBEDO, _LEFT, _RIGHT = 0, 1, 2  # streams of random numbers
 _ALBEDO_MEAN, _ALBEDO_SPREAD = 0.45, 0.12
 _ALBEDO_EVERY = 2
 _ISLAND_STEP_PX = 1.0
+_JUMP_PX = 1.5  # neighbours that differ by more are of two surfaces
 _MOST_PIXELS = 64_000_000
 _MATCHED_IMAGES = 14.0  # images of float32 that views and matching hold at their peak
 _RIGHT_IMAGES = 6.0  # of them, those of the second imager
@@ -167,6 +170,15 @@ class MatchedStereo(DisparityErrors):
         default=1, ge=1, le=64, description="disparities tried beyond those that occur within reach of a window, pixels"
     )
 
+    fattening_columns: int = Field(
+        default=0,
+        ge=0,
+        le=15,
+        description="by how much near surfaces grow along rows over what is behind them, beyond what windows do, "
+        "sensor pixels",
+    )
+    fattening_rows: int = Field(default=0, ge=0, le=15, description="the same along columns, sensor pixels")
+
     max_sigma_px: float = Field(
         default=0.25,
         gt=0,
@@ -227,9 +239,11 @@ class MatchedStereo(DisparityErrors):
             (self.surface_columns, self.surface_rows),
         )
         match = match_views(left, right, disparity, windows, beyond_px=self.beyond_px, rivals=self.least_margin > 0)
-        measured = self.with_residual(match.disparity, words, mirrored=self.second_imager == "left")
+        reach = self.fattening_columns, self.fattening_rows
+        grown, kept = fattened(match.disparity, match.found, self._kept(match, left), reach, _JUMP_PX)
+        measured = self.with_residual(grown, words, mirrored=self.second_imager == "left")
         steps = np.rint(measured * np.float32(self.steps_per_px))
-        kept = self._kept(match, left) & seen & (steps > 0)
+        kept &= seen & (steps > 0)
         kept &= steps <= self.max_disparity_px * self.steps_per_px
         steps_m = np.float32(focal_px * self.baseline_m * self.steps_per_px)
         depth_m = steps_m / np.maximum(steps, np.float32(1))

@@ -90,6 +90,30 @@ def test_the_surface_with_more_contrast_grows_over_the_other() -> None:
     assert float((np.abs(within - 1.0) < 0.1).mean()) > 0.9
 
 
+def reaches(sensor: MatchedStereo) -> tuple[float, float]:
+    """Return how far beyond its right side and beyond its lower side the box is measured, pixels, means of eight."""
+    right, below = [], []
+    for seed in range(8):
+        depth_m = sensor.measure(frame_of(wall_with_box()), (seed, 2)).depth_m
+        is_near = (depth_m > 0.5) & (depth_m < 2.0)
+        right += [int(np.flatnonzero(row).max()) - 119 for row in is_near[45:75]]
+        below += [int(np.flatnonzero(column).max()) - 89 for column in is_near[:, 85:105].T]
+    return float(np.mean(right)), float(np.mean(below))
+
+
+def test_tests_of_confidence_shrink_near_things_and_fattening_makes_them_larger_than_they_are() -> None:
+    """Known truth: of two surfaces with equal texture the windows change hands at the silhouette itself."""
+    bare, tested, fat = (
+        reaches(stereo(smallest_island_px=30, **changes))
+        for changes in ({}, {"least_margin": 0.05}, {"least_margin": 0.05, "fattening_columns": 3, "fattening_rows": 4})
+    )
+    assert np.abs(bare).max() < 2.0
+    assert tested[0] < bare[0] - 0.3
+    assert 1.0 < fat[0] - tested[0] < 5.0
+    assert 2.0 < fat[1] - tested[1] < 6.0
+    assert min(fat) > 1.0
+
+
 def test_a_thin_thing_melts_into_what_is_behind_it() -> None:
     depth_m = wall(4.0)
     depth_m[:, 80] = 1.0

@@ -1,0 +1,107 @@
+"""Near surfaces grow over what is behind them, as a stereo camera's do, beyond where its windows change hands.
+
+A box window astride a silhouette of two surfaces with equal texture changes hands in its middle, and tests of
+confidence take a pixel or two more: the near surface comes out too small. A real D435i's comes out too large: by 3 px
+(at a focal length of 912 px) along rows against the edge that its own colour image shows, by more along columns. What
+in the camera's circuit does it is not published (paths of semi-global matching and windows that shift both would), so
+it is done here as it is seen:
+
+1. What lies within reach of a near surface, and has a farther disparity or none, gets the mean disparity of the near
+   pixels within reach.
+2. The seam of doubtful matches that lay beside the silhouette lies beside the new one: what is within reach of such a
+   match and not of the near surface is lost.
+
+Extremes over boxes say where there are jumps; only there the rest is looked at. 640x480 on one core: 1 ms.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from depthforge.frame import BoolImage
+from depthforge.kernels import njit
+
+__all__ = ["fattened"]
+
+Float32 = npt.NDArray[np.float32]
+
+_NOTHING = np.float32(3e38)
+
+_compiled = njit(error_model="numpy")
+
+
+def fattened(
+    disparity: Float32, found: BoolImage, kept: BoolImage, reach: tuple[int, int], jump_px: float
+) -> tuple[Float32, BoolImage]:
+    """Return ``disparity`` (H, W) and ``kept`` (H, W) after near surfaces grew by ``reach``, pixels (columns, rows).
+
+    Reach is an ellipse. A near surface is what is kept there and nearer by more than ``jump_px`` than something else
+    that is kept there. Doubtful is what is ``found`` (H, W) and not kept. Holes with the near surface's own disparity
+    and those within one surface stay.
+    """
+    if reach == (0, 0):
+        return disparity, kept
+    box = np.ones((2 * reach[1] + 1, 2 * reach[0] + 1), np.uint8)
+    most = cv2.dilate(np.where(kept, disparity, -_NOTHING), box)
+    least = cv2.erode(np.where(kept, disparity, _NOTHING), box)
+    out, measured = disparity.copy(), kept.copy()
+    _grow(disparity, found, kept, most, least, _ellipse(reach), np.float32(jump_px), out, measured)
+    return out, measured
+
+
+def _ellipse(reach: tuple[int, int]) -> npt.NDArray[np.int64]:
+    """Return the offsets (K, 2: rows, columns) within half axes of ``reach`` (columns, rows) and half a pixel."""
+    columns, rows = reach
+    return np.array(
+        [
+            (dy, dx)
+            for dy in range(-rows, rows + 1)
+            for dx in range(-columns, columns + 1)
+            if (dx / (columns + 0.5)) ** 2 + (dy / (rows + 0.5)) ** 2 <= 1
+        ]
+    )
+
+
+@_compiled
+def _grow(disparity, found, kept, most, least, around, jump, out, measured):  # type: ignore[no-untyped-def]
+    height, width = out.shape
+    doubtful, least_near = np.empty((height * width, 2), np.int32), np.empty(height * width, np.float32)
+    num_doubtful = 0
+    for y in range(height):
+        for x in range(width):
+            if most[y, x] - jump <= least[y, x]:
+                continue
+            near, far = -_NOTHING, _NOTHING
+            for k in range(around.shape[0]):
+                row, column = y + around[k, 0], x + around[k, 1]
+                if 0 <= row < height and 0 <= column < width and kept[row, column]:
+                    near = max(near, disparity[row, column])
+                    far = min(far, disparity[row, column])
+            near -= jump
+            if near <= far or disparity[y, x] >= near:
+                continue
+            if found[y, x] and not kept[y, x]:
+                doubtful[num_doubtful, 0], doubtful[num_doubtful, 1], least_near[num_doubtful] = y, x, near
+                num_doubtful += 1
+            out[y, x] = _mean_of_near(disparity, kept, y, x, around, near)
+            measured[y, x] = True
+    for number in range(num_doubtful):
+        for k in range(around.shape[0]):
+            row, column = doubtful[number, 0] + around[k, 0], doubtful[number, 1] + around[k, 1]
+            inside = 0 <= row < height and 0 <= column < width
+            if inside and out[row, column] < least_near[number]:
+                measured[row, column] = False
+
+
+@_compiled
+def _mean_of_near(disparity, kept, y, x, around, near):  # type: ignore[no-untyped-def]
+    total, count = np.float32(0), np.float32(0)
+    for k in range(around.shape[0]):
+        row, column = y + around[k, 0], x + around[k, 1]
+        inside = 0 <= row < disparity.shape[0] and 0 <= column < disparity.shape[1]
+        if inside and kept[row, column] and disparity[row, column] >= near:
+            total += disparity[row, column]
+            count += np.float32(1)
+    return total / count
