@@ -11,7 +11,8 @@ it is done here as it is seen:
 2. The seam of doubtful matches that lay beside the silhouette lies beside the new one: what is within reach of such a
    match and not of the near surface is lost.
 
-Extremes over boxes say where there are jumps; only there the rest is looked at. 640x480 on one core: 1 ms.
+Extremes over boxes, of every second pixel, say where there are jumps; only there the rest is looked at. 640x480 on one
+core: 1 to 2 ms.
 """
 
 from __future__ import annotations
@@ -43,9 +44,10 @@ def fattened(
     """
     if reach == (0, 0):
         return disparity, kept
-    box = np.ones((2 * reach[1] + 1, 2 * reach[0] + 1), np.uint8)
-    most = cv2.dilate(np.where(kept, disparity, -_NOTHING), box)
-    least = cv2.erode(np.where(kept, disparity, _NOTHING), box)
+    most, least = np.empty((2, (disparity.shape[0] + 1) // 2, (disparity.shape[1] + 1) // 2), np.float32)
+    _extremes(disparity, kept, most, least)
+    box = np.ones((2 * ((reach[1] + 1) // 2) + 1, 2 * ((reach[0] + 1) // 2) + 1), np.uint8)
+    most, least = cv2.dilate(most, box), cv2.erode(least, box)
     out, measured = disparity.copy(), kept.copy()
     _grow(disparity, found, kept, most, least, _ellipse(reach), np.float32(jump_px), out, measured)
     return out, measured
@@ -65,13 +67,29 @@ def _ellipse(reach: tuple[int, int]) -> npt.NDArray[np.int64]:
 
 
 @_compiled
+def _extremes(disparity, kept, most, least):  # type: ignore[no-untyped-def]
+    """Write the greatest and the least kept disparity of every two rows and two columns."""
+    most[:], least[:] = -_NOTHING, _NOTHING
+    for y in range(disparity.shape[0]):
+        above, below = most[y >> 1], least[y >> 1]
+        for x in range(disparity.shape[1]):
+            value = disparity[y, x]
+            at = x >> 1
+            above[at] = max(above[at], value if kept[y, x] else -_NOTHING)
+            below[at] = min(below[at], value if kept[y, x] else _NOTHING)
+
+
+@_compiled
 def _grow(disparity, found, kept, most, least, around, jump, out, measured):  # type: ignore[no-untyped-def]
     height, width = out.shape
     doubtful, least_near = np.empty((height * width, 2), np.int32), np.empty(height * width, np.float32)
     num_doubtful = 0
     for y in range(height):
+        above, below = most[y >> 1], least[y >> 1]
         for x in range(width):
-            if most[y, x] - jump <= least[y, x]:
+            # A box holds the ellipse: what is near by it, or has no jump, is so by the ellipse.
+            nearest = above[x >> 1] - jump
+            if nearest <= below[x >> 1] or disparity[y, x] >= nearest:
                 continue
             near, far = -_NOTHING, _NOTHING
             for k in range(around.shape[0]):

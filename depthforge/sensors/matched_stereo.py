@@ -242,15 +242,11 @@ class MatchedStereo(DisparityErrors):
         reach = self.fattening_columns, self.fattening_rows
         grown, kept = fattened(match.disparity, match.found, self._kept(match, left), reach, _JUMP_PX)
         measured = self.with_residual(grown, words, mirrored=self.second_imager == "left")
-        steps = np.rint(measured * np.float32(self.steps_per_px))
-        kept &= seen & (steps > 0)
-        kept &= steps <= self.max_disparity_px * self.steps_per_px
-        steps_m = np.float32(focal_px * self.baseline_m * self.steps_per_px)
-        depth_m = steps_m / np.maximum(steps, np.float32(1))
-        kept &= depth_m <= self.max_depth_m
+        depth_m = np.empty_like(measured)
+        kept = self._in_steps(measured, kept & seen, focal_px, depth_m)
         if self.smallest_island_px > 1:
             kept = without_islands(measured, kept, self.smallest_island_px, _ISLAND_STEP_PX)
-        depth_m = np.where(kept, depth_m, np.float32(0))
+        depth_m *= kept
         if offset_m:
             whole = brought_back(depth_m, focal_px * offset_m, frame.camera.size, (height, width))
         else:
@@ -285,14 +281,14 @@ class MatchedStereo(DisparityErrors):
         luma = luminance_of(frame.rgb)
         if luma.shape != size:
             luma = cv2.resize(luma, size[::-1], interpolation=cv2.INTER_AREA)
-        albedo = infrared_albedo(self.darkest_albedo)[luma]
+        albedo = np.asarray(cv2.LUT(luma, infrared_albedo(self.darkest_albedo)), np.float32)
         bright = None
         if self.highlight_light > 0:
             bright = highlights(frame.rgb, self.saturation_level, frame.camera.fx)
         if bright is not None:
             share = cv2.resize(bright.astype(np.float32), size[::-1], interpolation=cv2.INTER_AREA)
             albedo += share * (np.float32(1 + self.highlight_light) - albedo)
-        return np.asarray(albedo, np.float32)
+        return albedo
 
     def _world_field(self, frame: Frame, disparity: Float32, focal_px: float, words: tuple[int, int]) -> Float32:
         """Return N(0, 1) of the surfaces, (H, W): their own where the frame has a pose, the frame's where not.
@@ -352,6 +348,15 @@ class MatchedStereo(DisparityErrors):
             )
         return left, right
 
+    def _in_steps(self, measured: Float32, kept: BoolImage, focal_px: float, depth_m: Float32) -> BoolImage:
+        """Write the depth of every disparity in steps; return what of ``kept`` lies within the limits."""
+        steps_m = np.float32(focal_px * self.baseline_m * self.steps_per_px)
+        most = np.float32(self.max_disparity_px * self.steps_per_px)
+        within = np.empty_like(kept)
+        limits = np.float32(self.steps_per_px), most, steps_m, np.float32(self.max_depth_m)
+        _step_depth(measured, kept, *limits, depth_m, within)
+        return within
+
     def _kept(self, match: Match, left: Float32) -> BoolImage:
         """Return where the images say enough: both views agree, the shift can be told, and no other is as good."""
         # A box laid on twice is a tent; the noise of its mean is that of a box 3/2 as wide.
@@ -371,6 +376,16 @@ def _keep(found, information, margin, left, dark, lit, least, least_margin, out)
             # Noise has gradients too: of the mean of two central differences, a quarter of its variance.
             gradients = information[y, x] - np.float32(0.25) * variance
             out[y, x] = found[y, x] & (gradients * least > variance) & (margin[y, x] >= least_margin)
+
+
+@njit(error_model="numpy")
+def _step_depth(disparity, kept, steps_per_px, most, steps_m, farthest, depth_m, within):  # type: ignore[no-untyped-def]
+    for y in range(depth_m.shape[0]):
+        for x in range(depth_m.shape[1]):
+            steps = np.rint(disparity[y, x] * steps_per_px)
+            z = steps_m / max(steps, np.float32(1))
+            depth_m[y, x] = z
+            within[y, x] = kept[y, x] & (steps > np.float32(0)) & (steps <= most) & (z <= farthest)
 
 
 def _resized(depth_m: Float32, size: tuple[int, int]) -> Float32:
