@@ -43,13 +43,13 @@ def _keep_large(values, kept, smallest, step, labels, parents, counts, remaining
     height, width = kept.shape
     num_runs = 0
     for y in range(height):
-        run = joined = np.int32(-1)
+        run = joined = -1
         for x in range(width):
             if not kept[y, x]:
                 continue
             value = values[y, x]
             if not (x > 0 and kept[y, x - 1] and abs(values[y, x - 1] - value) <= step):
-                run, joined = np.int32(num_runs), np.int32(-1)
+                run, joined = num_runs, -1
                 parents[run], counts[run] = run, 0
                 num_runs += 1
             labels[y, x] = run
