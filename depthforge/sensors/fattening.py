@@ -49,20 +49,27 @@ def fattened(
     box = np.ones((2 * ((reach[1] + 1) // 2) + 1, 2 * ((reach[0] + 1) // 2) + 1), np.uint8)
     most, least = cv2.dilate(most, box), cv2.erode(least, box)
     out, measured = disparity.copy(), kept.copy()
-    _grow(disparity, found, kept, most, least, _ellipse(reach), np.float32(jump_px), out, measured)
+    columns, rows = reach
+    seen = np.zeros((disparity.shape[0] + 2 * rows, disparity.shape[1] + 2 * columns), np.float32)
+    np.copyto(seen[rows : rows + disparity.shape[0], columns : columns + disparity.shape[1]], disparity, where=kept)
+    _grow(disparity, found, kept, seen, most, least, _ellipse(reach), np.float32(jump_px), out, measured)
     return out, measured
 
 
-def _ellipse(reach: tuple[int, int]) -> npt.NDArray[np.int64]:
-    """Return the offsets (K, 2: rows, columns) within half axes of ``reach`` (columns, rows) and half a pixel."""
+def _ellipse(reach: tuple[int, int]) -> npt.NDArray[np.uint32]:
+    """Return the places (K, 2: rows, columns) within half axes of ``reach`` (columns, rows) and half a pixel.
+
+    They count from the upper left corner of the box around the ellipse.
+    """
     columns, rows = reach
     return np.array(
         [
-            (dy, dx)
+            (dy + rows, dx + columns)
             for dy in range(-rows, rows + 1)
             for dx in range(-columns, columns + 1)
             if (dx / (columns + 0.5)) ** 2 + (dy / (rows + 0.5)) ** 2 <= 1
-        ]
+        ],
+        np.uint32,
     )
 
 
@@ -80,8 +87,13 @@ def _extremes(disparity, kept, most, least):  # type: ignore[no-untyped-def]
 
 
 @_compiled
-def _grow(disparity, found, kept, most, least, around, jump, out, measured):  # type: ignore[no-untyped-def]
+def _grow(disparity, found, kept, seen, most, least, around, jump, out, measured):  # type: ignore[no-untyped-def]
+    """Write what grows; ``seen`` is the disparity of what is kept, 0 elsewhere and on a border as wide as the reach.
+
+    ``around`` (K, 2) are places within reach, from the upper left one.
+    """
     height, width = out.shape
+    rows, columns = (seen.shape[0] - height) // 2, (seen.shape[1] - width) // 2
     doubtful, least_near = np.empty((height * width, 2), np.int32), np.empty(height * width, np.float32)
     num_doubtful = 0
     for y in range(height):
@@ -93,33 +105,32 @@ def _grow(disparity, found, kept, most, least, around, jump, out, measured):  # 
                 continue
             near, far = -_NOTHING, _NOTHING
             for k in range(around.shape[0]):
-                row, column = y + around[k, 0], x + around[k, 1]
-                if 0 <= row < height and 0 <= column < width and kept[row, column]:
-                    near = max(near, disparity[row, column])
-                    far = min(far, disparity[row, column])
+                there = seen[np.uint32(y) + around[k, 0], np.uint32(x) + around[k, 1]]
+                near = max(near, there)
+                far = min(far, there if there > np.float32(0) else _NOTHING)
             near -= jump
             if near <= far or disparity[y, x] >= near:
                 continue
             if found[y, x] and not kept[y, x]:
                 doubtful[num_doubtful, 0], doubtful[num_doubtful, 1], least_near[num_doubtful] = y, x, near
                 num_doubtful += 1
-            out[y, x] = _mean_of_near(disparity, kept, y, x, around, near)
+            out[y, x] = _mean_of_near(seen, y, x, around, near)
             measured[y, x] = True
     for number in range(num_doubtful):
         for k in range(around.shape[0]):
-            row, column = doubtful[number, 0] + around[k, 0], doubtful[number, 1] + around[k, 1]
+            row = doubtful[number, 0] + np.int64(around[k, 0]) - rows
+            column = doubtful[number, 1] + np.int64(around[k, 1]) - columns
             inside = 0 <= row < height and 0 <= column < width
             if inside and out[row, column] < least_near[number]:
                 measured[row, column] = False
 
 
 @_compiled
-def _mean_of_near(disparity, kept, y, x, around, near):  # type: ignore[no-untyped-def]
+def _mean_of_near(seen, y, x, around, near):  # type: ignore[no-untyped-def]
     total, count = np.float32(0), np.float32(0)
     for k in range(around.shape[0]):
-        row, column = y + around[k, 0], x + around[k, 1]
-        inside = 0 <= row < disparity.shape[0] and 0 <= column < disparity.shape[1]
-        if inside and kept[row, column] and disparity[row, column] >= near:
-            total += disparity[row, column]
-            count += np.float32(1)
+        there = seen[np.uint32(y) + around[k, 0], np.uint32(x) + around[k, 1]]
+        is_near = there >= near
+        total += there if is_near else np.float32(0)
+        count += np.float32(1) if is_near else np.float32(0)
     return total / count
