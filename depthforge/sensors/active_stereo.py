@@ -55,6 +55,7 @@ from depthforge.sensors.dark_patches import (
     surface_field,
 )
 from depthforge.sensors.fields import correlated_normals
+from depthforge.sensors.highlights import highlights
 from depthforge.sensors.residual_errors import DisparityErrors
 from depthforge.sensors.surface import Float32, Surface, infrared_albedo, luminance_of, surface_of
 
@@ -73,6 +74,7 @@ class ActiveStereo(DisparityErrors):
     The defaults are a D435 whose image has the frame's resolution and field of view.
     """
 
+    version = 2
     uses = frozenset({"rgb", "T_world_cam"})
     keeping = MappingProxyType({"patch_share": 0.0, "edge_hole_rate": 0.0, "min_confidence": 1e-3})
 
@@ -170,8 +172,8 @@ class ActiveStereo(DisparityErrors):
         default=252,
         ge=1,
         le=256,
-        description="pixels whose red, green and blue reach it are saturated: a window with more than half of them has "
-        "no match; 256 is never. Needs rgb",
+        description="small areas in darker surroundings whose red, green and blue reach it are highlights: a window "
+        "that is more than half of them has no match; 256 is never. Needs rgb",
     )
 
     patch_share: PatchShare = 0.0
@@ -267,15 +269,15 @@ class ActiveStereo(DisparityErrors):
         steepest = np.float32(self.max_disparity_gradient / (frame.camera.fx * self.baseline_m))
         kernels.quality(surface.cosine, surface.slope, least_cosine, steepest, out)
         if frame.rgb is not None:
+            bright = highlights(frame.rgb, self.saturation_level, frame.camera.fx)
             kernels.texture(
                 luminance_of(frame.rgb),
-                np.ascontiguousarray(frame.rgb),
+                np.zeros(frame.camera.size, np.bool_) if bright is None else bright,
                 surface.inverse,
                 surface.cosine,
                 self.window_px // 2,
                 np.float32(self.projector_reach_m),
                 np.float32(self.texture_levels),
-                np.int32(self.saturation_level),
                 infrared_albedo(self.darkest_albedo),
                 out,
             )

@@ -5,15 +5,18 @@ that melt into what is behind them, shadows on one side, holes where there is no
 seven times as much.
 
 1. Views. Depth becomes disparity at the sensor's own focal length (``focal_length_px``); ``stereo_views`` renders what
-   both imagers see: an albedo, lit by the room and by the projector's dots, exposed, with noise. The albedo is the
-   luma of the frame's colour, without colour a random field.
+   both imagers see: an albedo, lit by the room and by the projector's dots, with noise. The albedo is the luma of the
+   frame's colour; without colour a random field on the surfaces (``world_fields``), which stays where it is from frame
+   to frame where frames have poses. Highlights of the colour (``highlights``) mirror the room's light: the dots are not
+   seen there. Every frame is exposed by itself (``exposure``).
 2. Matching. ``stereo_matching``: census windows, left-right check, a sub-pixel fit of the light.
 3. Confidence. A match is kept where both views agree on it, where the noise of the images lets a shift be told to
    ``max_sigma_px`` (Cramer-Rao: sigma of light over the root of the summed squared gradients) and where no other
    disparity is as good (``least_margin``). Small islands are taken out.
-4. What calibration leaves (``residual_errors``): a slow error of the frame, and one of the device that every frame
+4. Near surfaces grow by ``fattening_columns`` and ``fattening_rows`` (``fattening``).
+5. What calibration leaves (``residual_errors``): a slow error of the frame, and one of the device that every frame
    repeats; and gross errors.
-5. Steps of 1 / ``steps_per_px``, the near and far limits, and back to the frame's own size: nearest pixels, or, where
+6. Steps of 1 / ``steps_per_px``, the near and far limits, and back to the frame's own size: nearest pixels, or, where
    depth is aligned to a camera beside (``aligned_offset_m``), as the driver moves points (``aligned_view``).
 
 Sources: Keselman et al., "Intel RealSense stereoscopic depth cameras", CVPR Workshops 2017 (the parts of the camera);
@@ -34,22 +37,26 @@ from depthforge.errors import FrameError
 from depthforge.frame import BoolImage, Camera, Frame, NoisyDepth
 from depthforge.kernels import njit
 from depthforge.registry import sensors
+from depthforge.seeding import scene_words
 from depthforge.sensors import stereo_views as views
 from depthforge.sensors.aligned_view import brought_back, seen_beside
 from depthforge.sensors.draws import standard_normals
-from depthforge.sensors.fields import correlated_normals
+from depthforge.sensors.exposure import settled_gain
+from depthforge.sensors.fattening import fattened
+from depthforge.sensors.highlights import highlights
 from depthforge.sensors.islands import without_islands
 from depthforge.sensors.residual_errors import DisparityErrors
 from depthforge.sensors.stereo_matching import Match, Windows, match_views
 from depthforge.sensors.surface import Float32, infrared_albedo, luminance_of
+from depthforge.sensors.world_fields import world_normals
 
 __all__ = ["MatchedStereo"]
 
 _ALBEDO, _LEFT, _RIGHT = 0, 1, 2  # streams of random numbers
-_ALBEDO_LENGTH_PX = 8.0
 _ALBEDO_MEAN, _ALBEDO_SPREAD = 0.45, 0.12
-_EXPOSED_EVERY = 4
+_ALBEDO_EVERY = 2
 _ISLAND_STEP_PX = 1.0
+_JUMP_PX = 1.5  # neighbours that differ by more are of two surfaces
 _MOST_PIXELS = 64_000_000
 _MATCHED_IMAGES = 14.0  # images of float32 that views and matching hold at their peak
 _RIGHT_IMAGES = 6.0  # of them, those of the second imager
@@ -62,8 +69,8 @@ class MatchedStereo(DisparityErrors):
     The defaults are a D4xx whose image has the frame's resolution and field of view.
     """
 
-    version = 2
-    uses = frozenset({"rgb"})
+    version = 3
+    uses = frozenset({"rgb", "T_world_cam"})
     keeping = MappingProxyType({"max_sigma_px": 10.0, "least_margin": 0.0, "smallest_island_px": 0})
 
     baseline_m: float = Field(default=0.05, gt=0, le=10, description="distance between the two imagers, metres")
@@ -109,9 +116,39 @@ class MatchedStereo(DisparityErrors):
     darkest_albedo: float = Field(
         default=0.15, ge=0, le=1, description="infrared albedo of what looks black, where white is 1. Needs rgb"
     )
+    albedo_length_m: float = Field(
+        default=0.03,
+        ge=0.005,
+        le=10,
+        description="lag on surfaces at which the made-up albedo of frames without colour has lost 1 - 1/e, metres",
+    )
+    highlight_light: float = Field(
+        default=20.0,
+        ge=0,
+        le=1e4,
+        description="light of the room that highlights mirror, in times what a white surface sends back; 0 is none. "
+        "Needs rgb",
+    )
+    saturation_level: int = Field(
+        default=250,
+        ge=1,
+        le=256,
+        description="highlights are small areas in darker surroundings whose red, green and blue reach it; 256 is "
+        "none. Needs rgb",
+    )
 
     exposure: float = Field(
-        default=0.35, gt=0, le=1, description="mean of an exposed image, as a share of what saturates it"
+        default=0.35,
+        gt=0,
+        le=1,
+        description="mean of the image of the first imager, as a share of what saturates it, that the gain is set for "
+        "in every frame",
+    )
+    least_gain: float = Field(
+        default=0.05, gt=0, le=1e4, description="gain of the shortest exposure: brighter scenes saturate"
+    )
+    most_gain: float = Field(
+        default=8.0, gt=0, le=1e4, description="gain of the longest exposure: darker scenes stay dark"
     )
     shot_noise: float = Field(
         default=0.08, ge=0, le=1, description="standard deviation of light at full scale, as a share of it"
@@ -132,6 +169,15 @@ class MatchedStereo(DisparityErrors):
     beyond_px: int = Field(
         default=1, ge=1, le=64, description="disparities tried beyond those that occur within reach of a window, pixels"
     )
+
+    fattening_columns: int = Field(
+        default=0,
+        ge=0,
+        le=15,
+        description="by how much near surfaces grow along rows over what is behind them, beyond what windows do, "
+        "sensor pixels",
+    )
+    fattening_rows: int = Field(default=0, ge=0, le=15, description="the same along columns, sensor pixels")
 
     max_sigma_px: float = Field(
         default=0.25,
@@ -179,13 +225,14 @@ class MatchedStereo(DisparityErrors):
         height, width = self._size(frame)
         focal_px = frame.camera.fx * width / frame.camera.width
         clean = _resized(np.where(frame.valid, frame.depth_m, np.float32(0)), (height, width))
-        albedo = self._albedo(frame, (height, width), words)
-        offset_m = self.aligned_offset_m
-        if self.second_imager == "left":  # is one on the right of a mirrored scene
-            clean, albedo = np.ascontiguousarray(clean[:, ::-1]), np.ascontiguousarray(albedo[:, ::-1])
-            offset_m = -offset_m
         seen = clean > 0
         disparity = self._disparity(clean, focal_px)
+        albedo = self._albedo(frame, disparity, focal_px, words)
+        offset_m = self.aligned_offset_m
+        if self.second_imager == "left":  # is one on the right of a mirrored scene
+            disparity, albedo = np.ascontiguousarray(disparity[:, ::-1]), np.ascontiguousarray(albedo[:, ::-1])
+            seen = seen[:, ::-1]
+            offset_m = -offset_m
         if offset_m:
             disparity, albedo = seen_beside(disparity, albedo, offset_m / self.baseline_m)
             seen = np.ones(disparity.shape, np.bool_)
@@ -196,16 +243,14 @@ class MatchedStereo(DisparityErrors):
             (self.surface_columns, self.surface_rows),
         )
         match = match_views(left, right, disparity, windows, beyond_px=self.beyond_px, rivals=self.least_margin > 0)
-        measured = self.with_residual(match.disparity, words, mirrored=self.second_imager == "left")
-        steps = np.rint(measured * np.float32(self.steps_per_px))
-        kept = self._kept(match, left) & seen & (steps > 0)
-        kept &= steps <= self.max_disparity_px * self.steps_per_px
-        steps_m = np.float32(focal_px * self.baseline_m * self.steps_per_px)
-        depth_m = steps_m / np.maximum(steps, np.float32(1))
-        kept &= depth_m <= self.max_depth_m
+        reach = self.fattening_columns, self.fattening_rows
+        grown, kept = fattened(match.disparity, match.found, self._kept(match, left), reach, _JUMP_PX)
+        measured = self.with_residual(grown, words, mirrored=self.second_imager == "left")
+        depth_m = np.empty_like(measured)
+        kept = self._in_steps(measured, kept & seen, focal_px, depth_m)
         if self.smallest_island_px > 1:
             kept = without_islands(measured, kept, self.smallest_island_px, _ISLAND_STEP_PX)
-        depth_m = np.where(kept, depth_m, np.float32(0))
+        depth_m *= kept
         if offset_m:
             whole = brought_back(depth_m, focal_px * offset_m, frame.camera.size, (height, width))
         else:
@@ -230,16 +275,45 @@ class MatchedStereo(DisparityErrors):
             )
         return height, width
 
-    def _albedo(self, frame: Frame, size: tuple[int, int], words: tuple[int, int]) -> Float32:
+    def _albedo(self, frame: Frame, disparity: Float32, focal_px: float, words: tuple[int, int]) -> Float32:
+        """Return the albedo of what is seen, (H, W) as ``disparity``; above 1 are highlights."""
+        size = disparity.shape
         if frame.rgb is None:
-            field = correlated_normals(words, size, _ALBEDO_LENGTH_PX, stream=_ALBEDO)
-            albedo = np.clip(_ALBEDO_MEAN + _ALBEDO_SPREAD * field, self.darkest_albedo, 1.0)
-        else:
-            luma = luminance_of(frame.rgb)
-            if luma.shape != size:
-                luma = cv2.resize(luma, size[::-1], interpolation=cv2.INTER_AREA)
-            albedo = infrared_albedo(self.darkest_albedo)[luma]
-        return np.asarray(albedo, np.float32)
+            field = self._world_field(frame, disparity, focal_px, words)
+            made_up = np.clip(_ALBEDO_MEAN + _ALBEDO_SPREAD * field, self.darkest_albedo, 1.0)
+            return np.asarray(made_up, np.float32)
+        luma = luminance_of(frame.rgb)
+        if luma.shape != size:
+            luma = cv2.resize(luma, size[::-1], interpolation=cv2.INTER_AREA)
+        albedo = np.asarray(cv2.LUT(luma, infrared_albedo(self.darkest_albedo)), np.float32)
+        bright = None
+        if self.highlight_light > 0:
+            bright = highlights(frame.rgb, self.saturation_level, frame.camera.fx)
+        if bright is not None:
+            share = cv2.resize(bright.astype(np.float32), size[::-1], interpolation=cv2.INTER_AREA)
+            albedo += share * (np.float32(1 + self.highlight_light) - albedo)
+        return albedo
+
+    def _world_field(self, frame: Frame, disparity: Float32, focal_px: float, words: tuple[int, int]) -> Float32:
+        """Return N(0, 1) of the surfaces, (H, W): their own where the frame has a pose, the frame's where not.
+
+        Looked up at every second pixel of every second row, a quarter of the time.
+        """
+        pose, place = frame.T_world_cam, scene_words(words)
+        if pose is None or not np.isfinite(pose).all():
+            pose, place = np.eye(4), words
+        camera = frame.camera
+        coarse = np.float32(focal_px * self.baseline_m) / disparity[::_ALBEDO_EVERY, ::_ALBEDO_EVERY]
+        x, y = (
+            (((np.arange(count) + 0.5) * (whole / count) - 0.5 - centre) / focal).astype(np.float32)
+            for count, whole, centre, focal in (
+                (coarse.shape[1], camera.width, camera.cx, camera.fx),
+                (coarse.shape[0], camera.height, camera.cy, camera.fy),
+            )
+        )
+        points_m = np.stack([coarse * x, coarse * y[:, None], coarse])
+        field = world_normals(points_m, pose, place, self.albedo_length_m, stream=_ALBEDO)
+        return np.asarray(cv2.resize(field, disparity.shape[::-1], interpolation=cv2.INTER_LINEAR), np.float32)
 
     def _disparity(self, clean: Float32, focal_px: float) -> Float32:
         """Return the disparity of what is seen, (H, W), positive everywhere."""
@@ -270,14 +344,22 @@ class MatchedStereo(DisparityErrors):
         )
         views.shade(disparity, disparity, False, *light, left)
         views.shade(right_disparity, disparity, True, *light, right)
-        mean = float(left[::_EXPOSED_EVERY, ::_EXPOSED_EVERY].mean(dtype=np.float64))
-        gain = np.float32(self.exposure / mean) if mean > 0 else np.float32(1)
+        gain = np.float32(settled_gain(left, self.exposure, self.least_gain, self.most_gain))
         for image, stream in ((left, _LEFT), (right, _RIGHT)):
             noise = standard_normals(words, image.shape, stream=stream)
             views.add_noise(
                 image, gain, np.float32(self.shot_noise), np.float32(self.read_noise), np.float32(self.levels), noise
             )
         return left, right
+
+    def _in_steps(self, measured: Float32, kept: BoolImage, focal_px: float, depth_m: Float32) -> BoolImage:
+        """Write the depth of every disparity in steps; return what of ``kept`` lies within the limits."""
+        steps_m = np.float32(focal_px * self.baseline_m * self.steps_per_px)
+        most = np.float32(self.max_disparity_px * self.steps_per_px)
+        within = np.empty_like(kept)
+        limits = np.float32(self.steps_per_px), most, steps_m, np.float32(self.max_depth_m)
+        _step_depth(measured, kept, *limits, depth_m, within)
+        return within
 
     def _kept(self, match: Match, left: Float32) -> BoolImage:
         """Return where the images say enough: both views agree, the shift can be told, and no other is as good."""
@@ -298,6 +380,16 @@ def _keep(found, information, margin, left, dark, lit, least, least_margin, out)
             # Noise has gradients too: of the mean of two central differences, a quarter of its variance.
             gradients = information[y, x] - np.float32(0.25) * variance
             out[y, x] = found[y, x] & (gradients * least > variance) & (margin[y, x] >= least_margin)
+
+
+@njit(error_model="numpy")
+def _step_depth(disparity, kept, steps_per_px, most, steps_m, farthest, depth_m, within):  # type: ignore[no-untyped-def]
+    for y in range(depth_m.shape[0]):
+        for x in range(depth_m.shape[1]):
+            steps = np.rint(disparity[y, x] * steps_per_px)
+            z = steps_m / max(steps, np.float32(1))
+            depth_m[y, x] = z
+            within[y, x] = kept[y, x] & (steps > np.float32(0)) & (steps <= most) & (z <= farthest)
 
 
 def _resized(depth_m: Float32, size: tuple[int, int]) -> Float32:

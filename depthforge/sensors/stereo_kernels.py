@@ -117,14 +117,13 @@ def quality(cosine, slope, least_cosine, steepest, out):  # type: ignore[no-unty
 
 
 @_compiled
-def _add_row(luminance, rgb, level, sign, squares, saturated):  # type: ignore[no-untyped-def]
+def _add_row(luminance, bright, sign, squares, saturated):  # type: ignore[no-untyped-def]
     width = luminance.shape[0]
     for x in range(1, width - 1):
         difference = np.int32(luminance[x + 1]) - np.int32(luminance[x - 1])
         squares[x] += sign * difference * difference
     for x in range(width):
-        least = min(rgb[x, 0], rgb[x, 1], rgb[x, 2])
-        saturated[x] += sign * np.int32(np.int32(least) >= level)
+        saturated[x] += sign * np.int32(bright[x])
 
 
 @_compiled
@@ -151,8 +150,8 @@ def _lower(here, cosine, albedo, squares, saturated, per_column, rows, reach, le
 
 
 @_compiled
-def texture(luminance, rgb, inverse, cosine, half, reach, levels, level, albedo_of, out):  # type: ignore[no-untyped-def]
-    """Lower ``out`` to the signal that a pixel's window has, and where it is saturated."""
+def texture(luminance, bright, inverse, cosine, half, reach, levels, albedo_of, out):  # type: ignore[no-untyped-def]
+    """Lower ``out`` to the signal that a pixel's window has, and where it is ``bright``."""
     height, width = out.shape
     squares, saturated = np.zeros(width + 2 * half, np.int32), np.zeros(width + 2 * half, np.int32)
     square_sum, saturated_sum = np.empty(width, np.int32), np.empty(width, np.int32)
@@ -161,12 +160,12 @@ def texture(luminance, rgb, inverse, cosine, half, reach, levels, level, albedo_
         per_column[x] = _ONE / np.float32(min(x + half, width - 1) - max(x - half, 0) + 1)
     inside = slice(half, half + width)
     for y in range(min(half, height)):
-        _add_row(luminance[y], rgb[y], level, 1, squares[inside], saturated[inside])
+        _add_row(luminance[y], bright[y], 1, squares[inside], saturated[inside])
     for y in range(height):
         if y + half < height:
-            _add_row(luminance[y + half], rgb[y + half], level, 1, squares[inside], saturated[inside])
+            _add_row(luminance[y + half], bright[y + half], 1, squares[inside], saturated[inside])
         if y > half:
-            _add_row(luminance[y - half - 1], rgb[y - half - 1], level, -1, squares[inside], saturated[inside])
+            _add_row(luminance[y - half - 1], bright[y - half - 1], -1, squares[inside], saturated[inside])
         _window_sums(squares, half, square_sum)
         _window_sums(saturated, half, saturated_sum)
         for x in range(width):

@@ -218,7 +218,8 @@ def shade(  # type: ignore[no-untyped-def]
     """Write the light ``out`` (H, pad + W) that an imager gets of surfaces with ``disparity`` (H, pad + W).
 
     ``shifted`` says that columns are those of the right imager; ``left_disparity`` (H, W) is what the left one sees.
-    ``albedo`` (H, W) is that of the left image's columns; ``nearest`` and ``nearest_pad`` are of
+    ``albedo`` (H, W) is that of the left image's columns, and above 1 a white surface that mirrors so much more of
+    the room's light and none of the projector's; ``nearest`` and ``nearest_pad`` are of
     :func:`nearest_to_projector`, or (0, 0) and 0 for a pattern that reaches everything; ``power`` is the projector's
     light on a white surface at one metre against ``ambient``, and does not grow nearer than ``least_z`` metres.
     """
@@ -261,7 +262,8 @@ def _light(  # type: ignore[no-untyped-def]
             if inside and hides[at] > row[x] + SAME_SURFACE_PX:
                 dots = _ZERO
         near = min(row[x] * nearness, most_near)
-        lit[x] *= ambient + power * dots * (near * near)
+        surface = min(lit[x], _ONE)
+        lit[x] = surface * (ambient + power * dots * (near * near)) + (lit[x] - surface) * ambient
 
 
 @_compiled

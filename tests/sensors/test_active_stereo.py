@@ -275,16 +275,21 @@ def test_horizontal_contrast_takes_the_place_of_the_projector_and_vertical_contr
     assert not weaker.measure(frames[0], WORDS).valid.any()
 
 
-def test_saturated_patches_drop_out() -> None:
-    rgb = np.full((48, 64, 3), 200, np.uint8)
+def test_highlights_drop_out_and_a_white_wall_in_the_sun_does_not() -> None:
+    camera = replace(CAMERA, fx=250.0, fy=250.0)  # a highlight is at most 25 pixels square
+    rgb = np.full((48, 64, 3), 150, np.uint8)
     rgb[10:30, 20:40] = 255
     rgb[40, 50] = 255  # a single pixel is no patch
-    valid = stereo(blank_band=False, saturation_level=250).measure(frame_of(wall(1.0), rgb=rgb), WORDS).valid
+    sensor = stereo(blank_band=False, saturation_level=250)
+    valid = sensor.measure(frame_of(wall(1.0), camera, rgb), WORDS).valid
     assert not valid[12:28, 22:38].any()
     assert valid[:, :18].all()
     assert valid[32:].all()
+    sunlit = rgb.copy()
+    sunlit[:, :50] = 255
+    assert sensor.measure(frame_of(wall(1.0), camera, sunlit), WORDS).valid.all()
     rgb[..., 2] = 100  # one channel that is not saturated: a colour, not a highlight
-    assert stereo(blank_band=False).measure(frame_of(wall(1.0), rgb=rgb), WORDS).valid.all()
+    assert sensor.measure(frame_of(wall(1.0), camera, rgb), WORDS).valid.all()
 
 
 def test_confidence_says_what_is_kept() -> None:

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from depthforge.errors import FrameError
 from depthforge.frame import Camera, Frame
+from depthforge.seeding import frame_words
 from depthforge.sensors.base import Sensor
 from depthforge.sensors.matched_stereo import MatchedStereo
 from depthforge.sensors.preset import parse_sensor
@@ -89,6 +90,30 @@ def test_the_surface_with_more_contrast_grows_over_the_other() -> None:
     assert float((np.abs(within - 1.0) < 0.1).mean()) > 0.9
 
 
+def reaches(sensor: MatchedStereo) -> tuple[float, float]:
+    """Return how far beyond its right side and beyond its lower side the box is measured, pixels, means of eight."""
+    right, below = [], []
+    for seed in range(8):
+        depth_m = sensor.measure(frame_of(wall_with_box()), (seed, 2)).depth_m
+        is_near = (depth_m > 0.5) & (depth_m < 2.0)
+        right += [int(np.flatnonzero(row).max()) - 119 for row in is_near[45:75]]
+        below += [int(np.flatnonzero(column).max()) - 89 for column in is_near[:, 85:105].T]
+    return float(np.mean(right)), float(np.mean(below))
+
+
+def test_tests_of_confidence_shrink_near_things_and_fattening_makes_them_larger_than_they_are() -> None:
+    """Known truth: of two surfaces with equal texture the windows change hands at the silhouette itself."""
+    bare, tested, fat = (
+        reaches(stereo(smallest_island_px=30, **changes))
+        for changes in ({}, {"least_margin": 0.05}, {"least_margin": 0.05, "fattening_columns": 3, "fattening_rows": 4})
+    )
+    assert np.abs(bare).max() < 2.0
+    assert tested[0] < bare[0] - 0.3
+    assert 1.0 < fat[0] - tested[0] < 5.0
+    assert 2.0 < fat[1] - tested[1] < 6.0
+    assert min(fat) > 1.0
+
+
 def test_a_thin_thing_melts_into_what_is_behind_it() -> None:
     depth_m = wall(4.0)
     depth_m[:, 80] = 1.0
@@ -114,6 +139,90 @@ def test_what_is_too_bright_is_lost_and_what_is_dark_is_noisy() -> None:
     depth_m = stereo(read_noise=0.03).measure(frame_of(wall(), dimmed), (1, 2)).depth_m
     light, dark = (20.0 / np.where(part > 0, part, 2.0) for part in (depth_m[12:-12, 32:68], depth_m[12:-12, 92:-16]))
     assert float(np.std(dark)) > 1.5 * float(np.std(light))
+
+
+def spotted(spot: int, around: int) -> np.ndarray:
+    """Return grey noise about ``around`` with a spot of 36 x 36 pixels."""
+    rgb = np.random.default_rng(0).integers(around - 20, around + 20, (*CAMERA.size, 1), dtype=np.uint8).repeat(3, 2)
+    rgb[40:76, 70:106] = spot
+    return rgb
+
+
+def test_nothing_is_seen_on_a_highlight_and_all_is_on_a_white_wall_in_the_sun() -> None:
+    camera = replace(CAMERA, fx=400.0, fy=400.0)
+    sensor = stereo(baseline_m=0.05, projector_power=1.0, max_sigma_px=0.25, smallest_island_px=0)
+    spot = np.s_[48:68, 78:98]
+    on_spot = sensor.measure(frame_of(wall(), spotted(255, 120), camera), (1, 2)).valid
+    assert on_spot[spot].mean() == 0.0
+    assert on_spot[12:-12, 32:60].mean() > 0.99
+    assert sensor.measure(frame_of(wall(), spotted(200, 120), camera), (1, 2)).valid[spot].mean() > 0.99
+    without = sensor.model_copy(update={"highlight_light": 0.0})
+    assert without.measure(frame_of(wall(), spotted(255, 120), camera), (1, 2)).valid[spot].mean() > 0.99
+    sunlit = spotted(255, 120)
+    sunlit[:, :100] = 255  # two thirds of the view
+    assert sensor.measure(frame_of(wall(), sunlit, camera), (1, 2)).valid[INSIDE].mean() > 0.99
+
+
+def test_a_room_twice_as_bright_is_exposed_half_as_long() -> None:
+    lights = {"ambient": 0.3, "projector_power": 0.22}
+    once = stereo(**lights).measure(frame_of(wall()), (1, 2))
+    twice = stereo(**{name: 2 * light for name, light in lights.items()}).measure(frame_of(wall()), (1, 2))
+    assert (once.depth_m == twice.depth_m).mean() > 0.99
+
+
+def test_what_the_longest_exposure_leaves_dark_is_noisy() -> None:
+    spread = []
+    for most in (8.0, 0.5):
+        depth_m = stereo(most_gain=most).measure(frame_of(wall()), (1, 2)).depth_m[INSIDE]
+        spread.append(float(np.std(20.0 / depth_m[depth_m > 0])))
+    assert spread[1] > 2 * spread[0]
+
+
+def corner_from(metres_right: float, with_pose: bool = True) -> Frame:
+    """Return two walls, at 1.5 and 2 m, seen from so far right of the origin, and which scene they are of."""
+    columns = (np.arange(CAMERA.width) - CAMERA.cx) / CAMERA.fx
+    depth_m = np.where(columns * 1.5 + metres_right < 0.0, 1.5, 2.0) * np.ones(CAMERA.size)
+    pose = np.eye(4)
+    pose[0, 3] = metres_right
+    return replace(frame_of(depth_m), T_world_cam=pose if with_pose else None)
+
+
+def albedo_of(frame: Frame, words: tuple[int, int], **changes: Any) -> np.ndarray:
+    sensor = stereo(**changes)
+    return sensor._albedo(frame, sensor._disparity(frame.depth_m, CAMERA.fx), CAMERA.fx, words)
+
+
+def test_a_surface_without_colour_has_one_albedo_from_wherever_it_is_seen() -> None:
+    """A step of 10 pixels at 2 m: what both frames see of that wall is the same, moved."""
+    words = [frame_words(3, f"test/scene/{number}") for number in range(2)]
+    here, there = (albedo_of(corner_from(x), each) for x, each in zip((0.0, 0.1), words, strict=True))
+    seen = here[:, 92:150]
+    np.testing.assert_allclose(there[:, 82:140], seen, atol=0.03)
+    assert float(seen.std()) > 0.08
+    assert abs(float(seen.mean()) - 0.45) < 0.05
+    other = albedo_of(corner_from(0.1), frame_words(3, "test/another/0"))
+    assert np.corrcoef(other[:, 82:140].ravel(), seen.ravel())[0, 1] < 0.3
+
+
+def test_without_a_pose_every_frame_has_an_albedo_of_its_own() -> None:
+    words = [frame_words(3, f"test/scene/{number}") for number in range(2)]
+    here, there = (albedo_of(corner_from(0.0, with_pose=False), each) for each in words)
+    assert abs(np.corrcoef(here.ravel(), there.ravel())[0, 1]) < 0.3
+    np.testing.assert_array_equal(here, albedo_of(corner_from(0.0, with_pose=False), words[0]))
+
+
+def test_the_made_up_albedo_varies_over_the_length_asked_for_whatever_is_matched() -> None:
+    """At 2 m and f = 200 a length of 0.08 m is 8 pixels; at twice the focal length it is 16 of the sensor's."""
+    lags = []
+    for scale in (1, 2):
+        fields = []
+        for number in range(12):
+            disparity = np.full((120 * scale, 160 * scale), 10.0 * scale, np.float32)
+            sensor = stereo(albedo_length_m=0.08, darkest_albedo=0.0)
+            field = sensor._albedo(frame_of(wall()), disparity, 200.0 * scale, (number, 5)) - 0.45
+            fields.append((field[:, : -8 * scale] * field[:, 8 * scale :]).mean() / (field**2).mean())
+        lags.append(float(np.mean(fields)))
+    np.testing.assert_allclose(lags, 1 / np.e, atol=0.08)
 
 
 def test_the_second_image_ends_where_the_first_does() -> None:
