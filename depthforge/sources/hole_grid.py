@@ -43,7 +43,7 @@ def hole_grid(masks: Iterable[BoolImage]) -> HoleGrid | None:
             row, gap = _gaps(np.ascontiguousarray(along))
             counts[lines] += np.bincount(gap, minlength=_FARTHEST_PX + 1)
             spread[lines][np.unique(row * _PARTS // along.shape[0])] = True
-    found = [_grid_of(lines, counts[lines], spread[lines]) for lines in ("columns", "rows")]  # type: ignore[arg-type]
+    found = [_grid_of(lines, counts[lines], spread[lines]) for lines in ("columns", "rows")]
     grids = [each for each in found if each is not None]
     return max(grids, key=lambda each: each.share) if grids else None
 

@@ -139,6 +139,7 @@ class Hybrid(Learned):
             return frozenset(HybridTraining.model_fields) - set(cls.architecture_fields)
 
     config: Config
+    version = 2
     paired: ClassVar[bool] = True
 
     def __init__(self, config: LearnedConfig) -> None:

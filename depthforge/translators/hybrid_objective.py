@@ -97,6 +97,6 @@ class HybridObjective(Objective):
             first = len(GEOMETRY_CHANNELS)
             colour = inputs[:, first : first + len(COLOUR_CHANNELS)]
             contrast = torch.exp(self.config.light * (2 * chances[1] - 1))
-            seen = (chances[2] >= self.config.without_colour).to(colour)
-            inputs[:, first : first + len(COLOUR_CHANNELS)] = colour * contrast * seen
+            kept = (chances[2] >= self.config.without_colour).to(colour)
+            inputs[:, first : first + len(COLOUR_CHANNELS)] = colour * contrast * kept
         return turned

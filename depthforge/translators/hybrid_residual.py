@@ -113,7 +113,7 @@ def drawn_error(maps: npt.NDArray[np.float32], words: tuple[int, int], sensor: R
 
     ``maps`` are the bias and the variances, as of ``ResidualMaps``.
     """
-    error = maps[0].copy()
+    error: Float32 = maps[0].copy()
     height, width = error.shape
     for number, (variance, length_px) in enumerate(zip(maps[1:], FIELDS_PX, strict=True)):
         error += np.sqrt(variance) * correlated_normals(words, (height, width), length_px, stream=_STREAM + number)
