@@ -2,7 +2,7 @@
 
 A shadow is as wide as the jump of disparity, and windows of the matcher see into it: what they measure of it narrows
 shadows, and closes the thin ones (``lit_share``). Holes by distance from a silhouette, which the stages match, mix wide
-shadows with narrow ones; here the truth of the view says how far each jumps, and the mean width over jumps of 6 to 30
+shadows with narrow ones; here the truth of the view says how far each jumps, and the mean width over jumps of 8 to 20
 px is what simulations with several shares are interpolated to. The side is that on which the scans' shadows are wider.
 
 Below a third hardly any shadow is left, and the share is told badly.
@@ -31,8 +31,8 @@ from depthforge.sensors.base import Sensor
 __all__ = ["told_by_shadows"]
 
 _SHARES: Final = (0.2, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.7, 0.85, 1.0)
-_JUMPS_PX: Final = (6, 30)
-_FEWEST: Final = 100
+_JUMPS_PX: Final = (8, 20)
+_FEWEST: Final = 60
 # Where shadows of the two sides differ by less, there is no telling which side is the projector's.
 _LEAST_WIDER_PX: Final = 1.0
 

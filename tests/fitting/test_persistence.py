@@ -47,6 +47,15 @@ def test_what_stays_comes_back(share: float) -> None:
     assert found.values["patch_persistence"] == pytest.approx(share, rel=0.1)
 
 
+def test_holes_that_outlast_any_patch_are_of_another_kind() -> None:
+    of_rooms = looked_at(START, 4)
+    holes = np.indices((CAMERA.height, CAMERA.width)).sum(axis=0) % 6 == 0
+    dashed = tuple(replace(frame, valid=frame.valid & ~holes) for frame in of_rooms.fitted)
+    found = told(with_values(START, {"patch_share": 0.01}), replace(of_rooms, fitted=dashed))
+    assert found.values == {}
+    assert "something else lasts" in found.skipped["patch_persistence"]
+
+
 def test_frames_that_share_too_little_say_nothing() -> None:
     of_rooms = looked_at(START, 3)
     apart = []

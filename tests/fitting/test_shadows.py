@@ -32,11 +32,11 @@ def told(sensor: Sensor, of_rooms: Scans) -> Estimate:
 def test_what_has_to_be_lit_comes_back(side: str, share: float) -> None:
     true = with_values(TRUE, {"lit_share": share, "projector_side": side, "patch_share": 0.02, "patch_size_px": 12.0})
     start = with_values(true, {"lit_share": 1.0, "projector_side": "none"})
-    assert told(start, with_truth(scans(true, 12))).values["lit_share"] == pytest.approx(share, rel=0.1)
+    assert told(start, with_truth(scans(true, 24))).values["lit_share"] == pytest.approx(share, rel=0.1)
 
 
 def test_no_side_of_a_shadow_is_no_share() -> None:
-    found = told(TRUE, with_truth(scans(with_values(TRUE, {"projector_side": "none"}), 12)))
+    found = told(TRUE, with_truth(scans(with_values(TRUE, {"projector_side": "none"}), 24)))
     assert found.values == {}
     assert "no side shows" in found.skipped["lit_share"]
 
@@ -44,7 +44,7 @@ def test_no_side_of_a_shadow_is_no_share() -> None:
 def test_too_few_silhouettes_say_nothing() -> None:
     of_rooms = with_truth(scans(TRUE, 2))
     flat = {key: NoisyDepth(np.full_like(depth_m, 2.0), valid) for key, (depth_m, valid) in of_rooms.truth.items()}
-    assert "fewer than 100 silhouettes" in told(TRUE, replace(of_rooms, truth=flat)).skipped["lit_share"]
+    assert "fewer than 60 silhouettes" in told(TRUE, replace(of_rooms, truth=flat)).skipped["lit_share"]
 
 
 def test_a_sensor_without_a_projector_is_told_nothing() -> None:
