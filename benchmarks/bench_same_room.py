@@ -1,12 +1,13 @@
 """Real scans against what each sensor makes of the same room: the room's fused truth, and the same cameras.
 
-python -m benchmarks.bench_same_room [--recording NAME|all] [--sensor PRESET_OR_FILE ...] [--frames 12] [--half 2]
-                                     [--draws 8] [--json] [--save]
+python -m benchmarks.bench_same_room [--recording NAME|all] [--sensor PRESET_OR_FILE ...] [--fit PRESET_OR_FILE ...]
+                                     [--frames 12] [--half 2] [--draws 8] [--json] [--save]
 
 Each recording (``benchmarks/recordings.py``) is fused, and its truth rendered at its own poses. Beside the real scans
 stand no simulation ("none"), the default preset of earlier versions, and the camera's own; ``--sensor``, which may be
 repeated, takes others in their place, as the file that `depthforge fit` wrote, or the manifest of a training, which
-stands for the translator that it left. Two tables: the same view, where holes
+stands for the translator that it left. ``--fit`` adds what `depthforge fit` makes of a preset by the first half of the
+recording alone, as "PRESET_fitted". Two tables: the same view, where holes
 are told by ``--draws`` drawings of each sensor, and unpaired, where pixels without truth are left out on all sides and
 "real, held out" is the other half of the same frames. Presets were tuned on first halves: ``--half 2`` judges.
 
@@ -31,6 +32,7 @@ from benchmarks.recordings import (
     Recording,
     Trained,
     View,
+    fitted,
     fused,
     half_of,
     in_pairs,
@@ -41,6 +43,8 @@ from benchmarks.recordings import (
 )
 from benchmarks.results import Figure, add_result_options, save_run
 from benchmarks.timing import print_json
+from depthforge.fitting.report import lines as report
+from depthforge.fitting.report import to_json, write_fit
 from depthforge.realism.compare import REFERENCE, Comparison, compare
 from depthforge.realism.describe import Description, describe
 from depthforge.realism.same_view.comparison import REAL, SameViewComparison, compare_same_views
@@ -50,6 +54,7 @@ from depthforge.realism.views import DepthView
 from depthforge.sensors.base import Sensor
 
 NONE: Final = "none"
+_FITTED: Final = "_fitted"
 _AUC: Final = "patches told apart, AUC"
 _AS_REAL: Final = (
     "hole_rate",
@@ -159,8 +164,8 @@ def figures(name: str, judged: Judged) -> list[Figure]:
 
 
 def _most(sensor: str, recording: Recording) -> float:
-    """Return the AUC that is asked: less of the preset that was tuned on the recording's other half."""
-    return 0.65 if sensor == recording.own else 0.75
+    """Return the AUC that is asked: less of a preset or a fit that was made on the recording's other half."""
+    return 0.65 if sensor == recording.own or sensor.endswith(_FITTED) else 0.75
 
 
 def _as_real(sensor: str, judged: Judged) -> Iterator[tuple[str, str, float | None, float | None]]:
@@ -183,18 +188,31 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=8)
     parser.add_argument("--prepared", type=Path, help="where fused meshes are kept for the next run")
     add_result_options(parser)
+    parser.add_argument("--fit", action="append", default=[], metavar="PRESET_OR_FILE")
+    parser.add_argument("--fit-frames", type=int, default=16, help="of the first half, to fit and as many to hold out")
     options = parser.parse_args()
     names = list(RECORDINGS) if options.recording == "all" else [options.recording]
     with tempfile.TemporaryDirectory(prefix="depthforge-bench-") as folder:
         for name in names:
-            sensors = options.sensor or RECORDINGS[name].presets
-            found = judge(name, sensors, options.half, options.frames, options.draws, options.prepared or Path(folder))
+            prepared = options.prepared or Path(folder)
+            sensors = [*(options.sensor or RECORDINGS[name].presets)]
+            fits = {}
+            for preset in options.fit:
+                began = time.perf_counter()
+                fit = fitted(name, preset, prepared, options.fit_frames)
+                file, _ = write_fit(fit, Path(folder) / f"{Path(preset).stem}{_FITTED}.yaml")
+                fits[file.stem] = {"seconds": time.perf_counter() - began, **to_json(fit)}
+                if not options.json:
+                    print("\n".join(report(fit)))
+                sensors.append(str(file))
+            found = judge(name, sensors, options.half, options.frames, options.draws, prepared)
             plain = {
                 "half": options.half,
                 "same view": found.same.to_json(),
                 "unpaired": found.unpaired.to_json(),
                 "textures": {each: texture._asdict() for each, texture in found.textures.items()},
                 "seconds": found.seconds,
+                "fits": {each: {key: of[key] for key in ("seconds", "parameters", "fit")} for each, of in fits.items()},
             }
             if options.json:
                 print_json({"recording": name, **plain})

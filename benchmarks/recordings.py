@@ -14,6 +14,9 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from benchmarks.timing import shared_folder
+from depthforge.fitting.approaches import plan_for
+from depthforge.fitting.fit import Fit, fit_sensor
+from depthforge.fitting.scans import cuts_of, read_scans
 from depthforge.frame import BoolImage, DepthImage, Frame, FrameRef, NoisyDepth
 from depthforge.manifest import PluginBlock
 from depthforge.manifest_file import load_manifest
@@ -22,7 +25,7 @@ from depthforge.registry import sources
 from depthforge.seeding import frame_words
 from depthforge.sensors.base import Sensor
 from depthforge.sensors.preset import parse_sensor
-from depthforge.sources.base import Source
+from depthforge.sources.base import Source, SourceConfig
 from depthforge.sources.resized import build_source
 from depthforge.stages.prepare import make_translator
 from depthforge.translators.base import Translator
@@ -34,6 +37,7 @@ __all__ = [
     "Recording",
     "Trained",
     "View",
+    "fitted",
     "fused",
     "half_of",
     "in_pairs",
@@ -140,20 +144,24 @@ class View(NamedTuple):
 def fused(name: str, folder: Path) -> tuple[Source, list[FrameRef]]:
     """Fuse a recording, its mesh kept in ``folder``; return the source of its truth and its frames in key order."""
     recording = RECORDINGS[name]
-    root = shared_folder("data", "real", name)
-    if root is None:
-        raise SystemExit(f"no recording {name}: ../shared/data/real or DEPTHFORGE_SHARED")
-    of = {"name": "rgbd_folder", "root": str(root / _INSIDE.get(name, "")), "dataset": name, **recording.block}
     block = {
         "name": "fused",
         "prepared": str(folder / name),
         "voxel_m": recording.voxel_m,
         "max_residual_m": recording.max_residual_m,
-        "of": of,
+        "of": _scans_block(name),
     }
     source = build_source("fused", PluginBlock.parse(sources, block).config)
     source.prepare()
     return source, list(source.frames())
+
+
+def _scans_block(name: str) -> dict[str, Any]:
+    root = shared_folder("data", "real", name)
+    if root is None:
+        raise SystemExit(f"no recording {name}: ../shared/data/real or DEPTHFORGE_SHARED")
+    inside = str(root / _INSIDE.get(name, ""))
+    return {"name": "rgbd_folder", "root": inside, "dataset": name, **RECORDINGS[name].block}
 
 
 def half_of(refs: Sequence[FrameRef], half: int) -> list[FrameRef]:
@@ -214,6 +222,31 @@ def sensor_for(name: str, recording: Recording) -> Sensor | Trained:
     if sensor.name == "matched_stereo":
         options |= recording.options
     return parse_sensor({"preset": name, **options}) if options else sensor
+
+
+def fitted(name: str, preset: str, folder: Path, num_frames: int = 16) -> Fit:
+    """Fit a sensor to the first half of a recording's frames alone, as `depthforge fit` does to posed scans.
+
+    It begins at a preset or file, with what the stream of the recording asks of it.
+    """
+    recording = RECORDINGS[name]
+    source, refs = fused(name, folder)
+    of = PluginBlock.parse(sources, _scans_block(name)).config
+    assert isinstance(of, SourceConfig)
+    start = sensor_for(preset, recording)
+    assert isinstance(start, Sensor)
+    plan = plan_for(start)
+    scans = read_scans(
+        source,
+        num_frames,
+        limit=len(half_of(refs, 1)),
+        wanted=start.uses,
+        fewest=plan.fewest_frames,
+        require=plan.require,
+        is_truth=True,
+        cuts_m=cuts_of(of),
+    )
+    return fit_sensor(start, scans)
 
 
 def measured_by(sensor: Sensor | Trained, clean: Frame, seed: int = 0) -> Measured:

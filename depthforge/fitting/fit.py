@@ -8,7 +8,7 @@ noise does not explain. A part that makes a used curve worse on held-out frames 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from depthforge.errors import InputError
@@ -28,12 +28,15 @@ from depthforge.fitting.candidates import (
     with_values,
 )
 from depthforge.fitting.estimators import CurveKind, Estimate, Estimator
-from depthforge.fitting.judging import Part, SetFit, Worse, take_back, worse_curves
+from depthforge.fitting.judging import Part, SetFit, Worse, take_back, worse_curves, worse_patches
 from depthforge.fitting.pairs import told_by_errors, told_by_silhouettes
+from depthforge.fitting.persistence import told_between_frames
 from depthforge.fitting.recipes import Recipe, Stage
 from depthforge.fitting.scan_curves import CURVES
 from depthforge.fitting.scans import Scans, without_recording
 from depthforge.fitting.search import FROM_AFAR, NEARBY, ResidualsOf, match_stages
+from depthforge.fitting.shadows import told_by_shadows
+from depthforge.fitting.told_apart import auc_of, patches_of_scans, patches_of_sensor
 from depthforge.fitting.untold import NOT_PARAMETERS, why_untold
 from depthforge.frame import Frame
 from depthforge.realism.views import evenly_spaced
@@ -43,6 +46,9 @@ __all__ = ["Fit", "LeftOut", "fit_sensor", "leave_recordings_out"]
 
 _FEWEST_HOLES = 1e-4
 _MOST_ROUNDS = 2
+# Candidates are tried on so many pixels of the scans: 9 frames of 640x480, and six of larger ones.
+_ENOUGH_PIXELS = 2_500_000
+_FEWEST_TRIED = 6
 # How often the fitted sensor's own simulation is taken for scans of a known truth. Noise alone needs it once; what a
 # guess does to edges depends on how many holes there are.
 NUM_BOOTSTRAPS = 2
@@ -73,8 +79,9 @@ class Fit:
 
     @property
     def worse(self) -> tuple[Worse, ...]:
-        """The curves that were used and got worse on held-out frames, the worst first."""
-        return worse_curves(self.on_held_out, self.curves)
+        """What was used and got worse on held-out frames, patches first, and then curves, the worst first."""
+        patches = worse_patches(self.on_held_out)
+        return (*(() if patches is None else (patches,)), *worse_curves(self.on_held_out, self.curves))
 
     @property
     def worse_unused(self) -> tuple[Worse, ...]:
@@ -149,11 +156,18 @@ def _fit_by_stages(
 ) -> Fit:
     found = recipe.read_off(scans, start)
     note("read off: " + (", ".join(f"{name} {value}" for name, value in found.values.items()) or "nothing"))
-    sensor = with_values(start, {**recipe.fixed, **found.values})
+    fixed = _to_set(recipe, start)
+    sensor = with_values(start, {**fixed, **found.values})
     frames = [scans.fitted[place] for place in evenly_spaced(len(scans.fitted), recipe.most_frames)]
     scenes = scenes_of(frames, scans.truth)
-    target = target_of(measure_scans(frames, scenes))
+    measured = measure_scans(frames, scenes)
+    # Candidates are tried on fewer of them, which the whole of the scans' curves would not suit.
+    tried = evenly_spaced(len(scenes), _frames_to_try(scenes[0].frame.camera.size))
+    target, of_tried = target_of(measured), target_of([measured[place] for place in tried])
     stages, skipped = _stages(recipe.stages_for(sensor), frames, target, burst)
+    if scans.truth:
+        stages, by_guesses = _by_truth(stages)
+        skipped |= by_guesses
     skipped |= found.skipped
     if not stages:
         raise InputError(
@@ -163,12 +177,11 @@ def _fit_by_stages(
             found="; ".join(sorted(set(skipped.values()))),
             remedy="raise --frames, or record more",
         )
-    grown = told_by_silhouettes(sensor, scenes, frames, scans) if scans.truth else Estimate({})
-    sensor = with_values(sensor, grown.values)
-    sensor = _match(sensor, stages, scenes, target, scans.unit_m, burst, note)
-    off = told_by_errors(sensor, scenes, frames, scans) if scans.truth else Estimate({})
-    sensor = with_values(sensor, off.values)
-    pairs = {**grown.values, **off.values}
+    sensor, before = _from_pairs(sensor, (told_by_silhouettes, told_by_shadows), scenes, frames, scans)
+    sensor = _match(sensor, stages, [scenes[place] for place in tried], of_tried, scans.unit_m, burst, note)
+    sensor, after = _from_pairs(sensor, (told_by_errors, told_between_frames), scenes, frames, scans)
+    told = (*before, *after)
+    pairs = {name: value for each in told for name, value in each.values.items()}
     if scans.truth:
         note("from pairs: " + (", ".join(name for name in pairs) or "nothing"))
     curves = tuple(dict.fromkeys(curve for stage in stages for curve in stage.curves))
@@ -176,7 +189,7 @@ def _fit_by_stages(
     held_out = [scans.held_out[place] for place in evenly_spaced(len(scans.held_out), recipe.most_frames)]
     judge = _judge(start, held_out, scans)
     parts = [
-        *(Part(tuple(each.values), curves) for each in (grown, off) if each.values),
+        *(Part(tuple(each.values), curves) for each in told if each.values),
         *(Part(stage.names, stage.curves) for stage in stages if burst is None or not stage.from_burst),
     ]
     sensor, on_held_out, taken = take_back(start, sensor, parts, used, judge)
@@ -186,20 +199,45 @@ def _fit_by_stages(
     kept = {name: getattr(sensor, name) for name in names if name not in taken}
     read_off = {**found.values, **{name: kept[name] for name in pairs if name in kept}}
     matched = {name: value for name, value in kept.items() if name not in pairs}
-    skipped = {**skipped, **grown.skipped, **off.skipped, **taken}
+    skipped = {**skipped, **{name: why for each in told for name, why in each.skipped.items()}, **taken}
     return Fit(
         start=start,
         sensor=sensor,
         scans=scans,
         read_off=read_off,
-        fixed={name: value for name, value in recipe.fixed.items() if name not in {*matched, *taken}},
+        fixed={name: value for name, value in fixed.items() if name not in {*matched, *taken}},
         matched=matched,
-        skipped=_reasons(sensor, skipped, {**recipe.fixed, **read_off, **matched}),
+        skipped=_reasons(sensor, skipped, {**fixed, **read_off, **matched}),
         curves=used,
         burst=burst,
         on_fitted=_on_scenes(start, sensor, scenes, target, scans.unit_m),
         on_held_out=on_held_out,
     )
+
+
+def _frames_to_try(size: tuple[int, int]) -> int:
+    return max(_FEWEST_TRIED, -(-_ENOUGH_PIXELS // (size[0] * size[1])))
+
+
+def _from_pairs(
+    sensor: Sensor,
+    estimates: Sequence[Callable[[Sensor, Sequence[Scene], Sequence[Frame], Scans], Estimate]],
+    scenes: Sequence[Scene],
+    frames: Sequence[Frame],
+    scans: Scans,
+) -> tuple[Sensor, list[Estimate]]:
+    """Return ``sensor`` with what the truth of the views tells, one after the other, and each of the answers."""
+    told = []
+    for estimate in estimates if scans.truth else ():
+        told.append(estimate(sensor, scenes, frames, scans))
+        sensor = with_values(sensor, told[-1].values)
+    return sensor, told
+
+
+def _to_set(recipe: Recipe, start: Sensor) -> dict[str, Any]:
+    """Return the fixed values of a recipe, of what ``start`` leaves at the sensor's default: a preset knows better."""
+    fields = type(start).model_fields
+    return {name: value for name, value in recipe.fixed.items() if getattr(start, name) == fields[name].default}
 
 
 def _reasons(sensor: Sensor, skipped: Mapping[str, str], told: Mapping[str, Any]) -> dict[str, str]:
@@ -266,6 +304,14 @@ def _stages(
     return tuple(kept), skipped
 
 
+def _by_truth(stages: Sequence[Stage]) -> tuple[tuple[Stage, ...], dict[str, str]]:
+    """Return the stages without what only guesses tell, and why that is left as it is, by parameter."""
+    why = "silhouettes of a fused truth are off by its voxels and poses, which would be put down to it"
+    kept = [replace(stage, choices=tuple(each for each in stage.choices if not each.by_guesses)) for stage in stages]
+    left = {each.name: why for stage in stages for each in stage.choices if each.by_guesses}
+    return tuple(stage for stage in kept if stage.names), left
+
+
 def _is_silent(target: Target, curve: str) -> bool:
     values = target.curves[curve]
     return bool((values != values).all())
@@ -279,7 +325,14 @@ def _judge(start: Sensor, held_out: Sequence[Frame], scans: Scans) -> Callable[[
     scenes = scenes_of(held_out, scans.truth)
     target = target_of(measure_scans(held_out, scenes))
     before = simulated_curves(start, scenes, scans.unit_m)
-    return lambda sensor: SetFit(target, before, simulated_curves(sensor, scenes, scans.unit_m))
+    patches = patches_of_scans([frame for frame in held_out if frame.valid.any()], scenes)
+    apart_before = auc_of(patches_of_sensor(start, scenes, scans.unit_m), patches)
+
+    def judged(sensor: Sensor) -> SetFit:
+        apart = auc_of(patches_of_sensor(sensor, scenes, scans.unit_m), patches)
+        return SetFit(target, before, simulated_curves(sensor, scenes, scans.unit_m), (apart_before, apart))
+
+    return judged
 
 
 def changed_parameters(fit: Fit) -> dict[str, Any]:

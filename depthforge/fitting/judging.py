@@ -4,6 +4,10 @@ Each curve is judged by itself: its misfit before and after, root mean squares i
 (``candidates.residuals``, not softened). It got worse when that grew by more than 1, the standard error that the scans
 themselves have there, and by more than a tenth: a curve that was 40 errors off may be 42.
 
+Before the curves come patches (``told_apart``): a sensor whose patches are told from the scans' more often than before
+(AUC, by more than 0.02) is farther from the camera, whatever its curves say. Of the parts of the fit the one is taken
+back without which they are told least, and so on, until they are told no more than before.
+
 A part of the fit (a stage, or what was read off pairs) whose parameters, put back to what the fit started from, make
 fewer curves worse is taken back, the owner of the worst curve first; but not where all used curves together lose by it,
 as noise does that is far better against depth and a little worse against angle. What no single part explains, or is
@@ -22,20 +26,30 @@ from depthforge.fitting.candidates import Target, misfit, residuals, with_values
 from depthforge.fitting.scan_curves import Curves
 from depthforge.sensors.base import Sensor
 
-__all__ = ["Part", "SetFit", "Worse", "take_back", "worse_curves"]
+__all__ = ["PATCHES", "Part", "SetFit", "Worse", "take_back", "worse_curves", "worse_patches"]
+
+PATCHES: Final = "patches told from the scans', AUC"
+"""What ``Worse`` calls patches."""
 
 # A misfit that grows by less is within what is known of the scans.
 _MORE_ERRORS: Final = 1.0
 _MORE_SHARE: Final = 1.1
+# An AUC that grows by less is within what other frames would have given; less gained is not worth a part of the fit.
+_MORE_APART: Final = 0.02
+_LESS_APART: Final = 0.005
 
 
 @dataclass(frozen=True)
 class SetFit:
-    """Curves of one set of frames: of the scans, and of the sensor before and after fitting, simulated on them."""
+    """Curves of one set of frames: of the scans, and of the sensor before and after fitting, simulated on them.
+
+    ``told_apart`` is how well patches of the scans are told from those of the sensor before and after, as an AUC.
+    """
 
     real: Target
     start: Curves
     fitted: Curves
+    told_apart: tuple[float | None, float | None] = (None, None)
 
     def misfits(self, curves: Sequence[str]) -> tuple[float, float]:
         """Return the root mean square residual of the sensor before and after, 1 being as well as scans are known."""
@@ -44,7 +58,7 @@ class SetFit:
 
 @dataclass(frozen=True)
 class Worse:
-    """A curve that the fit made worse: its misfits before and after, not softened."""
+    """A curve that the fit made worse: its misfits before and after, not softened; or patches, by their AUC."""
 
     curve: str
     before: float
@@ -72,6 +86,14 @@ def worse_curves(judged: SetFit, curves: Sequence[str]) -> tuple[Worse, ...]:
     return tuple(sorted(found, key=lambda worse: worse.before - worse.after))
 
 
+def worse_patches(judged: SetFit) -> Worse | None:
+    """Return by how much patches are told from the scans' more often than before the fit, None where they are not."""
+    before, after = judged.told_apart
+    if before is None or after is None or after <= before + _MORE_APART:
+        return None
+    return Worse(PATCHES, before, after)
+
+
 def take_back(
     start: Sensor, fitted: Sensor, parts: Sequence[Part], used: Sequence[str], judge: Callable[[Sensor], SetFit]
 ) -> tuple[Sensor, SetFit, dict[str, str]]:
@@ -82,6 +104,15 @@ def take_back(
     judged = judge(fitted)
     why: dict[str, str] = {}
     left = list(parts)
+    while (patches := worse_patches(judged)) is not None:
+        trials = [(part, with_values(fitted, {name: getattr(start, name) for name in part.names})) for part in left]
+        outcomes = [(judge(trial), part, trial) for part, trial in trials if trial != fitted]
+        best = min(outcomes, key=lambda each: _apart(each[0]), default=None)
+        if best is None or _apart(best[0]) > patches.after - _LESS_APART:
+            break
+        judged, guilty, fitted = best
+        why.update(dict.fromkeys(guilty.names, f"taken back: on held-out frames {_said(patches)} with what was found"))
+        left.remove(guilty)
     while worse := worse_curves(judged, used):
         spoilt = {each.curve for each in worse}
         for part in sorted(left, key=lambda part: worse[0].curve not in part.curves):
@@ -90,6 +121,8 @@ def take_back(
                 continue
             seen = judge(trial)
             still = {each.curve for each in worse_curves(seen, used)}
+            if worse_patches(seen) is not None and worse_patches(judged) is None:
+                continue
             if still < spoilt and seen.misfits(used)[1] <= judged.misfits(used)[1]:
                 gone = next(each for each in worse if each.curve not in still)
                 reason = f"taken back: on held-out frames {_said(gone)} with what was found"
@@ -100,6 +133,11 @@ def take_back(
         else:
             break
     return fitted, judged, why
+
+
+def _apart(judged: SetFit) -> float:
+    after = judged.told_apart[1]
+    return 1.0 if after is None else after
 
 
 def _said(worse: Worse) -> str:

@@ -40,8 +40,10 @@ from depthforge.realism.same_view.views import Measured, SameView
 from depthforge.seeding import frame_words
 from depthforge.sensors.base import Sensor
 from depthforge.sensors.fields import correlated_normals
+from depthforge.sensors.matched_stereo import MatchedStereo
+from depthforge.sensors.residual_errors import slow_error
 
-__all__ = ["told_by_errors", "told_by_silhouettes"]
+__all__ = ["between", "told_by_errors", "told_by_silhouettes", "true_views"]
 
 Float64 = npt.NDArray[np.float64]
 
@@ -62,6 +64,10 @@ _SIZES_PX: Final = (3.0, 6.0, 12.0, 24.0, 48.0, 96.0)
 _FEWEST_SILHOUETTES: Final = 100
 _GROWN_PX: Final = (0.0, 0.5, 1.0, 2.0, 3.0, 4.5, 6.0)
 _JITTER_PX: Final = (0.0, 0.5, 1.0, 2.0, 3.0, 4.0)
+# Near surfaces only grow: silhouettes that lie farther inside say how far the truth's own are off.
+_INSIDE_PX: Final = -2
+_FEW_INSIDE: Final = 0.02
+_MORE_INSIDE: Final = 1.5
 
 
 def told_by_silhouettes(sensor: Sensor, scenes: Sequence[Scene], frames: Sequence[Frame], scans: Scans) -> Estimate:
@@ -69,7 +75,7 @@ def told_by_silhouettes(sensor: Sensor, scenes: Sequence[Scene], frames: Sequenc
     names = ("fattening_px", "edge_jitter_px")
     if not all(name in type(sensor).model_fields for name in names):
         return Estimate({})
-    truths = [_truth_of(frame, scans, sensor) for frame in frames]
+    truths = true_views(frames, scans, sensor)
     real = _bleed(truths, [Measured(frame.depth_m, frame.valid) for frame in frames])
     if len(real) < _FEWEST_SILHOUETTES:
         why = f"the truth has {len(real)} silhouettes with one surface on either side; {_FEWEST_SILHOUETTES} tell it"
@@ -80,12 +86,20 @@ def told_by_silhouettes(sensor: Sensor, scenes: Sequence[Scene], frames: Sequenc
 
     jitter_px = float(sensor.model_dump()["edge_jitter_px"])
     widths, jitters = _allowed(sensor, "fattening_px", _GROWN_PX), _allowed(sensor, "edge_jitter_px", _JITTER_PX)
+    own, inside = (_share_inside(each) for each in (found({}), real))
+    if inside > _MORE_INSIDE * max(own, _FEW_INSIDE):
+        means = [_mean(found({"fattening_px": each})) for each in widths]
+        why = (
+            f"{inside:.0%} of measured silhouettes ({own:.0%} of simulated ones) lie over {-_INSIDE_PX} px within near "
+            "surfaces, where growth takes none: the silhouettes of the truth itself are off by as much"
+        )
+        return Estimate({"fattening_px": round(between(widths, means, _mean(real)), 3)}, {"edge_jitter_px": why})
     grown_px = 0.0
     for _ in range(2):
         means = [_mean(found({"fattening_px": each, "edge_jitter_px": jitter_px})) for each in widths]
-        grown_px = _where(widths, means, _mean(real))
+        grown_px = between(widths, means, _mean(real))
         spreads = [_spread(found({"fattening_px": grown_px, "edge_jitter_px": each})) for each in jitters]
-        jitter_px = _where(jitters, spreads, _spread(real))
+        jitter_px = between(jitters, spreads, _spread(real))
     return Estimate({"fattening_px": round(grown_px, 3), "edge_jitter_px": round(jitter_px, 3)})
 
 
@@ -99,7 +113,7 @@ def told_by_errors(sensor: Sensor, scenes: Sequence[Scene], frames: Sequence[Fra
         return Estimate({})
     if len(frames) < _FEWEST_FRAMES:
         return Estimate({}, dict.fromkeys(nothing, f"wants {_FEWEST_FRAMES} frames with truth"))
-    truths = [_truth_of(frame, scans, sensor) for frame in frames]
+    truths = true_views(frames, scans, sensor)
     real = [Measured(frame.depth_m, frame.valid) for frame in frames]
     simulated = _simulated(with_values(sensor, nothing), scenes, scans.unit_m)
     values: dict[str, Any] = {}
@@ -115,16 +129,20 @@ def told_by_errors(sensor: Sensor, scenes: Sequence[Scene], frames: Sequence[Fra
         values |= slow.values
         skipped |= slow.skipped
     if "outlier_share" in fields:
-        gross = _outliers(truths, real, simulated)
+        gross = _outliers(truths, real, simulated, _frame_px(sensor, truths[0].camera))
         values |= gross.values
         skipped |= gross.skipped
     return Estimate(values, skipped)
 
 
-def _truth_of(frame: Frame, scans: Scans, sensor: Sensor) -> Truth:
-    true = Measured(*scans.truth[frame.key])
+def true_views(frames: Sequence[Frame], scans: Scans, sensor: Sensor) -> list[Truth]:
+    """Return the truth of each of ``frames``, with the disparity that it has for ``sensor``."""
     baseline_m = sensor.model_dump().get("baseline_m")
-    return truth_of(SameView(frame.key, frame.camera, true, true, {}), baseline_m)
+    views = []
+    for frame in frames:
+        true = Measured(*scans.truth[frame.key])
+        views.append(truth_of(SameView(frame.key, frame.camera, true, true, {}), baseline_m))
+    return views
 
 
 def _simulated(sensor: Sensor, scenes: Sequence[Scene], unit_m: float) -> list[Measured]:
@@ -151,6 +169,10 @@ def _allowed(sensor: Sensor, name: str, values: Sequence[float]) -> list[float]:
     return taken
 
 
+def _share_inside(bleed: npt.NDArray[np.int32]) -> float:
+    return float(np.mean(bleed < _INSIDE_PX)) if len(bleed) else 0.0
+
+
 def _mean(bleed: npt.NDArray[np.int32]) -> float:
     return float(bleed.mean()) if len(bleed) else 0.0
 
@@ -159,7 +181,7 @@ def _spread(bleed: npt.NDArray[np.int32]) -> float:
     return float(bleed.std()) if len(bleed) else 0.0
 
 
-def _where(values: Sequence[float], gives: Sequence[float], wanted: float) -> float:
+def between(values: Sequence[float], gives: Sequence[float], wanted: float) -> float:
     """Return the value that gives what is wanted, between those tried; the nearest of them beyond."""
     rising = np.maximum.accumulate(np.array(gives))
     return float(np.interp(wanted, rising + 1e-9 * np.arange(len(rising)), values))
@@ -203,10 +225,11 @@ def _slow_error(
         return Estimate({sigma_name: 0.0}, {length_name: why})
     median_m = np.float32(np.median(np.concatenate([truth.depth_m[truth.valid][::64] for truth in truths])))
     trial = abs(float(in_unit(_TRIAL_SHARE, median_m)))
+    octaves, frame_px = int(sensor.model_dump()["slow_octaves"]), _frame_px(sensor, truths[0].camera)
     best: tuple[float, float, float] | None = None
     for length_px in _LENGTHS_PX:
         made = [
-            _with_field(truth, each, trial, length_px, number, in_unit)
+            _with_field(truth, each, trial, length_px, octaves, number, in_unit)
             for number, (truth, each) in enumerate(zip(truths, real, strict=True))
         ]
         of_unit = _products(truths, made, in_unit, has_map=has_map)
@@ -217,7 +240,14 @@ def _slow_error(
         if best is None or off < best[0]:
             best = off, trial * float(np.sqrt(variance)), length_px
     assert best is not None
-    return Estimate({sigma_name: round(best[1], 5), length_name: best[2]})
+    return Estimate({sigma_name: round(best[1], 5), length_name: round(best[2] / frame_px, 2)})
+
+
+def _frame_px(sensor: Sensor, camera: Camera) -> float:
+    """Return how many pixels of the frame are one of the images that a sensor measures in, where lengths are told."""
+    if isinstance(sensor, MatchedStereo) and sensor.focal_length_px is not None:
+        return camera.fx / sensor.focal_length_px
+    return 1.0
 
 
 def _share_in_unit(sensor: Sensor, camera: Camera, unit: str) -> Callable[[Any, Any], Any]:
@@ -263,17 +293,25 @@ def _products(
 
 
 def _with_field(
-    truth: Truth, real: Measured, sigma: float, length_px: float, number: int, in_unit: Callable[[Any, Any], Any]
+    truth: Truth,
+    real: Measured,
+    sigma: float,
+    length_px: float,
+    octaves: int,
+    number: int,
+    in_unit: Callable[[Any, Any], Any],
 ) -> Measured:
     """Return the truth, where it was measured, with a slow error of ``sigma`` in the sensor's unit."""
-    field = correlated_normals(frame_words(number, "slow error", "fit"), truth.depth_m.shape, length_px)
+    field = slow_error(1.0, truth.depth_m.shape, frame_words(number, "slow error", "fit"), length_px, octaves)
     valid = truth.valid & real.valid
     depth_m = np.where(valid, truth.depth_m, np.float32(1))
     share = sigma * field / in_unit(np.float32(1), depth_m)
     return Measured((depth_m * (1 + share)).astype(np.float32), valid)
 
 
-def _outliers(truths: Sequence[Truth], real: Sequence[Measured], simulated: Sequence[Measured]) -> Estimate:
+def _outliers(
+    truths: Sequence[Truth], real: Sequence[Measured], simulated: Sequence[Measured], frame_px: float
+) -> Estimate:
     shares = [
         summarise_errors([measure_errors(truth, each) for truth, each in zip(truths, measured, strict=True)])
         for measured in (real, simulated)
@@ -293,7 +331,7 @@ def _outliers(truths: Sequence[Truth], real: Sequence[Measured], simulated: Sequ
             field = correlated_normals(frame_words(number, "outliers", "fit"), mask.shape, size_px)
             drawn.append((where & (field > np.quantile(field, 1 - share)), where))
         found.append(float(np.mean(_together(drawn) - wanted)))
-    return Estimate(values | {"outlier_size_px": round(_where(_SIZES_PX, found, 0.0), 1)})
+    return Estimate(values | {"outlier_size_px": round(between(_SIZES_PX, found, 0.0) / frame_px, 1)})
 
 
 def _outlier_mask(truth: Truth, measured: Measured) -> tuple[BoolImage, BoolImage]:

@@ -64,11 +64,16 @@ class Number:
 
 @dataclass(frozen=True)
 class Choice:
-    """One of a few values; a ``late`` one is left as it is until the target is refined."""
+    """One of a few values; a ``late`` one is left as it is until the target is refined.
+
+    What is chosen ``by_guesses`` is told by holes a pixel or two wide at silhouettes: a guess has these where the scan
+    has them, but those of a fused truth are off by its voxels and poses, which looks like windows that see nothing.
+    """
 
     name: str
     options: tuple[Any, ...]
     late: bool = False
+    by_guesses: bool = False
 
 
 @dataclass(frozen=True)
@@ -167,8 +172,8 @@ _STRUCTURED_LIGHT: Final = Recipe(
             (*_SILHOUETTES, "flying pixels at silhouettes"),
             choices=(
                 Choice("projector_side", ("none", "left", "right")),
-                Choice("mass_fraction", (0.3, 0.5, 0.7, 1 / 1.2), late=True),
-                Choice("fray_radius_px", (0.0, 1.0, 1.5, 2.0, 3.0), late=True),
+                Choice("mass_fraction", (0.3, 0.5, 0.7, 1 / 1.2), late=True, by_guesses=True),
+                Choice("fray_radius_px", (0.0, 1.0, 1.5, 2.0, 3.0), late=True, by_guesses=True),
             ),
             about_holes=True,
         ),

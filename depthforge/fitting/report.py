@@ -22,7 +22,7 @@ from depthforge.durable import storage_errors, write_atomically
 from depthforge.errors import InputError
 from depthforge.fitting.estimators import CurveKind
 from depthforge.fitting.fit import Fit, LeftOut, changed_parameters
-from depthforge.fitting.judging import SetFit, Worse
+from depthforge.fitting.judging import PATCHES, SetFit, Worse
 from depthforge.fitting.scan_curves import CURVES, Curves, places_of, share_of
 from depthforge.frame import Camera
 
@@ -90,6 +90,9 @@ def lines(fit: Fit, left_out: Sequence[LeftOut] = ()) -> Iterator[str]:
         mark = "" if curve in fit.curves else " (not used)"
         yield _misfit_line(curve + mark, fit, (curve,))
     yield _misfit_line("all that were used", fit, fit.curves)
+    if None not in fit.on_held_out.told_apart:
+        cells = "".join(f"{value:>10.2f}" for value in fit.on_held_out.told_apart)
+        yield f"  {PATCHES:<32}{'':>20}{cells}"
     if fit.burst is not None and fit.kinds:
         yield f"  a static burst of {max(fit.burst.num_frames, len(fit.burst.factors))} frames was used"
     elif fit.burst is not None:
@@ -216,6 +219,9 @@ def _provenance(fit: Fit) -> dict[str, Any]:
             },
         },
     }
+    apart = fit.on_held_out.told_apart
+    if None not in apart:
+        found["patches_told_apart_before_and_after"] = [round(value, 3) for value in apart if value is not None]
     if fit.burst is not None:
         found["burst_frames"] = fit.burst.num_frames
     return found

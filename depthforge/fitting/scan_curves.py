@@ -333,12 +333,14 @@ def _restrict(windows: Windows, flat: BoolImage) -> Windows:
 
 def _correlation_of(residual: Float64, lags: int) -> tuple[Float64, int]:
     """Return the autocorrelation of windows (N, size, size) at 1 to ``lags`` px, along x and y, summed; and N."""
-    variance = np.mean(residual**2, axis=(1, 2))
-    noisy, variance = residual[variance > 0], variance[variance > 0]
+    size = residual.shape[1]
+    variance = np.einsum("nyx,nyx->n", residual, residual) / size**2
+    noisy = residual[variance > 0] / np.sqrt(variance[variance > 0])[:, None, None]
     sums: Float64 = np.zeros((2, lags))
     for lag in range(1, lags + 1):
-        sums[0, lag - 1] = np.sum(np.mean(noisy[:, :, lag:] * noisy[:, :, :-lag], axis=(1, 2)) / variance)
-        sums[1, lag - 1] = np.sum(np.mean(noisy[:, lag:] * noisy[:, :-lag], axis=(1, 2)) / variance)
+        along_x = np.einsum("nyx,nyx->", noisy[:, :, lag:], noisy[:, :, :-lag])
+        along_y = np.einsum("nyx,nyx->", noisy[:, lag:], noisy[:, :-lag])
+        sums[:, lag - 1] = np.array([along_x, along_y]) / (size * (size - lag))
     return sums, len(noisy)
 
 

@@ -8,7 +8,7 @@ import yaml
 from depthforge.errors import InputError
 from depthforge.fitting.approaches import PLANS, plan_for
 from depthforge.fitting.burst import read_burst
-from depthforge.fitting.fit import Fit, fit_sensor
+from depthforge.fitting.fit import Fit, _by_truth, _to_set, fit_sensor
 from depthforge.fitting.recipes import RECIPES, Recipe
 from depthforge.fitting.report import lines, preset_text
 from depthforge.fitting.untold import NOT_PARAMETERS, why_untold
@@ -116,6 +116,16 @@ def test_patches_on_surfaces_are_matched_in_metres() -> None:
     names = [number.name for stage in recipe.stages_for(OnSurfaces(patch_size_m=0.2)) for number in stage.numbers]
     assert "patch_size_m" in names
     assert "patch_size_px" not in names
+
+
+def test_the_truth_of_a_view_does_not_choose_what_windows_do_at_silhouettes() -> None:
+    start = StructuredLight(focal_length_px=CAMERA.fx, baseline_m=0.15, interpolate_px=2.0)
+    stages, why = _by_truth(RECIPES["structured_light"].stages)
+    assert [stage.names for stage in stages][-1] == ("projector_side",)
+    assert set(why) == {"mass_fraction", "fray_radius_px"}
+    # What a start says itself is not set anew.
+    assert "interpolate_px" not in _to_set(RECIPES["structured_light"], start)
+    assert _to_set(RECIPES["structured_light"], start)["match_threshold_px"] == 0.5
 
 
 def test_a_sensor_without_a_plan_says_which_have_one() -> None:

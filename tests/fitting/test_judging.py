@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from depthforge.fitting.candidates import Float64, Target
-from depthforge.fitting.judging import Part, SetFit, take_back, worse_curves
+from depthforge.fitting.judging import PATCHES, Part, SetFit, Worse, take_back, worse_curves, worse_patches
 from depthforge.fitting.scan_curves import CURVES, Curves
 from depthforge.sensors.base import Sensor
 from depthforge.sensors.gaussian_dropout import GaussianDropout
@@ -94,3 +96,49 @@ def test_a_fit_that_is_nowhere_worse_is_left_alone() -> None:
         START, FITTED, PARTS, (NOISE,), lambda sensor: judged(curves(noise=6.0), curves(noise=1.0))
     )
     assert (found, why) == (FITTED, {})
+
+
+def told_apart(before: float | None, after: float | None, noise: float = 1.0) -> SetFit:
+    return replace(judged(curves(noise=9.0), curves(noise=noise)), told_apart=(before, after))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "is_worse"),
+    [(0.6, 0.65, True), (0.6, 0.61, False), (0.9, 0.6, False), (None, 0.9, False), (0.6, None, False)],
+)
+def test_patches_got_worse_by_more_than_other_frames_would_differ(
+    before: float | None, after: float | None, is_worse: bool
+) -> None:
+    found = worse_patches(told_apart(before, after))
+    assert found == (Worse(PATCHES, before or 0, after or 0) if is_worse else None)
+
+
+def test_what_makes_patches_easier_to_tell_is_taken_back_though_its_curves_win_by_it() -> None:
+    def judge(sensor: Sensor) -> SetFit:
+        assert isinstance(sensor, GaussianDropout)
+        is_fitted = sensor.sigma_constant_m > 0.002
+        return told_apart(0.6, 0.9 if is_fitted else 0.58, noise=1.0 if is_fitted else 9.0)
+
+    found, on_held_out, why = take_back(START, FITTED, PARTS, (NOISE, HOLES), judge)
+    assert found == FITTED.model_copy(update={"sigma_constant_m": 0.002})
+    assert why == {
+        "sigma_constant_m": f"taken back: on held-out frames {PATCHES} got worse (0.60 -> 0.90) with what was found"
+    }
+    assert on_held_out.told_apart == (0.6, 0.58)
+
+
+def test_what_no_part_explains_of_patches_is_left_to_be_said() -> None:
+    found, on_held_out, why = take_back(START, FITTED, PARTS, (NOISE,), lambda sensor: told_apart(0.6, 0.9))
+    assert (found, why) == (FITTED, {})
+    assert worse_patches(on_held_out) == Worse(PATCHES, 0.6, 0.9)
+
+
+def test_no_curve_is_mended_at_the_price_of_patches() -> None:
+    def judge(sensor: Sensor) -> SetFit:
+        assert isinstance(sensor, GaussianDropout)
+        is_fitted = sensor.edge_dropout > 0.1
+        return told_apart(0.6, 0.6 if is_fitted else 0.7, noise=20.0 if is_fitted else 1.0)
+
+    found, on_held_out, why = take_back(START, FITTED, PARTS, (NOISE,), judge)
+    assert (found, why) == (FITTED, {})
+    assert [each.curve for each in worse_curves(on_held_out, (NOISE,))] == [NOISE]

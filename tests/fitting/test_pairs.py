@@ -17,7 +17,8 @@ from depthforge.frame import NoisyDepth
 from depthforge.sensors.active_stereo import ActiveStereo
 from depthforge.sensors.base import Sensor
 from depthforge.sensors.gaussian_dropout import GaussianDropout
-from tests.fitting.rooms import scans, with_truth
+from depthforge.sensors.matched_stereo import MatchedStereo
+from tests.fitting.rooms import CAMERA, scans, with_truth
 
 
 def told(sensor: Sensor, of_rooms: Scans) -> Estimate:
@@ -30,6 +31,24 @@ def test_a_slow_error_is_what_noise_does_not_explain(length_px: float) -> None:
     found = told(with_values(true, {"slow_sigma_m": 0.0}), with_truth(scans(true, 32)))
     assert found.values["slow_sigma_m"] == pytest.approx(0.004, rel=0.15)
     assert found.values["slow_length_px"] == pytest.approx(length_px, rel=0.5)
+
+
+def test_each_octave_of_a_slow_error_is_as_strong_as_its_sensor_makes_it() -> None:
+    true = GaussianDropout(
+        sigma_constant_m=0.006, correlation_px=2.0, slow_sigma_m=0.004, slow_length_px=10.0, slow_octaves=2
+    )
+    found = told(with_values(true, {"slow_sigma_m": 0.0}), with_truth(scans(true, 32)))
+    assert found.values["slow_sigma_m"] == pytest.approx(0.004, rel=0.15)
+    assert found.values["slow_length_px"] == pytest.approx(10.0, rel=0.5)
+
+
+def test_lengths_are_told_in_the_images_that_a_sensor_matches() -> None:
+    of_frame = ActiveStereo(
+        baseline_m=0.3, focal_length_px=75.0, blank_band=False, slow_sigma_px=0.06, slow_length_px=24.0
+    )
+    start = MatchedStereo(baseline_m=0.3, focal_length_px=75.0, blank_band=False, shot_noise=0.002, read_noise=0.002)
+    found = told(start, with_truth(scans(of_frame, 12)))
+    assert found.values["slow_length_px"] == pytest.approx(24.0 * 75.0 / CAMERA.fx, rel=0.4)
 
 
 def test_noise_alone_is_no_slow_error_and_makes_no_outliers() -> None:
@@ -74,6 +93,22 @@ def test_how_far_near_surfaces_grow() -> None:
     found = told_by_silhouettes(start, scenes, of_rooms.fitted, of_rooms)
     assert found.values["fattening_px"] == pytest.approx(2.5, rel=0.1)
     assert found.values["edge_jitter_px"] == pytest.approx(1.5, rel=0.15)
+
+
+def test_a_truth_whose_silhouettes_are_off_tells_the_mean_growth_and_no_jitter() -> None:
+    true = ActiveStereo(baseline_m=0.3, blank_band=False, fattening_px=2.0, edge_jitter_px=0.5)
+    of_rooms = with_truth(scans(true, 16))
+    # By 6 px left or right, as poses that err anew in every frame.
+    truth = {
+        key: NoisyDepth(*(np.roll(each, 6 * (-1) ** number, axis=1) for each in known))
+        for number, (key, known) in enumerate(of_rooms.truth.items())
+    }
+    off = replace(of_rooms, truth=truth)
+    start = with_values(true, {"fattening_px": 0.0})
+    found = told_by_silhouettes(start, scenes_of(off.fitted, off.truth), off.fitted, off)
+    assert set(found.values) == {"fattening_px"}
+    assert found.values["fattening_px"] == pytest.approx(2.0, rel=0.25)
+    assert "truth itself are off" in found.skipped["edge_jitter_px"]
 
 
 def test_no_more_growth_is_tried_than_a_sensor_takes() -> None:

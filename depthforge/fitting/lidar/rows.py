@@ -54,6 +54,7 @@ _LEAST_SHARPNESS: Final = 0.25
 _CUT_FINE: Final = (1.5, 0.7427)
 _CUT_COARSE: Final = (2.5, 0.9546)
 _FEWEST_DIFFERENCES: Final = 200
+_STRAIGHT_SIGMAS: Final = 3.0
 # Second differences weigh 1, -2, 1.
 _SECOND: Final = 6.0**0.5
 _APART: Final = 0.05
@@ -190,10 +191,20 @@ def rows_of(
 def range_sigma_m(rows: Rows, *, is_coarse: bool = False) -> tuple[float, int]:
     """Return the standard deviation of ranges in metres, NaN where too little is smooth, and from how many of them.
 
-    ``is_coarse``: they are multiples of a step as large as that.
+    ``is_coarse``: they are multiples of a step as large as that. Where the firings two aside are off a line, too, an
+    edge is near: those differences are left out, and what is left bears a wider cut, which chance moves less.
     """
     sizes = second_differences_m(rows)[0]
-    return cut_off_sigma(sizes, is_coarse=is_coarse), len(sizes)
+    sigma_m = cut_off_sigma(sizes, is_coarse=is_coarse)
+    inverse = 1 / rows.range_m
+    scale = rows.range_m[:, 2:-2] ** 2 / _SECOND
+    narrow = (inverse[:, 1:-3] - 2 * inverse[:, 2:-2] + inverse[:, 3:-1]) * scale
+    wide = (inverse[:, :-4] - 2 * inverse[:, 2:-2] + inverse[:, 4:]) * scale
+    straight = narrow[np.abs(np.nan_to_num(wide, nan=np.inf)) < _STRAIGHT_SIGMAS * sigma_m]
+    straight = straight[~np.isnan(straight)]
+    if len(straight) < _FEWEST_DIFFERENCES:
+        return sigma_m, len(sizes)
+    return cut_off_sigma(straight, is_coarse=True), len(straight)
 
 
 def second_differences_m(rows: Rows) -> tuple[Float64, Float64]:
