@@ -27,9 +27,12 @@ from depthforge.training.loop import LoopSettings, TrainingLoop
 from depthforge.training.objective import Batch, Objective
 from depthforge.training.translator_card import TranslatorCard
 from depthforge.training.weights import write_translator
+from depthforge.translators.hybrid_inputs import COLOUR_CHANNELS, GEOMETRY_CHANNELS
+from depthforge.translators.hybrid_network import FREQUENCY, HybridNetwork
 from depthforge.translators.learned import Learned, LearnedConfig
 
 __all__ = [
+    "ADVERSARIAL",
     "METHODS",
     "PRECISIONS",
     "Row",
@@ -41,7 +44,8 @@ __all__ = [
     "write_weights",
 ]
 
-METHODS: Final = ("dcl", "cut", "cyclegan", "coupled")
+ADVERSARIAL: Final = ("dcl", "cut", "cyclegan", "coupled")
+METHODS: Final = (*ADVERSARIAL, "hybrid")
 PRECISIONS: Final[tuple[Precision, ...]] = ("float32", "tf32", "bfloat16")
 
 DEPTH_MM: Final[dict[Precision, float]] = {"float32": 0.1, "tf32": 5.0, "bfloat16": 40.0}
@@ -100,6 +104,8 @@ def config_of(method: str, width: int, **options: Any) -> LearnedConfig:
     config = translators.get(method).Config
     if method == "coupled":  # its holes have a network of their own
         options.pop("validity", None)
+    if method == "hybrid":  # whose option of this name is another
+        options.pop("residual", None)
     known = {name: value for name, value in {"width": width, **options}.items() if name in config.model_fields}
     made: LearnedConfig = config(**known)
     return made
@@ -111,13 +117,18 @@ def write_weights(folder: Path, method: str, width: int, **options: Any) -> Lear
     cls: type[Learned] = translators.get(method)
     networks = {}
     for name, network in cls.make_networks(config).items():
-        channels = network.in_channels if isinstance(network, DepthGenerator) else 3
+        channels = 3
+        if isinstance(network, DepthGenerator):
+            channels = network.in_channels
+        elif isinstance(network, HybridNetwork):
+            channels = network.holes.channels
         networks[name] = spread_network(network, channels)
     card = TranslatorCard(
         translator=method,
         version=cls.version,
         architecture=config.architecture,
         normalisation=config.scale,
+        units=None if config.scale is None else "m",
         origin="random weights",
     )
     write_translator(folder, networks, card)
@@ -197,9 +208,12 @@ def depth_rows(
     ]
 
 
-def made_up_batch(step: int, batch: int, side: int, *, with_rgb: bool) -> Batch:
-    """Return clean and real images, the real ones with holes."""
+def made_up_batch(step: int, batch: int, side: int, method: str = "dcl") -> Batch:
+    """Return clean and real images as ``method`` sees them, the real ones with holes; for pairs those alone."""
     random = torch.Generator().manual_seed(step)
+    if method == "hybrid":
+        return Batch({}, _made_up_pairs(random, batch, side))
+    with_rgb = method == "coupled"
     sides: list[dict[str, Tensor]] = []
     for holes in (0.0, 0.1):
         depth = torch.rand(batch, 1, side, side, generator=random)
@@ -208,6 +222,17 @@ def made_up_batch(step: int, batch: int, side: int, *, with_rgb: bool) -> Batch:
         if with_rgb:
             sides[-1]["rgb"] = torch.rand(batch, 3, side, side, generator=random)
     return Batch(*sides)
+
+
+def _made_up_pairs(random: torch.Generator, batch: int, side: int) -> dict[str, Tensor]:
+    """Return the images of pairs: inputs of the network, holes, and errors twice as large as the physics has."""
+    channels = len(GEOMETRY_CHANNELS) + len(COLOUR_CHANNELS)
+    inputs = torch.randn(batch, channels, side, side, generator=random)
+    inputs[:, FREQUENCY].clamp_(0, 1)
+    error = torch.randn(batch, 1, side, side, generator=random)
+    ones = torch.ones_like(error)
+    hole = (torch.rand(error.shape, generator=random) < 0.1).float()
+    return {"inputs": inputs, "hole": hole, "known": ones, "error": error, "spread": 0.25 * ones, "counts": ones}
 
 
 def objective_of(method: str, device: str, width: int, **options: Any) -> Objective:
@@ -232,7 +257,6 @@ def check_training(
     steps: int = 3,
 ) -> list[Row]:
     """Take a step on ``device`` and, in float32, on the CPU, and compare the losses; later ones must be finite."""
-    with_rgb = method == "coupled"
     losses = []
     for where, how in (("cpu", "float32"), (device, precision)):
         objective = objective_of(method, where, width, gan=gan)
@@ -240,9 +264,7 @@ def check_training(
         taken = []
         for step in range(steps if where == device else 1):
             with arithmetic(how, torch.device(where)):  # type: ignore[arg-type]
-                taken.append(
-                    objective.step(made_up_batch(step, batch, side, with_rgb=with_rgb).to(torch.device(where)))
-                )
+                taken.append(objective.step(made_up_batch(step, batch, side, method).to(torch.device(where))))
         losses.append([{name: float(loss) for name, loss in each.items()} for each in taken])
     (expected, *_), (found, *later) = losses
     off = max(abs(found[name] - value) / max(1.0, abs(value)) for name, value in expected.items())
@@ -261,13 +283,12 @@ class _Killed(BaseException):
 def check_resume(method: str, device: str, *, width: int = 16, batch: int = 2, side: int = 64) -> list[Row]:
     """Train for nine steps, and again killed at the sixth and resumed from the third, and compare all weights."""
     settings = LoopSettings(steps_per_epoch=3, epochs=2, decay_epochs=1, evaluate_every=3, seed=5, log_every=3)
-    with_rgb = method == "coupled"
 
     def batches(first: int, last: int, killed_at: int = -1) -> Iterator[Batch]:
         for step in range(first, last):
             if step == killed_at:
                 raise _Killed
-            yield made_up_batch(step, batch, side, with_rgb=with_rgb)
+            yield made_up_batch(step, batch, side, method)
 
     def train(folder: str, killed_at: int = -1) -> tuple[Objective, int]:
         objective = objective_of(method, device, width)

@@ -23,12 +23,15 @@ from depthforge.networks.generator import DepthGenerator
 from depthforge.networks.precision import Precision, arithmetic
 from depthforge.networks.whole import WholeGenerator
 from depthforge.translators.dcl import Dcl
+from depthforge.translators.hybrid_inputs import COLOUR_CHANNELS, GEOMETRY_CHANNELS
+from depthforge.translators.hybrid_network import HybridNetwork
 from depthforge.translators.one_way_objectives import DclObjective
 
-__all__ = ["inference", "training"]
+__all__ = ["holes", "inference", "training"]
 
 RANGE_MM: Final = 10_000.0
 FRAMES_PER_S: Final = 1000.0
+HOLES_PER_S: Final = 200.0
 TIMES_PLAIN_TF32: Final = 2.0
 TIMES_PLAIN_STEP: Final = 3.0
 PLAIN: Final = "plain, eager, tf32"
@@ -90,12 +93,30 @@ def inference(
         yield _translator_rate(device, generator, size, batch, repeats)
 
 
+def holes(device: str, *, size: tuple[int, int] = (480, 640), batch: int = 8, repeats: int = 7) -> Iterator[Row]:
+    """Yield frames/s of the network of ``hybrid``, the images that it sees being on the device."""
+    where = torch.device(device)
+    channels = len(GEOMETRY_CHANNELS) + len(COLOUR_CHANNELS)
+    network = spread_network(HybridNetwork(channels=channels, draws=2, residual=True), channels).to(where)
+    x = torch.rand(batch, channels, *size, generator=torch.Generator().manual_seed(1)).to(where)
+
+    def run() -> None:
+        with torch.inference_mode(), arithmetic("float32", where):
+            network.maps(x)
+        _wait(where)
+
+    rate = batch / median(in_turn({"holes": run}, repeats=repeats)["holes"])
+    asked = device == "cuda"
+    bar, ok = (f">= {HOLES_PER_S:g} frames/s", rate >= HOLES_PER_S) if asked else ("", None)
+    yield Row(f"network of hybrid {size[1]}x{size[0]}, batch {batch}", f"{rate:.4g} frames/s", "", bar, ok)
+
+
 def training(
     device: str, *, compiled: bool, width: int = 32, side: int = 256, batch: int = 12, repeats: int = 3, steps: int = 5
 ) -> Iterator[Row]:
     """Yield steps/s of DCL's training; ours as the loop takes them, with its precision and, if asked for, compiled."""
     where = torch.device(device)
-    crops = made_up_batch(0, batch, side, with_rgb=False).to(where)
+    crops = made_up_batch(0, batch, side).to(where)
     contestants: dict[str, Callable[[], object]] = {PLAIN: _plain_steps(device, width, crops, steps)}
     hows: tuple[Precision, ...] = ("bfloat16",) if compiled else ("tf32", "bfloat16")
     for how in hows:

@@ -83,13 +83,14 @@ def _conversion(device: str, tiny: bool) -> Iterable[Row]:
 
 
 def _steps(device: str, tiny: bool) -> Iterable[Row]:
-    from benchmarks.gpu_checks import METHODS, PRECISIONS, check_training
+    from benchmarks.gpu_checks import ADVERSARIAL, METHODS, PRECISIONS, check_training
 
     sizes: dict[str, Any] = {"width": 4, "batch": 2, "side": 32} if tiny else {"batch": 2}
     for method in METHODS:
         for precision in PRECISIONS:
             yield from check_training(method, device, precision=precision, **sizes)
-        yield from check_training(method, device, gan="wgangp", **sizes)
+        if method in ADVERSARIAL:
+            yield from check_training(method, device, gan="wgangp", **sizes)
 
 
 def _resume(device: str, tiny: bool) -> Iterable[Row]:
@@ -107,9 +108,10 @@ def _corpus(device: str, tiny: bool) -> Iterable[Row]:
 
 
 def _inference(device: str, tiny: bool) -> Iterable[Row]:
-    from benchmarks.gpu_speed import inference
+    from benchmarks.gpu_speed import holes, inference
 
     yield from inference(device, compiled=False, **(_TINY_FRAMES if tiny else {}))
+    yield from holes(device, **({"size": (32, 48), "batch": 2, "repeats": 1} if tiny else {}))
 
 
 def _inference_compiled(device: str, tiny: bool) -> Iterable[Row]:

@@ -18,9 +18,10 @@ from depthforge.networks.hole_net import HoleNet
 from depthforge.translators.hybrid_inputs import GEOMETRY_CHANNELS
 from depthforge.translators.hybrid_residual import RESIDUAL_MAPS, ResidualMaps
 
-__all__ = ["HybridNetwork"]
+__all__ = ["FREQUENCY", "HybridNetwork"]
 
-_FREQUENCY = GEOMETRY_CHANNELS.index("frequency of holes in the simulation, over 3x3 pixels")
+FREQUENCY = GEOMETRY_CHANNELS.index("frequency of holes in the simulation, over 3x3 pixels")
+"""The channel of its inputs that P_physics is read from."""
 _HIDDEN = 16
 _TRUST, _OFFSET, _DOUBT = 0.8, -1.0, 0.1
 """What P_physics starts from: k of n drawings count as (k + doubt) / (n + 2 doubt), never and always being uncertain,
@@ -69,7 +70,7 @@ class HybridNetwork(nn.Module):
         return torch.sigmoid(logit / self.temperature + self.offset), residual
 
     def _physics(self, inputs: Tensor) -> Tensor:
-        frequency = inputs[:, _FREQUENCY : _FREQUENCY + 1]
+        frequency = inputs[:, FREQUENCY : FREQUENCY + 1]
         share = (frequency * self.draws + _DOUBT) / (self.draws + 2 * _DOUBT)
         return self.trust * torch.logit(share) + self.physics_offset
 

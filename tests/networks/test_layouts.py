@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from benchmarks.gpu_checks import METHODS, made_up_batch, objective_of
+from benchmarks.gpu_checks import ADVERSARIAL, made_up_batch, objective_of
 from depthforge.networks import blur, borders, convolution
 from depthforge.networks.generator import DepthGenerator
 from depthforge.networks.precision import Precision, arithmetic
@@ -32,7 +32,7 @@ def moved(image: Tensor) -> bool:
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", ADVERSARIAL)
 def test_a_training_step_moves_no_channels(method: str, precision: Precision, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(blur, "_by_averages", lambda x: True)
     monkeypatch.setattr(convolution, "reflected", lambda x, r: borders._Reflect.apply(x, r) if r else x)
@@ -54,7 +54,7 @@ def test_a_training_step_moves_no_channels(method: str, precision: Precision, mo
             if isinstance(module, nn.Conv2d | nn.BatchNorm2d):
                 watch(f"{network_name}.{name}", module)
     with arithmetic(precision, torch.device("cpu")):
-        objective.step(made_up_batch(0, 2, 32, with_rgb=method == "coupled"))
+        objective.step(made_up_batch(0, 2, 32, method))
     assert len(seen) > 80
     assert changes == []
 

@@ -6,10 +6,8 @@ import pytest
 import torch
 
 from depthforge.translators.hybrid_inputs import GEOMETRY_CHANNELS
-from depthforge.translators.hybrid_network import HybridNetwork
+from depthforge.translators.hybrid_network import FREQUENCY, HybridNetwork
 from depthforge.translators.hybrid_residual import likelihood
-
-FREQUENCY = GEOMETRY_CHANNELS.index("frequency of holes in the simulation, over 3x3 pixels")
 
 
 def network(draws: int = 4, **options: bool) -> HybridNetwork:
