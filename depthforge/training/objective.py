@@ -101,7 +101,16 @@ class Objective(ABC):
             network.load_state_dict(state["networks"][name])
         for name, optimiser in self.optimisers.items():
             optimiser.load_state_dict(state["optimisers"][name])
+            _lay_out_as_weights(optimiser)
         self.random.set_state(state["random"])
+
+
+def _lay_out_as_weights(optimiser: torch.optim.Optimizer) -> None:
+    """Give the moments of each weight its strides: a checkpoint keeps values, and the fused Adam of CUDA wants both."""
+    for weight, kept in optimiser.state.items():
+        for name, value in kept.items():
+            if isinstance(value, Tensor) and value.shape == weight.shape and value.stride() != weight.stride():
+                kept[name] = torch.empty_like(weight).copy_(value)
 
 
 @contextmanager

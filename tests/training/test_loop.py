@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from benchmarks.gpu_checks import made_up_batch, objective_of
 from depthforge.errors import IntegrityError, NotFiniteLossError, TrainingCollapsedError
 from depthforge.training import loop
 from depthforge.training.checkpoint import Checkpoints
@@ -234,3 +235,22 @@ def test_mixed_precision_trains(tmp_path: Path) -> None:
     assert any(not torch.equal(first[name], second[name]) for name in first)
     weight = "generator.stem.conv.weight"
     torch.testing.assert_close(first[weight], second[weight], atol=2e-3, rtol=0)
+
+
+def test_what_an_optimiser_goes_on_with_lies_as_the_weights_do(tmp_path: Path) -> None:
+    """CUDA's fused Adam refuses moments of other strides than its weights', which a file does not keep."""
+    first, second = (objective_of("dcl", "cpu", 4) for _ in range(2))
+    first.step(made_up_batch(0, 2, 32))
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.write_state(1, {"objective": first.state_dict()})
+    checkpoints.commit(1)
+    second.load_state_dict(checkpoints.read_state(1)["objective"])
+    looked_at = 0
+    for name, optimiser in second.optimisers.items():
+        pairs = zip(optimiser.state.items(), first.optimisers[name].state.items(), strict=True)
+        for (weight, kept), (_, before) in pairs:
+            for moment in ("exp_avg", "exp_avg_sq"):
+                assert kept[moment].stride() == weight.stride()
+                torch.testing.assert_close(kept[moment], before[moment], rtol=0, atol=0)
+                looked_at += not weight.is_contiguous()
+    assert looked_at > 20
