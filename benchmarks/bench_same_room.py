@@ -21,7 +21,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -91,11 +91,12 @@ class Judged(NamedTuple):
     seconds: dict[str, float]
 
 
-def judge(name: str, sensor_names: Sequence[str], half: int, count: int, draws: int, folder: Path) -> Judged:
+def judge(
+    name: str, sensors: Mapping[str, Sensor | Trained], half: int, count: int, draws: int, folder: Path
+) -> Judged:
     """Measure the real scans, no simulation and each sensor on one half of a recording's frames."""
     recording = RECORDINGS[name]
     source, refs = fused(name, folder)
-    sensors = {Path(each).stem: sensor_for(each, recording) for each in sensor_names}
     seconds = dict.fromkeys(sensors, 0.0)
     kept: dict[str, list[DepthView]] = {each: [] for each in (REFERENCE, NONE, *sensors)}
     chosen = in_pairs(half_of(refs, half), count)
@@ -205,7 +206,8 @@ def main() -> None:
                 if not options.json:
                     print("\n".join(report(fit)))
                 sensors.append(str(file))
-            found = judge(name, sensors, options.half, options.frames, options.draws, prepared)
+            made = {Path(each).stem: sensor_for(each, RECORDINGS[name]) for each in sensors}
+            found = judge(name, made, options.half, options.frames, options.draws, prepared)
             plain = {
                 "half": options.half,
                 "same view": found.same.to_json(),

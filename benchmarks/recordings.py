@@ -190,9 +190,9 @@ def view_of(source: Source, ref: FrameRef) -> View:
 class Trained:
     """A trained translator of a manifest in the place of a sensor, which refuses no frame."""
 
-    def __init__(self, manifest: Path) -> None:
+    def __init__(self, manifest: Path, **changes: Any) -> None:
         made = make_translator(load_manifest(manifest).with_weights().translator)
-        self.translator: Translator = type(made)(made.config.model_copy(update={"min_kept": 0.0}))
+        self.translator: Translator = type(made)(made.config.model_copy(update={"min_kept": 0.0, **changes}))
         self.translator.load()
 
     def measure(self, frame: Frame, words: tuple[int, int]) -> NoisyDepth:

@@ -23,6 +23,8 @@ __all__ = ["FREQUENCY", "HybridNetwork"]
 FREQUENCY = GEOMETRY_CHANNELS.index("frequency of holes in the simulation, over 3x3 pixels")
 """The channel of its inputs that P_physics is read from."""
 _HIDDEN = 16
+_TRUTH = -3.0
+"""Softplus of this is the variance of the truth, in typical errors, that training starts from."""
 _TRUST, _OFFSET, _DOUBT = 0.8, -1.0, 0.1
 """What P_physics starts from: k of n drawings count as (k + doubt) / (n + 2 doubt), never and always being uncertain,
 and the logit of that is multiplied by the trust before the offset is added.
@@ -46,6 +48,7 @@ class HybridNetwork(nn.Module):
         self.trust = nn.Parameter(torch.tensor(_TRUST))
         self.physics_offset = nn.Parameter(torch.tensor(_OFFSET))
         self.residual = _ResidualHead(self.holes.num_features) if residual else None
+        self.truth = nn.Parameter(torch.tensor(_TRUTH)) if residual else None
         self.register_buffer("temperature", torch.ones(()))
         self.register_buffer("offset", torch.zeros(()))
 
@@ -63,6 +66,17 @@ class HybridNetwork(nn.Module):
             return logit, None
         maps = ResidualMaps.of(self.residual(features.detach()))
         return logit, ResidualMaps(*(self.holes.whole(each, inputs) for each in maps))
+
+    @property
+    def scalars(self) -> list[nn.Parameter]:
+        """The single numbers among the weights: the physics' trust and offset, and the truth's own variance."""
+        return [self.trust, self.physics_offset, *([] if self.truth is None else [self.truth])]
+
+    @property
+    def truth_variance(self) -> Tensor:
+        """What residuals have everywhere beyond the physics: the truth's own errors, which are not drawn."""
+        assert self.truth is not None
+        return functional.softplus(self.truth)
 
     def maps(self, inputs: Tensor) -> tuple[Tensor, ResidualMaps | None]:
         """Return the calibrated probability of a hole (B, 1, H, W), and what the second head says."""

@@ -60,12 +60,11 @@ class HybridObjective(Objective):
         network.initialise(random)
         network.to(device)
         self.config = config
-        of_physics = [network.trust, network.physics_offset]
-        own = {id(each) for each in of_physics}
+        own = {id(each) for each in network.scalars}
         groups: list[dict[str, Any]] = [
             {"params": [each for each in network.parameters() if id(each) not in own]},
-            # Two numbers that no weight decay should draw to 0, and that must move by tenths.
-            {"params": of_physics, "lr": _SCALARS_FASTER * config.learning_rate, "weight_decay": 0.0},
+            # Numbers that no weight decay should draw to 0, and that must move by tenths.
+            {"params": network.scalars, "lr": _SCALARS_FASTER * config.learning_rate, "weight_decay": 0.0},
         ]
         self.optimisers["holes"] = torch.optim.AdamW(groups, lr=config.learning_rate, weight_decay=config.weight_decay)
 
@@ -76,12 +75,15 @@ class HybridObjective(Objective):
         the negative log likelihood of residuals over pixels that count, nats.
         """
         seen = self._varied(batch.real)
-        logit, maps = self.networks["holes"](seen["inputs"])
+        network = self.networks["holes"]
+        assert isinstance(network, HybridNetwork)
+        logit, maps = network(seen["inputs"])
         each = functional.binary_cross_entropy_with_logits(logit, seen["hole"], reduction="none")
         loss = bce = (each * seen["known"]).sum() / seen["known"].sum().clamp(min=1.0)
         told = {"bce": bce.detach()}
         if maps is not None:
-            told["residual"] = (nll := likelihood(maps, seen["error"], seen["spread"], seen["counts"])).detach()
+            nll = likelihood(maps, network.truth_variance, seen["error"], seen["spread"], seen["counts"])
+            told["residual"] = nll.detach()
             loss = loss + nll
         descend(loss, self.optimisers["holes"])
         return told

@@ -7,7 +7,9 @@ over its drawings, plus what the head adds: where the physics is right, it adds 
 
 Residuals lose their mean over 31 pixels first, since what a pose or the fused truth is off by is wider than that; so
 the fields count with the share of their variance that is left then. Pixels beside silhouettes, where a pixel's place
-is the error, and mistaken matches (5 % of depth) have no say.
+is the error, and what is off by far more than the physics (``_FAR_OFF`` times its spread) have no say. The truth is off
+too: what residuals have everywhere beyond the physics is learnt as one number that is not drawn. What the head adds
+costs a little, so that it adds only where a surface differs.
 
 Source: Nix and Weigend, "Estimating the mean and variance of the target probability distribution", ICNN 1994;
 Abdelhamed et al., "Noise Flow", ICCV 2019, for noise as layers on a parametric model.
@@ -58,6 +60,8 @@ _JUMP: Final = 0.03
 _BESIDE_PX: Final = 4
 _STREAM: Final = 210
 _LEAST_VARIANCE: Final = 1e-3
+_FAR_OFF: Final = 4.0
+_COST: Final = 0.1
 
 
 class ResidualMaps(NamedTuple):
@@ -95,16 +99,20 @@ def target_of(clean: Frame, scan_m: Float32, drawings: list[NoisyDepth], sensor:
     window = (_SPREAD_PX, _SPREAD_PX)
     around = cv2.blur(seen, window, borderType=cv2.BORDER_REFLECT)
     spread = cv2.blur(total, window, borderType=cv2.BORDER_REFLECT) / np.maximum(around, np.float32(1e-6))
-    known = counts & (around > 0.1)
+    known = counts & (around > 0.1) & (error**2 < _FAR_OFF**2 * (spread + np.float32(_LEAST_VARIANCE)))
     return Target(np.where(known, error, np.float32(0)), spread.astype(np.float32), known.astype(np.float32))
 
 
-def likelihood(maps: ResidualMaps, error: Tensor, spread: Tensor, counts: Tensor) -> Tensor:
-    """Return the mean negative log likelihood of ``error`` (B, 1, H, W), nats a pixel that counts, less a constant."""
+def likelihood(maps: ResidualMaps, truth_variance: Tensor, error: Tensor, spread: Tensor, counts: Tensor) -> Tensor:
+    """Return the mean negative log likelihood of ``error`` (B, 1, H, W), nats a pixel that counts, less a constant.
+
+    Its variance is that of the physics, ``spread`` (B, 1, H, W), of the truth, ``truth_variance`` (), and of ``maps``,
+    of which a little is paid for as a share of the whole.
+    """
     kept = torch.tensor(KEPT_SHARES).to(maps.variances).view(1, -1, 1, 1)
     added = (maps.variances * kept).sum(1, keepdim=True)
-    variance = spread.clamp(min=_LEAST_VARIANCE) + added
-    each = 0.5 * (torch.log(variance) + (error - maps.bias) ** 2 / variance)
+    variance = spread.clamp(min=_LEAST_VARIANCE) + truth_variance + added
+    each = 0.5 * (torch.log(variance) + (error - maps.bias) ** 2 / variance) + _COST * added / variance.detach()
     return (each * counts).sum() / counts.sum().clamp(min=1.0)
 
 

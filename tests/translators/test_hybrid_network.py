@@ -69,7 +69,7 @@ def test_the_residual_head_trains_itself_alone_and_starts_with_next_to_nothing()
     assert maps.variances.max() < 0.05
     assert maps.bias.abs().max() < 0.2
     ones = torch.ones(1, 1, 16, 16)
-    likelihood(maps, ones, 0.04 * ones, ones).backward()
+    likelihood(maps, made.truth_variance, ones, 0.04 * ones, ones).backward()
     assert made.residual is not None
     assert made.residual.last.weight.grad is not None
     assert all(parameter.grad is None for parameter in made.holes.parameters())
