@@ -108,7 +108,7 @@ def config_of(method: str, width: int, **options: Any) -> LearnedConfig:
     if method == "coupled":  # its holes have a network of their own
         options.pop("validity", None)
     if method == "hybrid":  # whose option of this name is another
-        options.pop("residual", None)
+        options["residual"] = True
     known = {name: value for name, value in {"width": width, **options}.items() if name in config.model_fields}
     made: LearnedConfig = config(**known)
     return made

@@ -3,7 +3,7 @@
 Warping measured pixels one by one to the view or the size of a colour camera leaves lines a pixel or two wide without
 depth wherever the new image is finer, at a distance that follows the ratio of focal lengths. Whoever learns a sensor's
 holes from such a recording learns the grid. It is told by the distances between thin holes along a row or a column:
-holes of a sensor lie at all distances, those of a grid at one, or two that are next to each other.
+holes of a sensor lie at all distances, those of a grid at one and its neighbours.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["HoleGrid", "hole_grid"]
 _WIDEST_PX: Final = 2
 _NEAREST_PX, _FARTHEST_PX = 4, 128
 _FEWEST: Final = 200
-_LEAST_SHARE: Final = 0.6
+_LEAST_SHARE: Final = 0.65
 _LEAST_SPREAD: Final = 0.3
 _PARTS: Final = 16
 
@@ -70,8 +70,6 @@ def _grid_of(
 ) -> HoleGrid | None:
     if counts.sum() < _FEWEST or spread.mean() < _LEAST_SPREAD:
         return None
-    pairs = counts[:-1] + counts[1:]
-    period = int(pairs.argmax())
-    share = float(pairs[period] / counts.sum())
-    period += int(counts[period + 1] > counts[period])
-    return HoleGrid(lines, period, share) if period >= _NEAREST_PX and share >= _LEAST_SHARE else None
+    period = int(counts[_NEAREST_PX:].argmax()) + _NEAREST_PX
+    share = float(counts[period - 1 : period + 2].sum() / counts.sum())
+    return HoleGrid(lines, period, share) if share >= _LEAST_SHARE else None

@@ -14,6 +14,7 @@ from depthforge import registry
 from depthforge.errors import InputError
 from depthforge.labels.catalogue import POSE
 from depthforge.manifest import Manifest, PluginBlock, TrainingSettings
+from depthforge.sources.fused import FusedConfig
 from depthforge.stages.prepare import make_source
 
 if TYPE_CHECKING:
@@ -146,7 +147,8 @@ def plan_lines(plan: TrainingPlan, *, is_trained: bool) -> list[str]:
             if to_prepare is not None:
                 first.append(f"  first     {to_prepare.task}")
                 bound[name] = "at most " if to_prepare.drops_frames else ""
-            if name == "real" and plan.translator.paired and to_prepare is None and POSE.name in source.labels:
+            own_truth = isinstance(block.config, FusedConfig)
+            if name == "real" and plan.translator.paired and not own_truth and POSE.name in source.labels:
                 first.append(f"  first     fuse the posed scans of {block.name} to their own truth, if they fit")
                 bound[name] = "at most "
             source.close()

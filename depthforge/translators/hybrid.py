@@ -5,8 +5,8 @@ camera loses (dark, glossy, slanted ones) and how wide its shadows are in practi
 with poses, and the truth that is fused from them; or scans alone, whose clean guess stands for the truth. Of every
 pixel the network gives the probability of a hole (``hybrid_network``): that of the physics, and what it adds from what
 is relative only (``hybrid_inputs``). Holes are drawn with it by a copula (``hole_sampling``), so that they are as
-large, and as steady from frame to frame, as the sensor's. A second head adds to the sensor's errors where a surface is
-noisier than the physics says (``hybrid_residual``), before the sensor rounds.
+large, and as steady from frame to frame, as the sensor's. A second head, off by default, adds to the sensor's errors
+where a surface is noisier than the physics says (``hybrid_residual``), before the sensor rounds.
 
 Where a pixel is kept that this drawing of the physics lost, depth comes from the same sensor without what makes it lose
 surfaces; what even that does not measure (range, borders) is a hole.
@@ -90,8 +90,9 @@ class Hybrid(Learned):
             description="drawings of the sensor that tell the network how often it loses a pixel",
         )
         residual: bool = Field(
-            default=True,
-            description="whether a second head adds to the sensor's errors where scans are noisier than its physics",
+            default=False,
+            description="a second head adds to the sensor's errors where scans are noisier than its physics, which "
+            "costs one more drawing of the sensor",
         )
         short_px: float = Field(
             default=5.0, ge=0, le=64, description="lag at which the short field of the holes has fallen to 1/e, pixels"

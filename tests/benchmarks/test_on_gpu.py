@@ -70,7 +70,7 @@ def test_it_runs_without_ray_and_uninstalled_and_prints_one_table(bare_tree: Pat
     assert title == "On a GPU"
     assert header.split()[-4:] == ["value", "peer", "bar", "ok"]
     assert any("whole, eager, bfloat16: off" in row and "mm at most" in row for row in rows)
-    assert rows[-1] == "12 rows, 0 not ok"
+    assert rows[-1] == "13 rows, 0 not ok"
 
 
 @pytest.mark.slow

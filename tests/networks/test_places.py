@@ -24,7 +24,7 @@ ALL = [name for name in translators.built_in() if issubclass(translators.get(nam
 LEARNED = [name for name in ALL if issubclass(translators.get(name), LearnedDepth)]
 OPTIONS = {"plain": {}, "noise and validity": {"noise_channels": 2, "residual": 0.1, "validity": True}}
 COLOUR = {"with_rgb": True}
-PAIRS = {"inputs": 10, "hole": 1, "known": 1}
+PAIRS = {"inputs": 10, "hole": 1, "known": 1, "error": 1, "spread": 1, "counts": 1}
 GENERATORS: list[dict[str, object]] = [{}, COLOUR, *({**options, **COLOUR} for options in OPTIONS.values())]
 
 
@@ -117,11 +117,11 @@ def test_a_training_step_stays_on_its_device(name: str, options: dict[str, objec
 
 
 def test_a_step_of_pairs_stays_on_its_device() -> None:
-    config = Hybrid.Config(sensor={"name": "structured_light"})
+    config = Hybrid.Config(sensor={"name": "structured_light"}, residual=True)
     objective = Hybrid.make_objective(config, torch.Generator().manual_seed(0), "meta")
     real = {name: torch.rand(2, channels, 32, 32, device="meta") for name, channels in PAIRS.items()}
     losses = objective.step(Batch({}, real))
-    assert {name: loss.device.type for name, loss in losses.items()} == {"bce": "meta"}
+    assert {name: loss.device.type for name, loss in losses.items()} == {"bce": "meta", "residual": "meta"}
     assert_at("meta", {key: value for key, value in vars(objective).items() if key not in ("optimisers", "config")})
 
 

@@ -130,7 +130,10 @@ def test_frames_holes_and_range(
     source = make(block, shared_data)
     report = check_source(source)
     assert report.ok, "\n".join(report.lines())
-    assert report.issues == []
+    # Registration to colour left every fourth row and column of that recording without depth.
+    grids = [issue for issue in report.issues if "regular grid" in issue.message]
+    assert len(grids) == (block is DESK_F200)
+    assert report.issues == grids
     assert report.num_read == num_frames
     assert all(count == num_frames for count in report.labels.values())
     mean_holes = np.mean([1 - frame.valid.mean() for frame in read(source, num_frames)])

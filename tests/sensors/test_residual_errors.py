@@ -168,7 +168,7 @@ def test_blobs_cover_the_share_with_either_sign_and_a_tail(share: float, size_px
     assert np.abs(wrong - 1).min() >= 0.0599
     assert wrong.max() <= 1.9001
     assert wrong.min() >= 0.0999
-    if blobs > 400:
+    if blobs > 1000:
         assert 0.3 < (wrong > 1).mean() < 0.7
         assert np.median(np.abs(wrong - 1)) == pytest.approx(0.06 * 2**0.4, rel=0.1)
         assert np.quantile(np.abs(wrong - 1), 0.9) == pytest.approx(0.06 * 10**0.4, rel=0.3)

@@ -20,7 +20,7 @@ from tests.sources.fused_trees import block, write_scan
 from tests.stages.runs import contents, run
 from tests.stages.test_train import ROOMS, manifest
 
-HYBRID = {"name": "hybrid", "sensor": {"name": "structured_light"}, "colour": False, "min_kept": 0}
+HYBRID = {"name": "hybrid", "sensor": {"name": "structured_light"}, "colour": False, "residual": True, "min_kept": 0}
 
 
 class Heard(Silent):

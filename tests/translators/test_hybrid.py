@@ -67,7 +67,7 @@ class TestContract(TranslatorTests):
 
     @pytest.fixture
     def translator(self, tmp_path: Path) -> Hybrid:
-        return written(tmp_path, min_kept=0.0)
+        return written(tmp_path, min_kept=0.0, residual=True)
 
 
 def test_holes_are_where_the_network_says_and_not_where_the_physics_drew_them(tmp_path: Path) -> None:
