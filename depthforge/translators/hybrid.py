@@ -192,6 +192,10 @@ class Hybrid(Learned):
         sensor = self._physics.identity.to_json()
         return Identity(self.name, self.version, {**fields, "sensor": sensor, "weights_sha256": self._weights_sha256})
 
+    def prepared(self, network: nn.Module) -> nn.Module:
+        """Return the network with its channels innermost: half of the time on a CPU, too."""
+        return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
     def files(self) -> dict[str, bytes]:
         """Return weights and card, and the files of the sensor."""
         return {**super().files(), **self.config.sensor.files()}
@@ -259,7 +263,7 @@ class Hybrid(Learned):
         inputs = torch.from_numpy(self._inputs(frame, drawings)[None])
         # A frame alone, whatever its company: another size of the batch may mean other rounding.
         with failures_of_the_worker(), torch.inference_mode(), arithmetic(self.config.precision, device):
-            probability, residual = network.maps(inputs.to(device))
+            probability, residual = network.maps(inputs.to(device, memory_format=torch.channels_last))
             found = probability[0, 0].float().cpu().numpy()
             maps = None if residual is None else torch.cat(residual, dim=1)[0].float().cpu().numpy()
         if not np.isfinite(found).all() or (maps is not None and not np.isfinite(maps).all()):
