@@ -15,6 +15,7 @@ from typing import Final
 from depthforge.errors import InputError, MissingDataError, told
 from depthforge.fitting.clean_guess import clean_guess
 from depthforge.frame import Finding, Frame, FrameRef
+from depthforge.identity import fingerprint_of
 from depthforge.labels.catalogue import DEPTH_RAW
 from depthforge.manifest import PluginBlock
 from depthforge.progress import Progress
@@ -22,7 +23,7 @@ from depthforge.sources.base import Source
 from depthforge.stages.prepare import make_source
 from depthforge.stages.recording import fused_recording, scans_of
 
-__all__ = ["FUSED", "GUESSED", "Recording", "pairs_of"]
+__all__ = ["FUSED", "GUESSED", "Recording", "mark_of", "pairs_of"]
 
 FUSED: Final = "fused from posed scans"
 GUESSED: Final = "clean guess of scans without poses"
@@ -49,12 +50,13 @@ class Recording:
 
 
 def pairs_of(block: PluginBlock, folder: Path, progress: Progress) -> Recording:
-    """Return the pairs of the recording that ``block`` reads; what is fused is kept in ``folder``.
+    """Return the pairs of the recording that ``block`` reads; what is fused is kept in ``folder``, apart for each.
 
     Poses that do not fuse are said, with the residual, and done without. Raises as the source does otherwise.
     """
     try:
-        fused = fused_recording(block, folder, progress.note)
+        # Sources of one description have one identity wherever they lie: two of them must not share a mesh.
+        fused = fused_recording(block, folder / mark_of(block), progress.note)
         if fused is not None:
             findings: list[Finding] = []
             refs = list(fused.frames(findings.append))
@@ -66,6 +68,11 @@ def pairs_of(block: PluginBlock, folder: Path, progress: Progress) -> Recording:
     source = make_source(scans_of(block))
     source.prepare(progress.note)
     return Recording(source, list(source.frames()), GUESSED)
+
+
+def mark_of(block: PluginBlock) -> str:
+    """Return 16 hex digits that differ for whatever two blocks differ in, the folder included; no path can be told."""
+    return fingerprint_of(block.flat())[:16]
 
 
 def _warn(block: PluginBlock, why: str, progress: Progress) -> None:

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, cast
 
 from depthforge import registry
 from depthforge.errors import InputError
-from depthforge.labels.catalogue import POSE
+from depthforge.labels.catalogue import POSE, RGB
 from depthforge.manifest import Manifest, PluginBlock, TrainingSettings
 from depthforge.sources.fused import FusedConfig
 from depthforge.stages.prepare import make_source
+from depthforge.stages.recording import scans_of
 
 if TYPE_CHECKING:
     from depthforge.translators.learned import Learned, LearnedConfig
@@ -90,6 +91,7 @@ def plan_training(manifest: Manifest, *, inline: bool = False) -> TrainingPlan:
         seed=manifest.seed,
     )
     _require_pairs(plan)
+    _require_colour(plan)
     return plan
 
 
@@ -124,6 +126,21 @@ def _require_pairs(plan: TrainingPlan) -> None:
             expected="a translator that is trained on pairs: hybrid",
             remedy="depthforge evaluate CORPUS --real SCANS compares what any translator made with other scans",
         )
+    named = [scans_of(block).flat() for block in settings.recordings]
+    if any(scans_of(block).flat() in named for block in settings.unseen):
+        raise InputError(
+            "a recording that should be unseen is trained on",
+            where="training.unseen",
+            expected="recordings that are neither training.real nor one of training.more_real",
+            remedy="take it out of one of them: what it gives itself is in the card's other figures",
+        )
+    if settings.leave_one_out and any(block in named[:place] for place, block in enumerate(named)):
+        raise InputError(
+            "a recording is named twice, and leaving one of them out leaves the other in",
+            where="training.leave_one_out",
+            expected="different recordings in training.real and training.more_real",
+            remedy="name each once",
+        )
     if settings.leave_one_out and len(settings.recordings) < 2:
         raise InputError(
             "one recording cannot be left out of one",
@@ -131,6 +148,27 @@ def _require_pairs(plan: TrainingPlan) -> None:
             expected="two recordings or more: training.real and training.more_real",
             remedy="name another one in training.unseen, or set leave_one_out to false",
         )
+
+
+def _require_colour(plan: TrainingPlan) -> None:
+    """Raise InputError where a side, or an unseen recording, has no colour and the method takes it."""
+    method = plan.translator(plan.config)
+    settings = plan.settings
+    real = {"training.real": settings.real}
+    for name, blocks in (("more_real", settings.more_real), ("unseen", settings.unseen)):
+        real |= {f"training.{name}[{number}]": block for number, block in enumerate(blocks)}
+    looked_at = {"source": plan.clean} if RGB.name in method.trains_on("clean") else {}
+    looked_at |= real if RGB.name in method.trains_on("real") else {}
+    for where, block in looked_at.items():
+        source = make_source(block)
+        if RGB.name not in source.labels:
+            raise InputError(
+                "the recording has no colour, and the translator takes it",
+                where=where,
+                expected=f"a source of {block.name} that reads colour",
+                remedy="say where colour lies, or train without it (`translator.colour: false`, `with_rgb: false`)",
+            )
+        source.close()
 
 
 def plan_lines(plan: TrainingPlan, *, is_trained: bool) -> list[str]:

@@ -23,7 +23,10 @@ from depthforge.training.scoring import HeldOut
 from depthforge.training.translator_card import TranslatorCard
 from depthforge.translators.learned import choose_device
 
-__all__ = ["run_worker"]
+__all__ = ["card_of", "run_worker"]
+
+_OF_THIS_MACHINE = {"out", "real", "more_real", "unseen"}
+"""Settings that hold paths; the recordings are told by ``trained_on``."""
 
 
 def run_worker(
@@ -83,7 +86,7 @@ def _prepared(
         held_out = _held_out(clean_held, real_held, settings, plan.seed)
         default = HoleScorer if cls.paired else DepthScorer
         scorer = cls.make_scorer(config, held_out) or default(cls, config, held_out)
-        observer = TrainingObserver(scorer, loop_settings, job.out, card=_card(job), note=note)
+        observer = TrainingObserver(scorer, loop_settings, job.out, card=card_of(job), note=note)
 
     def steps(first: int, last: int) -> Iterator[Batch]:
         for batch in batches.steps(first, last):
@@ -105,7 +108,8 @@ def _held_out(clean: DecodedFrames, real: DecodedFrames, settings: TrainingSetti
     )
 
 
-def _card(job: TrainingJob) -> TranslatorCard:
+def card_of(job: TrainingJob) -> TranslatorCard:
+    """Return the card of what ``job`` trains, without its figures: nothing in it is of this machine."""
     cls, config = job.plan.translator, job.plan.config
     return TranslatorCard(
         translator=cls.name,
@@ -119,6 +123,6 @@ def _card(job: TrainingJob) -> TranslatorCard:
         training={
             "fingerprint": job.fingerprint,
             "seed": job.plan.seed,
-            **job.plan.settings.model_dump(mode="json", exclude={"out", "real"}),
+            **job.plan.settings.model_dump(mode="json", exclude=_OF_THIS_MACHINE),
         },
     )

@@ -8,17 +8,18 @@ judge by (``training.unseen``), and ``left_out_recordings`` of one training more
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from depthforge.durable import storage_errors, write_atomically
-from depthforge.errors import MissingDataError
+from depthforge.errors import FrameError, MissingDataError
+from depthforge.frame import Frame
 from depthforge.manifest import Manifest, PluginBlock
 from depthforge.progress import Progress
 from depthforge.realism.views import evenly_spaced
 from depthforge.stages.hole_scorer import unseen_figures
-from depthforge.stages.pairing import pairs_of
+from depthforge.stages.pairing import Recording, mark_of, pairs_of
 from depthforge.stages.training_plan import TrainingPlan
 from depthforge.training.translator_card import CARD_FILE, read_card
 
@@ -36,13 +37,12 @@ def judge_unseen(plan: TrainingPlan, out: Path, progress: Progress) -> None:
     What the card says of the same recordings stays. Raises as ``pairs_of``, and MissingDataError for a recording
     without frames.
     """
-    asked = [block.portable() for block in plan.settings.unseen]
-    if _says(out, UNSEEN, asked):
+    if _says(out, UNSEEN, plan.settings.unseen):
         return
     found = []
     for block in plan.settings.unseen:
         progress.note(f"holding the translator to {block.name}, of which it has seen nothing")
-        found.append({"recording": block.portable(), **_figures(plan, out, block, progress)})
+        found.append({"mark": mark_of(block), "recording": block.portable(), **_figures(plan, out, block, progress)})
     _write(out, UNSEEN, found)
 
 
@@ -50,7 +50,7 @@ def leave_each_out(manifest: Manifest, train: Callable[[Manifest], Any]) -> None
     """Train once more without each recording, by ``train``, and write what each gives then into the manifest's card."""
     settings = manifest.training
     assert settings is not None
-    if _says(settings.out, LEFT_OUT, [block.portable() for block in settings.recordings]):
+    if _says(settings.out, LEFT_OUT, settings.recordings):
         return
     found = []
     for number in range(len(settings.recordings)):
@@ -81,10 +81,7 @@ def _figures(plan: TrainingPlan, out: Path, block: PluginBlock, progress: Progre
     try:
         translator = plan.translator(plan.config.model_copy(update={"weights": out}))
         wanted = (translator.wanted & {"rgb"}) | translator.uses
-        chosen = evenly_spaced(len(recording.refs), 2 * plan.settings.evaluation_frames)
-        frames = [recording.read(recording.refs[place], wanted) for place in chosen]
-        if not frames:
-            raise MissingDataError("the recording holds no frame", where=recording.source.name)
+        frames = _readable(recording, block, wanted, 2 * plan.settings.evaluation_frames, progress)
         figures = unseen_figures(translator, frames)
         return {
             "first": recording.refs[0].key,
@@ -97,8 +94,33 @@ def _figures(plan: TrainingPlan, out: Path, block: PluginBlock, progress: Progre
         recording.source.close()
 
 
-def _says(out: Path, name: str, asked: list[Any]) -> bool:
-    return [each.get("recording") for each in read_card(out).figures.get(name, [])] == asked
+def _readable(
+    recording: Recording, block: PluginBlock, wanted: frozenset[str], count: int, progress: Progress
+) -> list[Frame]:
+    """Return up to ``count`` frames, evenly spaced; of those that cannot be read a warning names the first."""
+    frames, unreadable = [], []
+    for place in evenly_spaced(len(recording.refs), count):
+        try:
+            frames.append(recording.read(recording.refs[place], wanted).require_sound())
+        except FrameError as error:
+            unreadable.append(error)
+    if unreadable:
+        first = unreadable[0]
+        progress.warn(
+            f"{len(unreadable)} frames of the recording {block.name} are left out: {first.message} ({first.where})"
+        )
+    if not frames:
+        raise MissingDataError(
+            "the recording holds no frame that can be read",
+            where=f"training.unseen: {block.name}",
+            found=unreadable[0].message if unreadable else "no frame",
+            remedy="depthforge check MANIFEST says what is there; the trained translator is kept",
+        )
+    return frames
+
+
+def _says(out: Path, name: str, asked: Sequence[PluginBlock]) -> bool:
+    return [each.get("mark") for each in read_card(out).figures.get(name, [])] == [mark_of(block) for block in asked]
 
 
 def _write(out: Path, name: str, found: list[dict[str, Any]]) -> None:

@@ -55,6 +55,7 @@ from depthforge.translators.hybrid_network import HybridNetwork
 from depthforge.translators.hybrid_objective import HybridObjective, HybridTraining
 from depthforge.translators.hybrid_residual import drawn_error, on_steps, target_of
 from depthforge.translators.learned import Learned, LearnedConfig, device_of, failures_of_the_worker
+from depthforge.translators.surface_noise import HoleFields
 
 __all__ = ["Hybrid"]
 
@@ -68,15 +69,13 @@ _BASELINE_M = 0.075  # of a sensor that has none: it only scales slopes
 class Hybrid(Learned):
     """A simulated sensor with learned holes."""
 
-    class Config(HybridTraining, LearnedConfig):
+    class Config(HybridTraining, HoleFields, LearnedConfig):
         """The physics, what the network is trained with, and how holes are drawn."""
 
         architecture_fields: ClassVar[tuple[str, ...]] = ("colour", "physics_draws", "residual")
         inference_fields: ClassVar[frozenset[str]] = LearnedConfig.inference_fields | {
             "min_kept",
-            "short_px",
-            "long_m",
-            "long_share",
+            *HoleFields.model_fields,
         }
 
         sensor: AnySensor = Field(
@@ -93,22 +92,6 @@ class Hybrid(Learned):
             default=False,
             description="a second head adds to the sensor's errors where scans are noisier than its physics, which "
             "costs one more drawing of the sensor",
-        )
-        short_px: float = Field(
-            default=5.0, ge=0, le=64, description="lag at which the short field of the holes has fallen to 1/e, pixels"
-        )
-        long_m: float = Field(
-            default=0.25,
-            ge=0.02,
-            le=100,
-            description="the same of the long field, metres on the surface: in the world where frames have poses, else "
-            "before the camera",
-        )
-        long_share: float = Field(
-            default=0.7,
-            ge=0,
-            le=1,
-            description="share of the long field in the variance: what stays from frame to frame",
         )
         min_kept: float = Field(
             default=0.05, ge=0, le=1, description="refuse a frame of whose valid pixels a smaller share is still valid"

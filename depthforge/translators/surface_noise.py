@@ -36,7 +36,7 @@ _SHORT, _LONG, _ANCHORED = 210, 211, 220
 
 
 class HoleFields(BaseModel):
-    """How the field that draws holes is correlated."""
+    """How the field that draws holes by a copula is correlated (``hole_sampling``)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -44,7 +44,7 @@ class HoleFields(BaseModel):
         default=5.0,
         ge=0,
         le=64,
-        description="holes: copula: lag at which the short field of the holes has fallen to 1/e, pixels",
+        description="holes by a copula: lag at which their short field has fallen to 1/e, pixels",
     )
     long_m: float = Field(
         default=0.25,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ from depthforge.labels.catalogue import DEPTH_RAW
 from depthforge.manifest import PluginBlock
 from depthforge.progress import Silent
 from depthforge.registry import sources
+from depthforge.stages import pairing
 from depthforge.stages.pairing import FUSED, GUESSED, pairs_of
+from depthforge.stages.recording import fused_recording
 from tests.sources.fused_trees import block, write_scan
 
 
@@ -66,3 +69,22 @@ def test_poses_that_do_not_fuse_are_said_and_done_without(scan: Path, tmp_path: 
     assert "poses" in heard.warnings[0]
     assert "mm" in heard.warnings[0]
     assert "clean guess" in heard.warnings[0]
+
+
+def test_two_recordings_of_one_description_have_each_its_own_mesh(
+    scan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder is no part of a source's identity, and meshes go by identity."""
+    kept_in: list[Path] = []
+
+    def watched(block: PluginBlock, folder: Path, note: Any) -> Any:
+        kept_in.append(folder)
+        return fused_recording(block, folder, note)
+
+    monkeypatch.setattr(pairing, "fused_recording", watched)
+    shutil.copytree(scan / "room", tmp_path / "another" / "room")
+    posed = block(scan)["of"]
+    for root in (scan, tmp_path / "another", scan):
+        pairs_of(parsed({**posed, "root": str(root)}), tmp_path / "fused", Heard())
+    assert kept_in[0] == kept_in[2] != kept_in[1]
+    assert all(folder.parent == tmp_path / "fused" and any(folder.iterdir()) for folder in kept_in)

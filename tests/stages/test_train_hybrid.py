@@ -12,8 +12,10 @@ import pytest
 from depthforge.corpus.reader import CorpusReader
 from depthforge.errors import CorpusMismatchError, InputError
 from depthforge.progress import Silent
+from depthforge.stages.sides import TrainingJob
 from depthforge.stages.train import TrainingReport, train
 from depthforge.stages.training_plan import plan_lines, plan_training
+from depthforge.stages.training_worker import card_of
 from depthforge.training.checkpoint import Checkpoints
 from depthforge.training.translator_card import read_card
 from tests.sources.fused_trees import block, write_scan
@@ -127,9 +129,54 @@ def test_the_card_tells_what_it_gives_where_it_was_trained_from_what_it_gives_el
     assert (tmp_path / "translator" / "weights.safetensors").read_bytes() == weights
 
 
+def test_another_recording_of_the_same_description_is_judged_anew_and_no_path_is_in_the_card(
+    scan: Path, weights: Path, tmp_path: Path
+) -> None:
+    first, second = (tmp_path / name for name in ("first", "second"))
+    shutil.copytree(scan / "room", first / "room")
+    shutil.copytree(scan / "room", second / "room")
+    for path in (second / "room").glob("*.png"):
+        millimetres = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        millimetres[20:30] = 0
+        cv2.imwrite(str(path), millimetres)
+    # One frame that cannot be read is said and costs nothing else.
+    torn = sorted((first / "room").glob("*.png"))[0]
+    torn.write_bytes(torn.read_bytes()[:-9])
+    unposed = {name: value for name, value in block(first)["of"].items() if name != "pose"}
+    shutil.copytree(weights, tmp_path / "translator", ignore=shutil.ignore_patterns(".lock"))
+    report, warnings = trained(tmp_path, block(scan), unseen=[unposed])
+    assert report.nothing_to_do
+    assert any("of the recording rgbd_folder" in line and torn.name in line for line in warnings), warnings
+    again, _ = trained(tmp_path, block(scan), unseen=[{**unposed, "root": str(second)}])
+    assert again.unseen[0]["holes, log loss"] != report.unseen[0]["holes, log loss"]
+    assert str(tmp_path) not in (tmp_path / "translator" / "card.json").read_text()
+
+
+@pytest.mark.parametrize("where", ["source", "training.real", "training.more_real[0]", "training.unseen[0]"])
+def test_colour_that_one_side_lacks_is_said_before_anything_is_read(tmp_path: Path, where: str) -> None:
+    dull = {**block(tmp_path / "nowhere")["of"]}
+    training: dict[str, Any] = {"real": dull} if where == "training.real" else {"real": {**ROOMS, "seed": 4}}
+    if "[" in where:
+        training[where.removeprefix("training.")[:-3]] = [dull]
+    source = {"source": dull} if where == "source" else {}
+    made = manifest(tmp_path, training, translator={**HYBRID, "colour": True}, **source)
+    with pytest.raises(InputError, match="has no colour") as raised:
+        plan_training(made, inline=True)
+    assert raised.value.where == where
+    assert "colour: false" in str(raised.value)
+
+
+def test_no_path_of_a_further_recording_is_in_the_card(tmp_path: Path) -> None:
+    plan = plan_training(manifest(tmp_path, {"more_real": [{**ROOMS, "seed": 5}]}, translator=HYBRID), inline=True)
+    job = TrainingJob(plan, tmp_path, tmp_path, tmp_path, 1, "", {})
+    assert not {"real", "more_real", "unseen", "out"} & card_of(job).training.keys()
+
+
 @pytest.mark.parametrize(
     ("translator", "training", "says"),
     [
+        (HYBRID, {"unseen": [ROOMS]}, "is trained on"),
+        (HYBRID, {"more_real": [ROOMS], "leave_one_out": True}, "named twice"),
         (HYBRID, {"leave_one_out": True}, "one recording cannot be left out of one"),
         ({"name": "dcl", "width": 4}, {"unseen": [ROOMS]}, "not held to single recordings"),
     ],
@@ -173,7 +220,7 @@ def test_several_recordings_are_trained_on_and_told_and_another_size_is_refused(
 
 def test_the_plan_says_what_is_fused_unasked_and_what_is_trained_besides(scan: Path, tmp_path: Path) -> None:
     posed = block(scan)["of"]
-    asked = {"real": posed, "more_real": [ROOMS], "unseen": [ROOMS], "leave_one_out": True}
+    asked = {"real": posed, "more_real": [ROOMS], "unseen": [{**ROOMS, "seed": 7}], "leave_one_out": True}
     plan = plan_training(manifest(tmp_path, asked, translator=HYBRID), inline=True)
     lines = plan_lines(plan, is_trained=False)
     assert "  first     fuse the posed scans of rgbd_folder to their own truth, if they fit" in lines
