@@ -7,7 +7,7 @@ noise does not explain. A part that makes a used curve worse on held-out frames 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -28,8 +28,8 @@ from depthforge.fitting.candidates import (
     with_values,
 )
 from depthforge.fitting.estimators import CurveKind, Estimate, Estimator
-from depthforge.fitting.judging import Part, SetFit, Worse, take_back, worse_curves, worse_patches
-from depthforge.fitting.pairs import told_by_errors, told_by_silhouettes
+from depthforge.fitting.judging import ERRORS, Part, SetFit, Worse, take_back, worse_curves, worse_errors, worse_patches
+from depthforge.fitting.pairs import error_figures, told_by_errors, told_by_silhouettes
 from depthforge.fitting.persistence import told_between_frames
 from depthforge.fitting.recipes import Recipe, Stage
 from depthforge.fitting.scan_curves import CURVES
@@ -79,9 +79,13 @@ class Fit:
 
     @property
     def worse(self) -> tuple[Worse, ...]:
-        """What was used and got worse on held-out frames, patches first, and then curves, the worst first."""
+        """What was used and got worse on held-out frames: patches, errors, and then curves, the worst first."""
         patches = worse_patches(self.on_held_out)
-        return (*(() if patches is None else (patches,)), *worse_curves(self.on_held_out, self.curves))
+        return (
+            *(() if patches is None else (patches,)),
+            *worse_errors(self.on_held_out),
+            *worse_curves(self.on_held_out, self.curves),
+        )
 
     @property
     def worse_unused(self) -> tuple[Worse, ...]:
@@ -189,7 +193,7 @@ def _fit_by_stages(
     held_out = [scans.held_out[place] for place in evenly_spaced(len(scans.held_out), recipe.most_frames)]
     judge = _judge(start, held_out, scans)
     parts = [
-        *(Part(tuple(each.values), curves) for each in told if each.values),
+        *(Part(names, curves) for each in told for names in _of_one_cause(each.values)),
         *(Part(stage.names, stage.curves) for stage in stages if burst is None or not stage.from_burst),
     ]
     sensor, on_held_out, taken = take_back(start, sensor, parts, used, judge)
@@ -213,6 +217,12 @@ def _fit_by_stages(
         on_fitted=_on_scenes(start, sensor, scenes, target, scans.unit_m),
         on_held_out=on_held_out,
     )
+
+
+def _of_one_cause(names: Iterable[str]) -> list[tuple[str, ...]]:
+    """Return parameters that are read off pairs, those of one thing together, by the first word of their names."""
+    causes = {name.split("_")[0]: () for name in names}
+    return [tuple(name for name in names if name.split("_")[0] == cause) for cause in causes]
 
 
 def _frames_to_try(size: tuple[int, int]) -> int:
@@ -327,12 +337,26 @@ def _judge(start: Sensor, held_out: Sequence[Frame], scans: Scans) -> Callable[[
     before = simulated_curves(start, scenes, scans.unit_m)
     patches = patches_of_scans([frame for frame in held_out if frame.valid.any()], scenes)
     apart_before = auc_of(patches_of_sensor(start, scenes, scans.unit_m), patches)
+    errors_of = _errors(held_out, scenes, scans)
+    real, errors_before = errors_of(None), errors_of(start)
 
     def judged(sensor: Sensor) -> SetFit:
         apart = auc_of(patches_of_sensor(sensor, scenes, scans.unit_m), patches)
-        return SetFit(target, before, simulated_curves(sensor, scenes, scans.unit_m), (apart_before, apart))
+        curves, after = simulated_curves(sensor, scenes, scans.unit_m), errors_of(sensor)
+        known = [name for name in ERRORS if all(name in each for each in (real, errors_before, after))]
+        errors = {name: (real[name], errors_before[name], after[name]) for name in known}
+        return SetFit(target, before, curves, (apart_before, apart), errors)
 
     return judged
+
+
+def _errors(
+    held_out: Sequence[Frame], scenes: Sequence[Scene], scans: Scans
+) -> Callable[[Sensor | None], dict[str, float]]:
+    """Return what gives the errors of a sensor off the truth of held-out views, or of the scans; none without truth."""
+    if not scans.truth:
+        return lambda sensor: {}
+    return error_figures(held_out, scenes, scans)
 
 
 def changed_parameters(fit: Fit) -> dict[str, Any]:

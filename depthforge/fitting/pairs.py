@@ -31,7 +31,8 @@ from depthforge.fitting.estimators import Estimate
 from depthforge.fitting.hole_counts import TOGETHER_PX, count_together
 from depthforge.fitting.scans import Scans
 from depthforge.frame import BoolImage, Camera, Frame
-from depthforge.realism.same_view.blocks import block_maps
+from depthforge.realism.same_view.blocks import block_maps, measure_blocks
+from depthforge.realism.same_view.blocks import summarise as summarise_blocks
 from depthforge.realism.same_view.outliers import measure_errors
 from depthforge.realism.same_view.outliers import summarise as summarise_errors
 from depthforge.realism.same_view.silhouettes import find_edges, measure_silhouettes
@@ -43,7 +44,7 @@ from depthforge.sensors.fields import correlated_normals
 from depthforge.sensors.matched_stereo import MatchedStereo
 from depthforge.sensors.residual_errors import slow_error
 
-__all__ = ["between", "told_by_errors", "told_by_silhouettes", "true_views"]
+__all__ = ["between", "error_figures", "told_by_errors", "told_by_silhouettes", "true_views"]
 
 Float64 = npt.NDArray[np.float64]
 
@@ -133,6 +134,27 @@ def told_by_errors(sensor: Sensor, scenes: Sequence[Scene], frames: Sequence[Fra
         values |= gross.values
         skipped |= gross.skipped
     return Estimate(values, skipped)
+
+
+def error_figures(
+    frames: Sequence[Frame], scenes: Sequence[Scene], scans: Scans
+) -> Callable[[Sensor | None], dict[str, float]]:
+    """Return what gives, by id, errors off the truth of ``frames``: of a sensor's simulation, or of the scans for None.
+
+    They are figures of ``realism.same_view.blocks`` and ``outliers``; what is not a number is left out.
+    """
+    true = [Measured(*scans.truth[frame.key]) for frame in frames]
+    truths = [truth_of(SameView(f.key, f.camera, t, t, {}), None) for f, t in zip(frames, true, strict=True)]
+    real = [Measured(frame.depth_m, frame.valid) for frame in frames]
+
+    def figures(sensor: Sensor | None) -> dict[str, float]:
+        measured = real if sensor is None else _simulated(sensor, scenes, scans.unit_m)
+        pairs = list(zip(truths, measured, strict=True))
+        blocks = summarise_blocks([measure_blocks(truth, each) for truth, each in pairs])
+        outliers = summarise_errors([measure_errors(truth, each) for truth, each in pairs])
+        return {name: value for name, value in {**blocks, **outliers}.items() if np.isfinite(value)}
+
+    return figures
 
 
 def true_views(frames: Sequence[Frame], scans: Scans, sensor: Sensor) -> list[Truth]:

@@ -8,7 +8,17 @@ import numpy as np
 import pytest
 
 from depthforge.fitting.candidates import Float64, Target
-from depthforge.fitting.judging import PATCHES, Part, SetFit, Worse, take_back, worse_curves, worse_patches
+from depthforge.fitting.judging import (
+    ERRORS,
+    PATCHES,
+    Part,
+    SetFit,
+    Worse,
+    take_back,
+    worse_curves,
+    worse_errors,
+    worse_patches,
+)
 from depthforge.fitting.scan_curves import CURVES, Curves
 from depthforge.sensors.base import Sensor
 from depthforge.sensors.gaussian_dropout import GaussianDropout
@@ -71,6 +81,33 @@ def test_what_wins_more_than_it_loses_stays_and_is_left_to_be_said() -> None:
     found, on_held_out, why = take_back(START, FITTED, PARTS, (NOISE, HOLES), judge)
     assert (found, why) == (FITTED, {})
     assert [each.curve for each in worse_curves(on_held_out, (NOISE, HOLES))] == [HOLES]
+
+
+@pytest.mark.parametrize(
+    ("real", "before", "after", "is_worse"),
+    [(0.15, 0.16, 0.29, True), (0.15, 0.05, 0.16, False), (0.15, 0.16, 0.13, False), (0.01, 0.0, 0.02, False)],
+)
+def test_an_error_got_worse_when_it_is_farther_from_the_scans(
+    real: float, before: float, after: float, is_worse: bool
+) -> None:
+    found = worse_errors(replace(judged(curves(), curves()), errors={"block_sd": (real, before, after)}))
+    assert found == ((Worse(ERRORS["block_sd"], before, after),) if is_worse else ())
+
+
+def test_what_puts_an_error_off_is_taken_back_whatever_the_curves_say() -> None:
+    def judge(sensor: Sensor) -> SetFit:
+        assert isinstance(sensor, GaussianDropout)
+        after = 0.3 if sensor.sigma_constant_m > 0.002 else 0.16
+        seen = judged(curves(noise=9.0), curves(noise=1.0 if sensor.sigma_constant_m > 0.002 else 9.0))
+        return replace(seen, errors={"block_sd": (0.15, 0.16, after), "outlier_share": (0.1, 0.1, 0.1)})
+
+    found, on_held_out, why = take_back(START, FITTED, PARTS, (NOISE, HOLES), judge)
+    assert found == FITTED.model_copy(update={"sigma_constant_m": 0.002})
+    assert why == {
+        "sigma_constant_m": "taken back: on held-out frames spread of blocks off the truth, % got worse "
+        "(0.16 -> 0.30) with what was found"
+    }
+    assert worse_errors(on_held_out) == ()
 
 
 def test_a_part_spoils_the_curve_of_another() -> None:
