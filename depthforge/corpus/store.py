@@ -21,7 +21,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from depthforge.corpus.dataset_card import croissant, dataset_card
+from depthforge.corpus.croissant import croissant
+from depthforge.corpus.dataset_card import dataset_card
 from depthforge.corpus.frame_index import FrameIndex, is_sealed, write_index
 from depthforge.corpus.index import CorpusTotals, FileDigest, ShardCommit, intact_commit, parts
 from depthforge.corpus.layout import CORPUS_FILE, CorpusInfo, Layout
@@ -200,13 +201,10 @@ class CorpusStore:
             for name in self._small_files():
                 digests[name] = FileDigest.of(storage, name)
             trained = self._trained()
-            written = {
-                Layout.card: dataset_card(self.info, summarise(storage), findings, trained).encode(),
-                Layout.croissant: croissant(self.info, digests, published=datetime.now(UTC).date(), trained=trained),
-            }
-            for name, content in written.items():
-                storage.write(name, content)
-                digests[name] = FileDigest.of_bytes(content)
+            card = dataset_card(self.info, summarise(storage), findings, trained).encode()
+            digests[Layout.card] = _written(storage, Layout.card, card)
+            metadata = croissant(self.info, digests, published=datetime.now(UTC).date(), trained=trained)
+            digests[Layout.croissant] = _written(storage, Layout.croissant, metadata)
             lines = (f"{digests[name].sha256}  {name}\n" for name in sorted(digests, key=name_order))
             storage.write(Layout.sums, "".join(lines).encode())
 
@@ -229,6 +227,11 @@ class CorpusStore:
                 if commit is not None:
                     self._known[shard] = commit
         return self._known
+
+
+def _written(storage: Storage, name: str, content: bytes) -> FileDigest:
+    storage.write(name, content)
+    return FileDigest.of_bytes(content)
 
 
 def _refuse_strangers(storage: Storage) -> None:
