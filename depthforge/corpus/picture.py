@@ -116,7 +116,7 @@ def field_picture(name: str, frame: CorpusFrame, far_m: float, spread_mm: float)
         return np.zeros((*frame.clean_depth_m.shape, 3), np.uint8)
     if name == DEPTH_RAW.name:
         return coloured_depth(np.nan_to_num(label).astype(np.float32), far_m)
-    if name == RGB.name:
+    if label.dtype == np.uint8 and label.shape[2:] == (3,):
         return np.ascontiguousarray(label[..., ::-1])
     if name == NORMALS.name:
         unit = label.astype(np.float32) / 32767
