@@ -98,10 +98,12 @@ def what_is_made(schema: CorpusSchema) -> str:
 
 def citation(info: CorpusInfo) -> str:
     """Return how to refer to a corpus, for the papers and the report: by its fingerprint, and to what it came from."""
-    place = f" ({info.source.licence.url})" if info.source.licence.url else ""
+    licence = info.source.licence
+    place = f", {licence.url}" if licence.url else ""
     return (
         f"{info.name}, fingerprint {info.fingerprint}, made by depthforge {info.versions.get('depthforge', '')} from "
-        f"{info.source.name} with {info.translator.name}. Cite {info.source.name} as its authors ask{place}."
+        f"{info.source.name} with {info.translator.name}; {info.source.name} ({licence.name}{place}) is to be cited as its "
+        "authors ask."
     )
 
 

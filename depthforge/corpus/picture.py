@@ -37,7 +37,7 @@ Picture = npt.NDArray[np.uint8]
 _CELL_WIDTH: Final = 240
 _TITLE_HEIGHT: Final = 22
 _LEGEND_HEIGHT: Final = 44
-_ROUND: Final = (1, 2, 5)
+_ROUND: Final = (1, 1.5, 2, 3, 4, 5, 6, 8)
 _WHITE: Final = (255, 255, 255)
 _POINTS: Final = "points from aside"
 
@@ -217,6 +217,6 @@ def spread_mm(frame: CorpusFrame) -> float:
 
 
 def round_up(value: float) -> float:
-    """Return the next of 1, 2, 5, 10, 20, 50 ... (also below 1): where a colour scale ends."""
+    """Return the next of 1, 1.5, 2, 3, 4, 5, 6, 8, 10, 15 ... (also below 1): where a colour scale ends."""
     scale = 10.0 ** np.floor(np.log10(max(value, 1e-6)))
     return float(next((step * scale for step in _ROUND if step * scale >= value), 10 * scale))

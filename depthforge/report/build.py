@@ -24,7 +24,7 @@ from depthforge.corpus.summary import summarise
 from depthforge.durable import storage_errors, write_atomically
 from depthforge.errors import CorpusError, InputError
 from depthforge.report.cloud import choose_cloud, make_cloud
-from depthforge.report.frames import cloud_section, data_block, gallery_section, viewer
+from depthforge.report.frames import cloud_data, cloud_section, gallery_section, viewer
 from depthforge.report.gallery import choose_frames, make_gallery
 from depthforge.report.markup import Markup
 from depthforge.report.page import page
@@ -95,7 +95,7 @@ def build_report(
         ("manifest", "Manifest", manifest_section(info)),
         ("provenance", "Provenance", provenance_section(info, trained)),
     ]
-    extras = [viewer(), *([data_block("cloud-data", cloud.to_json())] if cloud is not None else [])]
+    extras = [viewer(), *([cloud_data(cloud, gallery.scales)] if cloud is not None else [])]
     described = str(info.manifest.get("description") or "").strip()
     lead = described or f"Frames of {info.source.name} through {sensor_of(info)}."
     text = page(info.name, lead, sections, extras)

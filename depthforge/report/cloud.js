@@ -14,20 +14,14 @@
   const HOME = { yaw: 0, pitch: 0, distance: 1 };
   const TURN = Math.PI / 24;
   const ZOOM = 1.15;
-  const view = { ...HOME };
+  // At first a little from aside: seen from where the camera was, points look like a picture.
+  const view = { yaw: -0.45, pitch: 0.25, distance: 1.15 };
   const context = canvas.getContext("2d");
   const pixels = context.createImageData(canvas.width, canvas.height);
   const nearest = new Float32Array(canvas.width * canvas.height);
 
-  // Red is near and blue far, over the middle nine tenths of the depths.
-  function range(steps) {
-    const sorted = steps.filter((step) => step > 0).sort();
-    if (!sorted.length) return [0, 1];
-    const low = sorted[Math.floor(sorted.length * 0.05)];
-    return [low, Math.max(sorted[Math.floor(sorted.length * 0.95)], low + 1)];
-  }
-  const [low, high] = range(depths.clean);
-  const channel = (share, peak) => 255 * Math.min(1, Math.max(0.08, 1.5 - Math.abs(4 * share - peak)));
+  // The colours of the pictures: the same depth has the same colour on the whole page.
+  const stop = (z) => data.ramp[Math.min(data.ramp.length - 1, Math.floor(z / data.far_m * data.ramp.length))];
 
   function draw() {
     const { width, height } = canvas;
@@ -56,10 +50,7 @@
         const row = Math.round(focal * aspect * down / away + height / 2);
         // As large as the pixel that it was, seen from here.
         const size = Math.min(6, Math.max(1, Math.ceil(focal / data.fx * z / away)));
-        const share = Math.min(1, Math.max(0, (step - low) / (high - low)));
-        const red = inColour ? rgb[3 * index] : channel(1 - share, 3);
-        const green = inColour ? rgb[3 * index + 1] : channel(1 - share, 2);
-        const blue = inColour ? rgb[3 * index + 2] : channel(1 - share, 1);
+        const [red, green, blue] = inColour ? rgb.subarray(3 * index, 3 * index + 3) : stop(z);
         for (let j = Math.max(0, row); j < Math.min(height, row + size); j++) {
           for (let i = Math.max(0, column); i < Math.min(width, column + size); i++) {
             const at = j * width + i;

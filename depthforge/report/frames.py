@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from depthforge.corpus.picture import blue_to_red, coloured_depth
 from depthforge.report.cloud import Cloud
@@ -18,9 +19,11 @@ from depthforge.report.gallery import Gallery, GalleryFrame, Scales
 from depthforge.report.markup import Child, Markup, join, raw, tag
 from depthforge.report.tables import figure, section
 
-__all__ = ["cloud_section", "data_block", "gallery_section", "viewer"]
+__all__ = ["cloud_data", "cloud_section", "data_block", "gallery_section", "viewer"]
 
 _STOPS: Final = 17
+_CLOUD_STOPS: Final = 64
+_CANVAS_WIDTH: Final = 720
 _TURNS: Final = (
     ("left", "←", "Turn left"),
     ("right", "→", "Turn right"),
@@ -51,7 +54,14 @@ def gallery_section(gallery: Gallery, num_chosen: int, num_frames: int) -> Marku
         _filters(gallery, names),
         tag("p", id="shown", class_="note", role="status"),
         frames,
+        tag("button", "Show more frames", type="button", id="more", hidden=True),
     )
+
+
+def cloud_data(cloud: Cloud, scales: Scales) -> Markup:
+    """Return what draws the cloud: its points, and the colours of depth that the pictures have, from 0 to far."""
+    ramp = _depth_ramp(scales, _CLOUD_STOPS)[:, ::-1].tolist()
+    return data_block("cloud-data", {**cloud.to_json(), "far_m": scales.far_m, "ramp": ramp})
 
 
 def cloud_section(cloud: Cloud) -> Markup:
@@ -76,8 +86,8 @@ def cloud_section(cloud: Cloud) -> Markup:
         role="application",
         aria_label=f"points of frame {cloud.key}",
         aria_describedby="cloud-help",
-        width=720,
-        height=540,
+        width=_CANVAS_WIDTH,
+        height=round(_CANVAS_WIDTH * min(1.0, max(0.45, cloud.height / cloud.width))),
     )
     return section(
         "cloud",
@@ -144,7 +154,12 @@ def _filters(gallery: Gallery, names: list[str]) -> Markup:
         "form",
         _select("Split", "filter-split", splits),
         _select("Scene", "filter-scene", scenes),
-        tag("div", tag("label", "Text in the key", for_="filter-text"), tag("input", type="search", id="filter-text")),
+        tag(
+            "div",
+            tag("label", "Text in the key", for_="filter-text"),
+            tag("input", type="search", id="filter-text"),
+            class_="widest",
+        ),
         _share("Holes from, %", "filter-least", 0),
         _share("Holes to, %", "filter-most", 100),
         tag("fieldset", tag("legend", "Pictures"), *pictures),
@@ -225,17 +240,22 @@ def _known(value: float) -> bool:
 
 
 def _legend(scales: Scales, *, has_noise: bool) -> Markup:
-    ramp = np.linspace(0, 1, _STOPS, dtype=np.float32)[None]
-    depth = coloured_depth(np.maximum(ramp * np.float32(scales.far_m), np.float32(1e-6)), scales.far_m)[0]
-    bars = [_ramp("depth", depth, "0 m", f"{scales.far_m:g} m and beyond")]
+    bars = [_ramp("depth", _depth_ramp(scales, _STOPS), "0 m", f"{scales.far_m:g} m and beyond")]
     if has_noise:
-        off = blue_to_red(ramp[0] * 2 - 1)
+        off = blue_to_red(np.linspace(-1, 1, _STOPS, dtype=np.float32))
         bars.append(_ramp("noisy - clean", off, f"−{scales.spread_mm:g} mm", f"+{scales.spread_mm:g} mm"))
     bars.append(tag("li", tag("span", class_="black"), "black: no measurement"))
     return tag("ul", *bars, class_="scales", aria_label="Colours of the pictures")
 
 
-def _ramp(name: str, colours_bgr: np.ndarray, low: str, high: str) -> Markup:
+def _depth_ramp(scales: Scales, stops: int) -> npt.NDArray[np.uint8]:
+    """Return the colours (stops, 3) BGR of depths from 0 to the end of the scale."""
+    depth_m = np.linspace(0, 1, stops, dtype=np.float32)[None] * np.float32(scales.far_m)
+    colours: npt.NDArray[np.uint8] = coloured_depth(np.maximum(depth_m, np.float32(1e-6)), scales.far_m)
+    return colours[0]
+
+
+def _ramp(name: str, colours_bgr: npt.NDArray[np.uint8], low: str, high: str) -> Markup:
     identity = "ramp-" + "".join(letter for letter in name if letter.isalpha())
     stops: list[Child] = [
         tag("stop", offset=f"{100 * index / (_STOPS - 1):.1f}%", stop_color=f"rgb({r},{g},{b})")

@@ -11,30 +11,46 @@
     return Number.isNaN(value) ? otherwise : value;
   };
 
+  const PAGE = 6;
+  let most = PAGE;
+
   function filter() {
     const split = byId("filter-split").value;
     const scene = byId("filter-scene").value;
     const words = byId("filter-text").value.toLowerCase().split(/\s+/);
-    const least = number("filter-least", 0);
-    const most = number("filter-most", 100);
-    let shown = 0;
+    const from = number("filter-least", 0);
+    const to = number("filter-most", 100);
+    let fitting = 0;
     for (const frame of frames) {
       const { split: ofSplit, scene: ofScene, key, holes } = frame.dataset;
-      const fits = (!split || split === ofSplit) && (!scene || scene === ofScene) && holes >= least && holes <= most
+      const fits = (!split || split === ofSplit) && (!scene || scene === ofScene) && holes >= from && holes <= to
         && words.every((word) => key.toLowerCase().includes(word));
-      frame.hidden = !fits;
-      shown += fits;
+      frame.toggleAttribute("data-fits", fits);
+      fitting += fits;
+      frame.hidden = !fits || fitting > most;
     }
-    byId("shown").textContent = `${shown} of ${frames.length} frames shown`;
-    for (const box of filters.elements.namedItem("picture") instanceof RadioNodeList
-      ? filters.elements.namedItem("picture") : [filters.elements.namedItem("picture")]) {
+    const shown = Math.min(fitting, most);
+    const narrowed = fitting < frames.length ? `, of ${frames.length} on this page` : "";
+    byId("shown").textContent = `${shown} of ${fitting} frames shown${narrowed}`;
+    byId("more").hidden = fitting <= most;
+    byId("more").textContent = `Show ${Math.min(PAGE, fitting - most)} more frames`;
+    for (const box of filters.querySelectorAll('input[name="picture"]')) {
       for (const figure of document.querySelectorAll(".pictures figure")) {
         if (figure.dataset.picture === box.value) figure.hidden = !box.checked;
       }
     }
   }
 
-  filters.addEventListener("input", filter);
+  filters.addEventListener("input", () => {
+    most = PAGE;
+    filter();
+  });
+  byId("more").addEventListener("click", () => {
+    const first = frames.filter((frame) => !frame.hidden).length;
+    most += PAGE;
+    filter();
+    frames.filter((frame) => !frame.hidden)[first]?.querySelector(".closer").focus();
+  });
   filters.addEventListener("submit", (event) => event.preventDefault());
   filter();
 
@@ -76,9 +92,8 @@
   }
 
   function step(by) {
-    const shown = frames.filter((each) => !each.hidden);
-    const next = shown[(shown.indexOf(frame) + by + shown.length) % shown.length];
-    frame = next;
+    const fitting = frames.filter((each) => each.hasAttribute("data-fits"));
+    frame = fitting[(fitting.indexOf(frame) + by + fitting.length) % fitting.length];
     offer(show());
   }
 

@@ -39,8 +39,9 @@ def tag(name: str, /, *children: Child, **attributes: str | int | float | bool |
             continue
         written = key.rstrip("_").replace("_", "-")
         words.append(written if value is True else f'{written}="{_escaped(value)}"')
-    opening = f"<{' '.join(words)}>"
-    return Markup(opening if name in _VOID else f"{opening}{join(*children)}</{name}>")
+    opening = " ".join(words)
+    # Within SVG only the slash ends an element that has no content; outside it does no harm.
+    return Markup(f"<{opening}/>" if name in _VOID else f"<{opening}>{join(*children)}</{name}>")
 
 
 def join(*children: Child) -> Markup:

@@ -98,7 +98,7 @@ def histogram(title: str, edges: Sequence[float], counts: Mapping[str, Sequence[
     most = max((max(values, default=0) for values in counts.values()), default=0)
     if not most:
         return _nothing(title)
-    across, up = _axes((edges[0], edges[-1]), (0.0, most), False)
+    across, up = _axes((edges[0], edges[-1] * 1.02), (0.0, most * 1.05), False)
     parts: list[Child] = [_frame(across, up, x, y)]
     for name, values in counts.items():
         corners = [(edges[0], 0.0)]

@@ -55,8 +55,8 @@ def _how_to(why_not: str | None) -> Iterator[Child]:
         yield tag("p", f"It could not be measured: {why_not}", class_="warning")
     yield tag(
         "p",
-        "This corpus has not been held against a real sensor. Where you have scans of one, of whichever rooms, this page "
-        "can show holes, noise against depth, quantisation and normals beside theirs:",
+        "This corpus has not been held against a real sensor. Where you have scans of one, of whatever rooms, this "
+        "page can show holes, noise against depth, quantisation and normals beside theirs:",
         class_="lead",
     )
     yield tag("pre", tag("code", _COMMAND), tabindex=0)
