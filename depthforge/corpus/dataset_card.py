@@ -102,8 +102,8 @@ def citation(info: CorpusInfo) -> str:
     place = f", {licence.url}" if licence.url else ""
     return (
         f"{info.name}, fingerprint {info.fingerprint}, made by depthforge {info.versions.get('depthforge', '')} from "
-        f"{info.source.name} with {info.translator.name}; {info.source.name} ({licence.name}{place}) is to be cited as its "
-        "authors ask."
+        f"{info.source.name} with {info.translator.name}; {info.source.name} ({licence.name}{place}) is to be cited as "
+        "its authors ask."
     )
 
 

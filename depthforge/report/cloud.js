@@ -15,7 +15,7 @@
   const TURN = Math.PI / 24;
   const ZOOM = 1.15;
   // At first a little from aside: seen from where the camera was, points look like a picture.
-  const view = { yaw: -0.45, pitch: 0.25, distance: 1.15 };
+  const view = { yaw: -0.45, pitch: -0.25, distance: 1.15 };
   const context = canvas.getContext("2d");
   const pixels = context.createImageData(canvas.width, canvas.height);
   const nearest = new Float32Array(canvas.width * canvas.height);
@@ -92,8 +92,8 @@
   const moves = {
     left: () => turn(-TURN, 0),
     right: () => turn(TURN, 0),
-    up: () => turn(0, -TURN),
-    down: () => turn(0, TURN),
+    up: () => turn(0, TURN),
+    down: () => turn(0, -TURN),
     nearer: () => zoom(1 / ZOOM),
     farther: () => zoom(ZOOM),
     home: () => { Object.assign(view, HOME); drawSoon(); },
@@ -132,7 +132,7 @@
       zoom(apart / Math.max(1, spread()));
     } else {
       const radians = Math.PI / canvas.clientWidth;
-      turn((event.clientX - before.x) * radians, (event.clientY - before.y) * radians);
+      turn((event.clientX - before.x) * radians, (before.y - event.clientY) * radians);
     }
   });
   for (const name of ["pointerup", "pointercancel"]) {

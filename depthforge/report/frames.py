@@ -252,7 +252,7 @@ def _depth_ramp(scales: Scales, stops: int) -> npt.NDArray[np.uint8]:
     """Return the colours (stops, 3) BGR of depths from 0 to the end of the scale."""
     depth_m = np.linspace(0, 1, stops, dtype=np.float32)[None] * np.float32(scales.far_m)
     colours: npt.NDArray[np.uint8] = coloured_depth(np.maximum(depth_m, np.float32(1e-6)), scales.far_m)
-    return colours[0]
+    return colours.reshape(stops, 3)
 
 
 def _ramp(name: str, colours_bgr: npt.NDArray[np.uint8], low: str, high: str) -> Markup:

@@ -2,7 +2,7 @@
 
 Frames are taken evenly from every split, and those with the most and the fewest holes beside them: what is usual and
 what is not. The choice follows from the index alone. Pictures have one metric colour scale, as those of ``inspect``;
-depth, normals and ids are WebP without loss (a hole has sharp borders), colour is WebP with. 480 pixels wide, they are
+depth and ids are WebP without loss (a hole has sharp borders), colour and normals WebP with. 480 pixels wide, they are
 about 150 kB a frame; where all of them together would pass the budget they are made again, narrower.
 """
 
@@ -28,7 +28,7 @@ _EVENLY: Final = 16
 _FEWEST_OF_SPLIT: Final = 2
 _EXTREMES: Final = 4
 _WIDTHS: Final = (480, 320, 240)
-_BUDGET_BYTES: Final = 9_000_000
+_BUDGET_BYTES: Final = 6_000_000
 _QUALITY: Final = 85
 _LOSSLESS: Final = 101
 _BEYOND_SCALE: Final = 99.5
@@ -135,7 +135,7 @@ def _pictures(
     depth = ["clean"] if frame.noisy is None else ["clean", "noisy", "noisy - clean"]
     for name in [*depth, *(name for name in labels if name in frame.labels or name in frame.images)]:
         stored = frame.images.get(name, frame.labels.get(name))
-        is_colour = name != NORMALS.name and stored is not None and stored.shape[2:] == (3,)
+        is_colour = stored is not None and stored.shape[2:] == (3,)
         drawn = field_picture(name, frame, scales.far_m, scales.spread_mm)
         how = cv2.INTER_AREA if is_colour else cv2.INTER_NEAREST
         drawn = cv2.resize(drawn, size, interpolation=how)

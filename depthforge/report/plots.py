@@ -23,6 +23,7 @@ _RIGHT: Final = 10
 _TOP: Final = 12
 _BOTTOM: Final = 40
 _TICKS: Final = 5
+_FEWEST_LOG_TICKS: Final = 3
 _BAR: Final = 9
 _KNOWN: Final = {"clean": "s-clean", "noisy": "s-noisy", "real": "s-real", "real, held out": "s-held"}
 
@@ -255,8 +256,10 @@ def _ticks(low: float, high: float) -> list[float]:
 
 
 def _log_ticks(low: float, high: float) -> list[float]:
-    """Return 1, 2 and 5 times powers of ten within the bounds, only the powers where that would be many."""
+    """Return 1, 2 and 5 times powers of ten within the bounds; where they are many the powers, where few even steps."""
     exponents = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     powers = [10.0**exponent for exponent in exponents if low <= 10.0**exponent <= high]
     found = [value for exponent in exponents for each in (1, 2, 5) if low <= (value := each * 10.0**exponent) <= high]
+    if len(found) < _FEWEST_LOG_TICKS:
+        return [value for value in _ticks(low, high) if value > 0]
     return powers if len(found) > _TICKS + 2 and len(powers) > 1 else found

@@ -109,19 +109,23 @@ def _curve(found: SameViewComparison, stem: str, title: str, unit: str) -> Marku
 
 
 def _same_view_table(found: SameViewComparison, rows: Sequence[Row], caption: str) -> Markup:
-    columns = ["figure", "unit", "better", *found.names, "floor", "noisy off real, in floors"]
-    cells = [
+    names = sorted(found.names, key=lambda name: (name != REAL, name != NOISY))
+    columns = ["figure", *names, "floor", "noisy off real, in floors", "better"]
+    cells: list[list[Child]] = [
         [
-            row.title,
-            row.unit,
-            row.better,
-            *(figure(row.values.get(name)) for name in found.names),
+            _named(row.title, row.unit),
+            *(figure(row.values.get(name)) for name in names),
             figure(row.floor),
             _in_floors(row),
+            row.better,
         ]
         for row in rows
     ]
-    return table(columns, cells, caption=caption, text_columns=3)
+    return table(columns, cells, caption=caption)
+
+
+def _named(title: str, unit: str) -> Child:
+    return [title, " ", tag("small", unit)] if unit else title
 
 
 def _in_floors(row: Row) -> Child:
@@ -153,20 +157,15 @@ def _unpaired(found: Comparison) -> Iterator[Child]:
         line_plot("Step between depths", step, x="depth, m", y="mm", is_log=True),
     ]
     yield tag("div", *plots, class_="plots")
-    columns = ["distance", "unit", *(name for name in sets if name != REFERENCE)]
-    yield table(
-        columns,
-        _unpaired_rows(found.distances, columns[2:]),
-        caption=f"Distance to {REFERENCE!r}; {HELD_OUT!r} is the floor",
-        text_columns=2,
-    )
-    columns = ["figure", "unit", *sets]
-    whole = table(columns, _unpaired_rows(found.figures, sets), caption="Figures of each set", text_columns=2)
+    others = [name for name in sets if name != REFERENCE]
+    caption = f"Distance to {REFERENCE!r}; {HELD_OUT!r} is the floor"
+    yield table(["distance", *others], _unpaired_rows(found.distances, others), caption=caption)
+    whole = table(["figure", *sets], _unpaired_rows(found.figures, sets), caption="Figures of each set")
     yield tag("details", tag("summary", f"All {len(found.figures)} figures of each set"), whole)
 
 
 def _unpaired_rows(figures: Sequence[UnpairedFigure], names: Sequence[str]) -> list[list[Child]]:
-    return [[row.name, row.unit, *(figure(row.values.get(name)) for name in names)] for row in figures]
+    return [[_named(row.name, row.unit), *(figure(row.values.get(name)) for name in names)] for row in figures]
 
 
 def _has_values(row: Row) -> bool:
