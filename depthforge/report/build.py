@@ -7,29 +7,23 @@ a few megabytes, nearly all of it pictures.
 
 from __future__ import annotations
 
-import io
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from depthforge.corpus.layout import Layout
+from depthforge.corpus.companions import finished_on, put_report, task_tables, translator_card
 from depthforge.corpus.reader import CorpusReader
 from depthforge.corpus.summary import summarise
 from depthforge.durable import storage_errors, write_atomically
-from depthforge.errors import CorpusError, InputError
+from depthforge.errors import CorpusError
 from depthforge.report.cloud import choose_cloud, make_cloud
 from depthforge.report.frames import cloud_data, cloud_section, gallery_section, viewer
 from depthforge.report.gallery import choose_frames, make_gallery
 from depthforge.report.markup import Markup
 from depthforge.report.page import page
 from depthforge.report.papers import (
-    finished_on,
     manifest_section,
     provenance_section,
     rejects_section,
@@ -40,12 +34,9 @@ from depthforge.report.realism import realism_section
 from depthforge.report.statistics import frame_figures, statistics_section
 from depthforge.report.tables import task_section
 from depthforge.stages.evaluation import Evaluation
-from depthforge.storage import Place, Storage, open_storage
+from depthforge.storage import Place, open_storage
 
-__all__ = ["Report", "build_report", "read_tables", "write_report"]
-
-_PAGE = f"{Layout.report}/index.html"
-_TASKS = "tasks"
+__all__ = ["Report", "build_report", "write_report"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +69,12 @@ def build_report(
             remedy=f"depthforge rejects {reader.storage.address} says why none was converted",
         )
     info, storage = reader.info, reader.storage
-    summary, figures, trained = summarise(storage), frame_figures(reader), _trained(storage)
+    summary, figures, trained = summarise(storage), frame_figures(reader), translator_card(storage)
     chosen = choose_frames(figures)
     gallery = make_gallery(reader, figures, chosen)
     position = choose_cloud(figures)
     cloud = None if position is None else make_cloud(reader, position)
-    found = task_section(read_tables(storage, _TASKS) if tasks is None else tasks)
+    found = task_section(task_tables(storage) if tasks is None else tasks)
     sections: list[tuple[str, str, Markup]] = [
         ("summary", "Summary", summary_section(info, summary, finished_on(storage), _num_scenes(reader))),
         ("gallery", "Frames", gallery_section(gallery, len(chosen), len(reader))),
@@ -114,29 +105,7 @@ def write_report(root: Place, report: Report, out: Path | None = None) -> str:
         return str(out)
     storage = open_storage(root)
     with storage_errors(storage.address):
-        storage.write(_PAGE, report.content)
-    return storage.where(_PAGE)
-
-
-def read_tables(storage: Storage, prefix: str) -> dict[str, list[dict[str, object]]]:
-    """Return the rows of every parquet file directly below ``prefix``, by the file's name; InputError for another."""
-    found: dict[str, list[dict[str, object]]] = {}
-    for name in storage.children(prefix):
-        if not name.endswith(".parquet"):
-            continue
-        try:
-            found[name.removesuffix(".parquet")] = pq.read_table(
-                io.BytesIO(storage.read(f"{prefix}/{name}"))
-            ).to_pylist()
-        except (pa.ArrowException, OSError) as error:
-            where = storage.where(f"{prefix}/{name}")
-            raise InputError("a table of tasks cannot be read", where=where, expected="parquet", found=error) from None
-    return found
-
-
-def _trained(storage: Storage) -> dict[str, Any] | None:
-    name = f"{Layout.translator}/card.json"
-    return json.loads(storage.read(name)) if storage.exists(name) else None
+        return put_report(storage, report.content)
 
 
 def _num_scenes(reader: CorpusReader) -> int:

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import yaml
 
 from depthforge.corpus.dataset_card import citation, what_is_made
-from depthforge.corpus.layout import CorpusInfo, Layout
+from depthforge.corpus.layout import CorpusInfo
 from depthforge.corpus.licences import binding_licence, licence_terms, licences_of
 from depthforge.corpus.summary import CorpusSummary
 from depthforge.report.markup import Child, Markup, link, tag
 from depthforge.report.tables import facts, figure, section, table
-from depthforge.storage import Storage
 
-__all__ = ["finished_on", "manifest_section", "provenance_section", "rejects_section", "sensor_of", "summary_section"]
+__all__ = ["manifest_section", "provenance_section", "rejects_section", "sensor_of", "summary_section"]
 
 _MOST_REASONS = 50
 
@@ -112,14 +110,6 @@ def provenance_section(info: CorpusInfo, trained: Mapping[str, Any] | None) -> M
     conventions = [(name.replace("_", " "), text) for name, text in info.conventions.items()]
     parts += [tag("h3", "Conventions"), facts(conventions)]
     return section("provenance", "Provenance and licences", *parts)
-
-
-def finished_on(storage: Storage) -> str | None:
-    """Return the day on which the corpus was finished, as its own metadata says; None where they do not."""
-    try:
-        return str(json.loads(storage.read(Layout.croissant))["datePublished"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
 
 
 def sensor_of(info: CorpusInfo) -> str:

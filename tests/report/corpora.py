@@ -52,10 +52,10 @@ def frame_of(number: int, key: str) -> Frame:
 
 
 def noisy_of(frame: Frame, number: int) -> Capture:
-    """4 mm too far, with more holes the higher the number."""
+    """7 mm too far, with more holes the higher the number."""
     valid = frame.valid.copy()
     valid[: 4 + number] = False
-    return Capture(NoisyDepth(np.where(valid, frame.depth_m + np.float32(0.004), np.float32(0)), valid))
+    return Capture(NoisyDepth(np.where(valid, frame.depth_m + np.float32(0.007), np.float32(0)), valid))
 
 
 def build_corpus(

@@ -55,15 +55,15 @@ def test_pictures_show_depth_holes_and_labels(made: Path) -> None:
     assert list(frame.pictures) == ["clean", "noisy", "noisy - clean", "rgb", "depth_raw", "normals", "instance"]
     assert (found.width, found.height) == (64, 48)
     assert found.scales.far_m == 2.0
-    assert found.scales.spread_mm == 5.0
+    assert found.scales.spread_mm == 8.0
     pixels = {name: cv2.imdecode(np.frombuffer(each, np.uint8), cv2.IMREAD_COLOR) for name, each in
               frame.pictures.items()}  # fmt: skip
     assert all(each.shape == (48, 64, 3) for each in pixels.values())
     stored = reader.read(0)
     assert np.array_equal(pixels["noisy"].any(-1), stored.noisy_valid)
     assert np.array_equal(pixels["clean"].any(-1), stored.clean_valid)
-    # 4 mm farther on a scale of 5: four fifths of the way from white to red, as BGR.
-    assert abs(pixels["noisy - clean"][40, 60].astype(int) - [51, 51, 255]).max() <= 1
+    # 7 mm farther on a scale of 8: seven eighths of the way from white to red, as BGR.
+    assert abs(pixels["noisy - clean"][40, 60].astype(int) - [32, 32, 255]).max() <= 1
     assert abs(pixels["rgb"][20, 20].astype(int) - [0, 0, 200]).max() < 8
     assert frame.key == reader.key(0)
     assert frame.figures["hole_fraction_noisy"] == pytest.approx(1 - stored.noisy_valid.mean())
