@@ -49,13 +49,18 @@ def rejects_section(summary: CorpusSummary) -> Markup:
     if not summary.totals.num_rejects:
         parts.append(tag("p", "Every planned frame was converted.", class_="lead"))
     else:
-        told = f"{summary.totals.num_rejects:,} frames could not be converted, for {len(summary.reasons)} reasons."
+        frames, reasons = summary.totals.num_rejects, len(summary.reasons)
+        told = (
+            f"{frames:,} frame{'s' * (frames != 1)} could not be converted, for {reasons} reason{'s' * (reasons != 1)}."
+        )
         parts.append(tag("p", told, class_="lead"))
         for reason in summary.reasons[:_MOST_REASONS]:
             remedy = [tag("p", tag("strong", "What to do: "), reason.remedy)] if reason.remedy else []
             head = tag("h3", f"{reason.count:,} × {reason.message}")
             where = tag("p", f"{reason.error} in {reason.stage}, such as {reason.key}:", class_="note")
-            parts.append(tag("article", head, where, tag("pre", reason.example, tabindex=0), *remedy, class_="reject"))
+            parts.append(
+                tag("article", head, where, tag("pre", reason.example, class_="wraps"), *remedy, class_="reject")
+            )
         more = len(summary.reasons) - _MOST_REASONS
         if more > 0:
             parts.append(tag("p", f"And {more} other reasons: depthforge rejects CORPUS lists them.", class_="note"))

@@ -14,7 +14,7 @@ from typing import Final
 
 from depthforge.report.markup import Child, Markup, join, tag
 
-__all__ = ["Range", "bar_plot", "histogram", "line_plot", "range_plot", "series_class"]
+__all__ = ["Range", "histogram", "line_plot", "range_plot", "ratio_plot", "series_class"]
 
 _WIDTH: Final = 360
 _HEIGHT: Final = 220
@@ -130,35 +130,39 @@ def range_plot(title: str, ranges: Mapping[str, Sequence[Range]], *, x: str, y: 
     return _figure(title, parts, ranges, _HEIGHT)
 
 
-def bar_plot(title: str, bars: Mapping[str, Mapping[str, float]], *, x: str, one: str | None = None) -> Markup:
-    """Return lying bars: for each row (its text above) a bar of each series; ``one`` names a line at 1."""
-    values = [value for row in bars.values() for value in row.values()]
+def ratio_plot(title: str, ratios: Mapping[str, Mapping[str, float]], *, x: str) -> Markup:
+    """Return lying bars from 1, on a logarithmic axis: for each row (its text above) the ratio of each series, above 0.
+
+    What is above 1 lies right of the line at 1, what is below lies left of it.
+    """
+    values = [value for row in ratios.values() for value in row.values()]
     if not values:
         return _nothing(title)
-    names = list(dict.fromkeys(name for row in bars.values() for name in row))
+    names = list(dict.fromkeys(name for row in ratios.values() for name in row))
     row_height = 18 + (_BAR + 3) * len(names) + 6
-    bottom = _TOP + row_height * len(bars)
-    across = _Axis(0.0, max(*values, 1.0) * 1.02, 10, _WIDTH - _RIGHT - 40)
+    bottom = _TOP + row_height * len(ratios)
+    across = _Axis(min(*values, 1.0) / 1.6, max(*values, 1.0) * 1.1, 10, _WIDTH - _RIGHT - 40, is_log=True)
     parts: list[Child] = []
     for tick in across.ticks:
         parts.append(_line(across(tick), _TOP, across(tick), bottom, "grid"))
         parts.append(_text(across(tick), bottom + 14, figure_text(tick), "middle"))
-    if one is not None:
-        parts.append(_line(across(1.0), _TOP, across(1.0), bottom, "diagonal"))
+    one = across(1.0)
+    parts.append(_line(one, _TOP, one, bottom, "diagonal"))
     top = float(_TOP)
-    for label, row in bars.items():
+    for label, row in ratios.items():
         parts.append(_text(10, top + 13, label, "start", "name"))
         at = top + 18
         for name in names:
             if name in row:
-                width = max(1.0, round(across(row[name]) - 10, 1))
-                parts.append(tag("rect", x=10, y=at, width=width, height=_BAR, class_=f"bar {series_class(name)}"))
-                parts.append(_text(14 + width, at + _BAR - 1, figure_text(row[name]), "start"))
+                start, stop = sorted((one, across(row[name])))
+                width = max(1.0, round(stop - start, 1))
+                bar = f"bar {series_class(name)}"
+                parts.append(tag("rect", x=start, y=at, width=width, height=_BAR, class_=bar))
+                parts.append(_text(start + width + 4, at + _BAR - 1, figure_text(row[name]), "start"))
             at += _BAR + 3
         top += row_height
     parts.append(_text((_WIDTH - 30) / 2, bottom + 32, x, "middle"))
-    legend: dict[str, object] = dict.fromkeys(names)
-    return _figure(title, parts, legend, bottom + 38)
+    return _figure(title, parts, names, bottom + 38)
 
 
 def figure_text(value: float) -> str:

@@ -10,7 +10,7 @@ from depthforge.realism.compare import Figure as UnpairedFigure
 from depthforge.realism.same_view.comparison import REAL, Row, SameViewComparison
 from depthforge.realism.same_view.views import CLEAN, NOISY
 from depthforge.report.markup import Child, Markup, tag
-from depthforge.report.plots import bar_plot, line_plot
+from depthforge.report.plots import line_plot, ratio_plot
 from depthforge.report.tables import figure, section, table
 from depthforge.stages.evaluation import Evaluation
 
@@ -148,11 +148,11 @@ def _unpaired(found: Comparison) -> Iterator[Child]:
         floor = row.values.get(HELD_OUT)
         if floor and floor > 0 and not row.name.startswith("patches"):
             known = {name: row.values.get(name) for name in (CLEAN, NOISY)}
-            floors[row.name] = {name: value / floor for name, value in known.items() if value is not None}
+            floors[row.name] = {name: value / floor for name, value in known.items() if value}
     noise = {name: [(depth_m, values.get(name)) for depth_m, values in found.curve("noise")] for name in sets}
     step = {name: [(depth_m, values.get(name)) for depth_m, values in found.curve("step")] for name in sets}
     plots = [
-        bar_plot("Distance to the real sensor", floors, x="times the floor", one="the floor"),
+        ratio_plot("Distance to the real sensor", floors, x="times the floor (dashed)"),
         line_plot("Noise against depth", noise, x="depth, m", y="mm", is_log=True),
         line_plot("Step between depths", step, x="depth, m", y="mm", is_log=True),
     ]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from depthforge.report.plots import Range, _log_ticks, _ticks, bar_plot, histogram, line_plot, range_plot
+from depthforge.report.plots import Range, _log_ticks, _ticks, histogram, line_plot, range_plot, ratio_plot
 
 FINITE = st.floats(-1e6, 1e6, allow_nan=False)
 
@@ -48,10 +48,13 @@ def test_series_are_told_apart_without_colour() -> None:
     assert ["".join(item.itertext()) for item in legend] == list(series)
 
 
-def test_bars_are_as_long_as_their_values_and_labelled() -> None:
-    plot = bar_plot("far", {"holes": {"clean": 4.0, "noisy": 1.0}}, x="times the floor", one="the floor")
-    widths = [float(width) for width in re.findall(r'<rect x="10" y="[\d.]+" width="([\d.]+)"', plot)]
-    assert widths[0] / widths[1] == pytest.approx(4, abs=0.02)
+def test_ratios_lie_right_of_one_or_left_of_it_as_far_as_their_logarithm() -> None:
+    plot = ratio_plot("far", {"holes": {"clean": 16.0, "noisy": 4.0, "other": 0.25}}, x="times the floor")
+    bars = re.findall(r'<rect x="([\d.]+)" y="[\d.]+" width="([\d.]+)" height="9"', plot)
+    (clean, clean_width), (noisy, noisy_width), (other, other_width) = ((float(a), float(b)) for a, b in bars)
+    assert clean == noisy == pytest.approx(other + other_width, abs=0.2)
+    assert clean_width / noisy_width == pytest.approx(2, abs=0.01)
+    assert other_width == pytest.approx(noisy_width, abs=0.2)
     assert ">holes</text>" in plot
 
 
@@ -75,7 +78,7 @@ def test_a_range_spans_its_values_and_says_what_it_is() -> None:
         line_plot("a", {}, x="x", y="y"),
         histogram("a", [0.0, 1.0], {"clean": [0]}, x="x", y="y"),
         range_plot("a", {"clean": []}, x="x", y="y"),
-        bar_plot("a", {}, x="x"),
+        ratio_plot("a", {}, x="x"),
     ],
 )
 def test_without_a_value_it_says_so(plot: str) -> None:
