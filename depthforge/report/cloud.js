@@ -49,7 +49,7 @@
         const column = Math.round(focal * across / away + width / 2);
         const row = Math.round(focal * aspect * down / away + height / 2);
         // As large as the pixel that it was, seen from here.
-        const size = Math.min(6, Math.max(1, Math.ceil(focal / data.fx * z / away)));
+        const size = Math.min(12, Math.max(1, Math.ceil(focal / data.fx * z / away)));
         const [red, green, blue] = inColour ? rgb.subarray(3 * index, 3 * index + 3) : stop(z);
         for (let j = Math.max(0, row); j < Math.min(height, row + size); j++) {
           for (let i = Math.max(0, column); i < Math.min(width, column + size); i++) {
