@@ -2,24 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import click
 
 from depthforge.cli.options import LOCAL_PATH, as_json, debug, echo_json
-from depthforge.corpus.reader import CorpusReader
-from depthforge.errors import InputError, MissingDataError
-from depthforge.manifest import PluginBlock
-from depthforge.manifest_file import load_manifest
-from depthforge.realism.same_view.views import SameView, carries_real_depth
-from depthforge.realism.views import real_views, source_views
-from depthforge.stages.evaluation import corpus_views, evaluate, seed_of
-from depthforge.stages.prepare import make_source
-from depthforge.stages.recording import fused_recording, recording_views, scans_of
-from depthforge.stages.redrawing import translator_of
+from depthforge.stages.evaluation import evaluate_against
 
 __all__ = ["command"]
 
@@ -69,36 +57,15 @@ def command(
     Unpaired: holes, noise against depth, quantisation, normals, and whether patches can be told apart: for its clean
     depth, its noisy depth and one half of the real scans, each against the other half.
     """
-    reader = CorpusReader(corpus, allow_unfinished=True)
-    is_paired = carries_real_depth(reader)
-    if real is None and not is_paired:
+    evaluation = evaluate_against(
+        corpus,
+        real,
+        num_frames=frames,
+        draws=draws,
+        baseline_m=baseline_m,
+        note=lambda line: click.echo(line, err=True),
+    )
+    if evaluation is None:
         raise click.UsageError("--real is needed: CORPUS has no depth_raw, what a real sensor measured in its views")
-    with ExitStack() as stack:
-        if real is None or real.is_dir():
-            scans, block = real_views(real or corpus, 2 * frames), None
-        else:
-            block = load_manifest(real).source
-            scans = source_views(make_source(scans_of(block)), 2 * frames)
-        views: Iterator[SameView] | None = None
-        if is_paired:
-            views = corpus_views(corpus, frames, draws)
-        elif block is not None:
-            folder = Path(stack.enter_context(TemporaryDirectory(prefix="depthforge-fused-")))
-            views = _views_of_recording(reader, block, folder, frames, draws)
-        evaluation = evaluate(corpus, scans, views, baseline_m=baseline_m, num_frames=frames)
     echo_json(evaluation.to_json()) if as_json else click.echo("\n".join(evaluation.lines()))
     return 0
-
-
-def _views_of_recording(
-    reader: CorpusReader, block: PluginBlock, folder: Path, frames: int, draws: int
-) -> Iterator[SameView] | None:
-    """Return the fused recording as the translator of the corpus sees it; None, and why on stderr, without one."""
-    try:
-        source = fused_recording(block, folder, lambda line: click.echo(line, err=True))
-    except (InputError, MissingDataError) as error:
-        click.echo(f"no same-view table: {error}", err=True)
-        return None
-    if source is None:
-        return None
-    return recording_views(source, translator_of(reader), frames, seed=seed_of(reader), draws=draws)

@@ -34,6 +34,7 @@ COMMANDS = {
     "verify": "Say whether a corpus is whole, bit for bit.",
     "rejects": "Say why frames of a corpus were not converted.",
     "inspect": "Show what a corpus holds: units, fields, counts, statistics, pictures.",
+    "report": "Make one HTML page of a corpus: pictures, plots, numbers, with no network.",
     "evaluate": "Say in numbers how close a corpus is to real scans.",
     "sample": "Write procedural scenes in a data set's own layout.",
     "list": "List sources, translators, sensors and sample layouts, or print the manifest's JSON Schema.",

@@ -32,7 +32,7 @@ def command(manifest: Path, options: RunOptions) -> int:
     if isinstance(report, int):
         return report
     if report.nothing_to_do:
-        lines = [*summary_lines(report), f"next: depthforge inspect {report.out}, or verify it"]
+        lines = [*summary_lines(report), f"next: depthforge report {report.out}, inspect or verify it"]
         echo_json({**report.to_json(), "verified": False}) if options.as_json else click.echo("\n".join(lines))
         return exit_code(report)
     # Each shard was re-read and compared as it was committed; here its files are hashed once more.
@@ -48,7 +48,7 @@ def command(manifest: Path, options: RunOptions) -> int:
         echo_json({**report.to_json(), "verified": True})
     else:
         click.echo("\n".join([*summary_lines(report), f"  verified {verdict.num_files} files"]))
-        click.echo(f"next: depthforge inspect {report.out}")
+        click.echo(f"next: depthforge report {report.out}, or inspect it")
     return exit_code(report)
 
 

@@ -64,6 +64,7 @@ class Layout:
     """A new corpus that is to take the place of this one when it is whole."""
     translator: Final = "translator"
     report: Final = "report"
+    report_page: Final = "report/index.html"
     card: Final = "README.md"
     croissant: Final = "croissant.json"
     sums: Final = "SHA256SUMS"

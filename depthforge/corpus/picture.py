@@ -20,14 +20,24 @@ from depthforge.errors import CorpusError
 from depthforge.labels.catalogue import DEPTH_RAW, INSTANCE, INTRINSICS, NORMALS, RGB, SEMANTIC_NYU40
 from depthforge.storage import Place
 
-__all__ = ["blue_to_red", "coloured_depth", "picture", "sheet", "sheet_png", "titled"]
+__all__ = [
+    "blue_to_red",
+    "coloured_depth",
+    "field_picture",
+    "picture",
+    "round_up",
+    "sheet",
+    "sheet_png",
+    "spread_mm",
+    "titled",
+]
 
 Picture = npt.NDArray[np.uint8]
 
 _CELL_WIDTH: Final = 240
 _TITLE_HEIGHT: Final = 22
 _LEGEND_HEIGHT: Final = 44
-_ROUND: Final = (1, 2, 5)
+_ROUND: Final = (1, 1.5, 2, 3, 4, 5, 6, 8)
 _WHITE: Final = (255, 255, 255)
 _POINTS: Final = "points from aside"
 
@@ -64,8 +74,8 @@ def sheet_png(
     ``labels`` may name images that a translator produced. ``beside`` are frames to compare with, a real scan in each
     row: only their noisy depth is shown.
     """
-    far_m = _round_up(max(float(f.clean_depth_m.max()) for f in frames) or 1.0)
-    spread_mm = _round_up(max(1.0, float(np.median([_spread_mm(f) for f in frames]))))
+    far_m = round_up(max(float(f.clean_depth_m.max()) for f in frames) or 1.0)
+    off_mm = round_up(max(1.0, float(np.median([spread_mm(f) for f in frames]))))
     noisy = ["noisy", "noisy - clean"] if frames[0].noisy is not None else []
     points = [_POINTS] if INTRINSICS.name in frames[0].labels else []
     columns = ["clean", *noisy, *points, *labels]
@@ -73,17 +83,22 @@ def sheet_png(
     titles = [*columns, "real"] if beside else columns
     rows = [np.hstack([titled(np.zeros((0, _CELL_WIDTH, 3), np.uint8), name) for name in titles])]
     for index, frame in enumerate(frames):
-        cells = [_cell(name, frame, far_m, spread_mm) for name in columns]
+        cells = [field_picture(name, frame, far_m, off_mm) for name in columns]
         if beside:
-            cells.append(_cell("noisy", beside[index % len(beside)], far_m, spread_mm))
+            cells.append(field_picture("noisy", beside[index % len(beside)], far_m, off_mm))
         resized = [cv2.resize(cell, size, interpolation=cv2.INTER_NEAREST) for cell in cells]
         rows.append(titled(np.hstack(resized), frame.key))
-    rows.append(_legend(far_m, spread_mm, rows[0].shape[1]))
+    rows.append(_legend(far_m, off_mm, rows[0].shape[1]))
     _, png = cv2.imencode(".png", np.vstack(rows))
     return png.tobytes()
 
 
-def _cell(name: str, frame: CorpusFrame, far_m: float, spread_mm: float) -> Picture:
+def field_picture(name: str, frame: CorpusFrame, far_m: float, spread_mm: float) -> Picture:
+    """Return one column of the sheet, or one picture of a report: (H, W, 3) BGR.
+
+    ``name`` is "clean", "noisy", "noisy - clean", or a field of the frame; black where it has none. Depth goes from 0
+    to ``far_m`` metres, the difference from minus to plus ``spread_mm`` millimetres.
+    """
     if name == "clean":
         return coloured_depth(frame.clean_depth_m, far_m)
     if name == "noisy":
@@ -101,7 +116,7 @@ def _cell(name: str, frame: CorpusFrame, far_m: float, spread_mm: float) -> Pict
         return np.zeros((*frame.clean_depth_m.shape, 3), np.uint8)
     if name == DEPTH_RAW.name:
         return coloured_depth(np.nan_to_num(label).astype(np.float32), far_m)
-    if name == RGB.name:
+    if label.dtype == np.uint8 and label.shape[2:] == (3,):
         return np.ascontiguousarray(label[..., ::-1])
     if name == NORMALS.name:
         unit = label.astype(np.float32) / 32767
@@ -192,7 +207,8 @@ def _write(image: Picture, text: str, x: int, y: int) -> None:
     cv2.putText(image, text, (x, y), cv2.FONT_HERSHEY_SIMPLEX, 0.42, _WHITE, 1, cv2.LINE_AA)
 
 
-def _spread_mm(frame: CorpusFrame) -> float:
+def spread_mm(frame: CorpusFrame) -> float:
+    """Return the 95th percentile of |noisy - clean| of a frame in millimetres, 0 without any: for a colour scale."""
     if frame.noisy is None:
         return 0.0
     both = frame.clean_valid & frame.noisy_valid
@@ -200,7 +216,7 @@ def _spread_mm(frame: CorpusFrame) -> float:
     return float(np.percentile(difference, 95)) * 1000 if difference.size else 0.0
 
 
-def _round_up(value: float) -> float:
-    """Return the next of 1, 2, 5, 10, 20, 50 ... (also below 1)."""
+def round_up(value: float) -> float:
+    """Return the next of 1, 1.5, 2, 3, 4, 5, 6, 8, 10, 15 ... (also below 1): where a colour scale ends."""
     scale = 10.0 ** np.floor(np.log10(max(value, 1e-6)))
     return float(next((step * scale for step in _ROUND if step * scale >= value), 10 * scale))

@@ -16,12 +16,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from depthforge.corpus.dataset_card import croissant, dataset_card
+from depthforge.corpus.companions import translator_card
+from depthforge.corpus.croissant import croissant
+from depthforge.corpus.dataset_card import dataset_card
 from depthforge.corpus.frame_index import FrameIndex, is_sealed, write_index
 from depthforge.corpus.index import CorpusTotals, FileDigest, ShardCommit, intact_commit, parts
 from depthforge.corpus.layout import CORPUS_FILE, CorpusInfo, Layout
@@ -165,9 +166,9 @@ class CorpusStore:
         return len(shards)
 
     def reopen(self) -> None:
-        """Take back what says that the corpus is finished, before any of it changes."""
+        """Take back what says that the corpus is finished, and its report, before any of it changes."""
         self.storage.delete(Layout.sums)
-        self.storage.delete(Layout.index_whole)
+        self.storage.delete(Layout.index_whole, Layout.report_page)
 
     def keep(self, files: Mapping[str, bytes]) -> None:
         """Keep a translator's ``files`` (content by name) in ``translator/``, each whole or not at all."""
@@ -199,21 +200,13 @@ class CorpusStore:
             digests = {name: digest for commit in commits.values() for name, digest in commit.files.items()}
             for name in self._small_files():
                 digests[name] = FileDigest.of(storage, name)
-            trained = self._trained()
-            written = {
-                Layout.card: dataset_card(self.info, summarise(storage), findings, trained).encode(),
-                Layout.croissant: croissant(self.info, digests, published=datetime.now(UTC).date(), trained=trained),
-            }
-            for name, content in written.items():
-                storage.write(name, content)
-                digests[name] = FileDigest.of_bytes(content)
+            trained = translator_card(storage)
+            card = dataset_card(self.info, summarise(storage), findings, trained).encode()
+            digests[Layout.card] = _written(storage, Layout.card, card)
+            metadata = croissant(self.info, digests, published=datetime.now(UTC).date(), trained=trained)
+            digests[Layout.croissant] = _written(storage, Layout.croissant, metadata)
             lines = (f"{digests[name].sha256}  {name}\n" for name in sorted(digests, key=name_order))
             storage.write(Layout.sums, "".join(lines).encode())
-
-    def _trained(self) -> dict[str, Any] | None:
-        """Return the card of the learned translator, if it was one."""
-        name = f"{Layout.translator}/card.json"
-        return json.loads(self.storage.read(name)) if self.storage.exists(name) else None
 
     def _small_files(self) -> Iterator[str]:
         """Yield every file that no commit covers: the description, the plan, the index, the translator."""
@@ -229,6 +222,11 @@ class CorpusStore:
                 if commit is not None:
                     self._known[shard] = commit
         return self._known
+
+
+def _written(storage: Storage, name: str, content: bytes) -> FileDigest:
+    storage.write(name, content)
+    return FileDigest.of_bytes(content)
 
 
 def _refuse_strangers(storage: Storage) -> None:

@@ -79,6 +79,15 @@ class Comparison:
             raise UnknownNameError("figure", figure, by_name)
         return by_name[figure].get(name)
 
+    def curve(self, title: str) -> list[tuple[float, dict[str, float | None]]]:
+        """Return what a figure is in each depth bin in which some set has it: (middle of the bin in metres, values).
+
+        ``title`` is "noise" or "step", both in millimetres.
+        """
+        by_name = {figure.name: figure.values for figure in self.figures}
+        names = [(math.sqrt(near_m * far_m), _bin_name(title, near_m, far_m)) for near_m, far_m in _bins_m()]
+        return [(middle_m, by_name[name]) for middle_m, name in names if name in by_name]
+
     def to_json(self) -> dict[str, Any]:
         """Return plain data."""
         return asdict(self)
@@ -182,10 +191,18 @@ def _figures(sets: Mapping[str, Description]) -> Iterable[Figure]:
 
 def _by_depth(title: str, values_m: Mapping[str, Float64]) -> Iterable[Figure]:
     """Yield a row of millimetres for each depth bin in which some set has a value."""
-    for index, (near_m, far_m) in enumerate(pairwise(DEPTH_EDGES_M)):
+    for index, (near_m, far_m) in enumerate(_bins_m()):
         values = {key: _known(1000 * float(of_set[index])) for key, of_set in values_m.items()}
         if any(value is not None for value in values.values()):
-            yield Figure(f"{title} at {near_m:.2g} to {far_m:.2g} m", "mm", values)
+            yield Figure(_bin_name(title, near_m, far_m), "mm", values)
+
+
+def _bins_m() -> Iterable[tuple[float, float]]:
+    return pairwise(DEPTH_EDGES_M.tolist())
+
+
+def _bin_name(title: str, near_m: float, far_m: float) -> str:
+    return f"{title} at {near_m:.2g} to {far_m:.2g} m"
 
 
 def _distances(sets: Mapping[str, Description], reference: Description) -> Iterable[Figure]:

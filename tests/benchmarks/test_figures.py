@@ -16,6 +16,7 @@ from benchmarks import (
     bench_memory,
     bench_options,
     bench_planning,
+    bench_report,
     bench_same_room,
     bench_sources,
     bench_training,
@@ -191,3 +192,12 @@ def test_a_preset_is_asked_for_more_where_its_own_recording_is_judged() -> None:
     assert by_name["roughness of normals, median, d435i"] == 1.0
     assert by_name["16-px blocks, sd without the pose's field, d435"] == 1.25
     assert len(by_name) == 2 * (3 + 8)
+
+
+def test_a_report_has_bars_for_the_corpus_they_were_set_for() -> None:
+    one = {"seconds": 2.0, "page_mb": 5.0, "peak_mb": 300.0, "shown": 24}
+    found = {"fewer_frames": 100, "fewer": one, "whole": {**one, "seconds": 4.0}}
+    full, few = (bench_report.figures(found, frames, "frames") for frames in (10_000, 400))
+    assert [figure.meets_bar for figure in full] == [True, True, None]
+    assert [figure.meets_bar for figure in few] == [None, None, None]
+    assert full[0].times == 0.5

@@ -299,7 +299,4 @@ def test_the_papers_say_licence_rejects_findings_and_manifest(tmp_path: Path) ->
     ):
         assert text in card
     metadata = json.loads((root / "croissant.json").read_text())
-    assert metadata["conformsTo"] == "http://mlcommons.org/croissant/1.1"
-    assert {"name", "description", "license", "url", "creator", "datePublished"} <= metadata.keys()
-    assert {field["@id"] for field in metadata["recordSet"][0]["field"]} >= {"frames/key", "frames/hash_depth_noisy"}
     assert str(tmp_path) not in card + json.dumps(metadata) + (root / "corpus.json").read_text()

@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -25,8 +26,9 @@ import numpy.typing as npt
 
 from depthforge.errors import FrameError, InputError, UnknownNameError
 from depthforge.geometry import invert_pose
+from depthforge.realism.noise import DEPTH_EDGES_M
 from depthforge.realism.same_view import between_frames, blocks, hole_places, outliers, pattern, silhouettes
-from depthforge.realism.same_view.figures import Direction, Figure
+from depthforge.realism.same_view.figures import Direction, Figure, depth_ids
 from depthforge.realism.same_view.truth import Truth, inverse_depth, truth_of
 from depthforge.realism.same_view.views import Measured, SameView
 
@@ -88,13 +90,22 @@ class SameViewComparison:
         """Return a figure, by its id, of the set ``name``."""
         return self.row(figure).values.get(name)
 
+    def curve(self, stem: str) -> list[tuple[float, Row]]:
+        """Return the rows of a figure in each depth bin in which some set has it: (middle of the bin in metres, row).
+
+        ``stem`` is the id without the bin, such as ``block_sd``.
+        """
+        by_id = {row.id: row for row in self.rows}
+        rows = zip(pairwise(DEPTH_EDGES_M.tolist()), (by_id[name] for name in depth_ids(stem)), strict=True)
+        return [(math.sqrt(near_m * far_m), row) for (near_m, far_m), row in rows if _is_measured(row)]
+
     def to_json(self) -> dict[str, Any]:
         """Return plain data."""
         return asdict(self)
 
     def lines(self) -> list[str]:
         """Return the table, a figure a line; figures that no set has are left out."""
-        shown = [row for row in self.rows if any(value is not None for value in row.values.values())]
+        shown = [row for row in self.rows if _is_measured(row)]
         width = max((len(row.title) for row in shown), default=0) + 2
         columns = (*self.names, "floor", "better")
         widths = [max(len(column) + 2, 10) for column in columns]
@@ -258,6 +269,10 @@ def _require_sound(view: SameView, measured: Sequence[Mapping[str, Any]]) -> Non
         measured_m = np.where(valid, depth_m, np.float32(1))
         if not (measured_m.min() > 0 and measured_m.max() < np.inf):
             raise FrameError("depth is not a positive finite number where valid", where=f"{view.key}, {name}")
+
+
+def _is_measured(row: Row) -> bool:
+    return any(value is not None for value in row.values.values())
 
 
 def _known(value: float | None) -> float | None:

@@ -1,0 +1,58 @@
+"""What lies beside the frames of a finished corpus and says more of it: a translator's card, a day, tables, a report.
+
+The report is made after the corpus is sealed. It is no part of it: ``SHA256SUMS`` does not list it, and a run that
+changes the corpus takes it away.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from depthforge.corpus.layout import Layout
+from depthforge.errors import InputError
+from depthforge.storage import Storage
+
+__all__ = ["finished_on", "put_report", "task_tables", "translator_card"]
+
+_TASKS = "tasks"
+
+
+def translator_card(storage: Storage) -> dict[str, Any] | None:
+    """Return the card of the learned translator that made the corpus, None where it was no learned one."""
+    name = f"{Layout.translator}/card.json"
+    return json.loads(storage.read(name)) if storage.exists(name) else None
+
+
+def finished_on(storage: Storage) -> str | None:
+    """Return the day on which the corpus was finished, as its own metadata say; None where they do not."""
+    try:
+        return str(json.loads(storage.read(Layout.croissant))["datePublished"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def task_tables(storage: Storage) -> dict[str, list[dict[str, object]]]:
+    """Return the rows of every ``tasks/<name>.parquet`` by name; InputError for a file that is none."""
+    found: dict[str, list[dict[str, object]]] = {}
+    for name in storage.children(_TASKS):
+        if not name.endswith(".parquet"):
+            continue
+        path = f"{_TASKS}/{name}"
+        try:
+            rows = pq.read_table(io.BytesIO(storage.read(path))).to_pylist()
+        except (pa.ArrowException, OSError) as error:
+            where = storage.where(path)
+            raise InputError("a table of tasks cannot be read", where=where, expected="parquet", found=error) from None
+        found[name.removesuffix(".parquet")] = rows
+    return found
+
+
+def put_report(storage: Storage, content: bytes) -> str:
+    """Put the page of a report into the corpus, in the place of an older one, and return where it lies."""
+    storage.write(Layout.report_page, content)
+    return storage.where(Layout.report_page)
