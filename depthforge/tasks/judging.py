@@ -19,7 +19,7 @@ from depthforge.seeding import frame_generator
 from depthforge.tasks.base import Example, Float64, Metrics, Task, Tensors
 from depthforge.tasks.reading import Frames
 
-__all__ = ["Interval", "as_json", "figures_with_intervals", "predictor", "judge_given", "judge_network"]
+__all__ = ["Interval", "as_json", "figures_with_intervals", "judge_given", "judge_network", "predictor"]
 
 _DRAWS: Final = 1000
 _LEVEL: Final = 0.95
@@ -47,7 +47,9 @@ def predictor(task: Task, network: nn.Module) -> Predict:
     return predict
 
 
-def judge_network(task: Task, frames: Frames, predict: Predict, note: Callable[[str], None] = lambda _: None) -> Metrics:
+def judge_network(
+    task: Task, frames: Frames, predict: Predict, note: Callable[[str], None] = lambda _: None
+) -> Metrics:
     """Return what the predictions of every frame measure; frames without an example are left out.
 
     Raises what reading the corpus raises.
