@@ -23,6 +23,7 @@ from depthforge.stages.training_plan import plan_training
 from depthforge.tasks.base import InputDepth, Task
 from depthforge.tasks.cells import Lesson, Row, measured_cell
 from depthforge.tasks.judging import Interval, figures_with_intervals
+from depthforge.tasks.learning import TaskTraining
 from depthforge.tasks.published import PUBLISHED
 from depthforge.tasks.reading import Frames
 from depthforge.tasks.table import Table, write_table
@@ -46,7 +47,7 @@ def make_table(manifest: TableManifest, *, only: tuple[str, ...] = (), note: Not
     task: Task = cls(manifest.task.config)
     for block in blocks:
         if block.corpus is not None:
-            Lesson(block.corpus, block.input, block.split).frames(task)
+            TaskTraining(task, Lesson(block.corpus, block.input, block.split).frames(task))
     side = _real(manifest, note)
     test = _lesson(side, "depth_raw", manifest.real.test).frames(task)
     _require_unseen(_lesson(side, "depth_raw", manifest.real.train).frames(task), test)
@@ -114,7 +115,7 @@ def _row(manifest: TableManifest, block: RowBlock, task: Task, side: Path, note:
         lesson = Lesson(_corpus(manifest, block, note), block.input, block.split)
     for each in (lesson, tuning):
         if each is not None:
-            each.frames(task)
+            TaskTraining(task, each.frames(task))
     return Row(block.name, lesson, tuning)
 
 

@@ -108,9 +108,12 @@ def try_corpus(
     """
     cls = registry.tasks.get(task)
     made: Task = cls(cls.Config(setting="small"))
-    side = real_corpus(real, folder, note)
-    # Both are opened before anything is trained: what is missing is told at once.
+    # Opened before anything is made or trained: what is missing is told at once.
     learnt = Frames(corpus, made, "depth_noisy")
+    side = real_corpus(real, folder, note)
+    first = Frames(side, made, "depth_raw", part=(0.0, 0.5))
+    for frames in (learnt, first):
+        frames.require_larger_than(made.config.crop_px)
     second = Frames(side, made, "depth_raw", part=(0.5, 1.0))
     test = Frames(side, made, "depth_raw", part=(0.5, 1.0), every=-(-len(second) // _TESTED))
     if steps is None and seconds is not None:

@@ -124,7 +124,7 @@ class TaskConfig(BaseModel):
     local_fields: ClassVar[frozenset[str]] = frozenset({"setting", "device", "loader_workers"})
 
     setting: Literal["published", "small"] = Field(
-        default="published", description="small: halved widths, crops and few steps, for a small machine"
+        default="published", description="small: a small network, crops and few steps, for a small machine"
     )
     epochs: int = Field(default=50, ge=1, description="passes over the training frames, where `steps` is not given")
     steps: int | None = Field(default=None, ge=1, description="steps of training, in place of `epochs`")

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from depthforge.errors import InputError
 from depthforge.seeding import frame_generator
 from depthforge.tasks.base import Example, Float64, Metrics, Task, Tensors
 from depthforge.tasks.reading import Frames
@@ -52,7 +53,7 @@ def judge_network(
 ) -> Metrics:
     """Return what the predictions of every frame measure; frames without an example are left out.
 
-    Raises what reading the corpus raises.
+    InputError where that leaves none; raises what reading the corpus raises.
     """
     metrics = Metrics(task)
     for number, view in enumerate(frames):
@@ -60,11 +61,18 @@ def judge_network(
             metrics.update(predict(example), example)
         if (number + 1) % 50 == 0:
             note(f"tested {number + 1} of {len(frames)} frames")
+    if not len(metrics):
+        raise InputError(
+            f"no frame holds anything that the task {task.name} could be tested on",
+            where=frames.corpus,
+            expected="measured depth and truth in the same places",
+            found=f"{len(frames)} frames without",
+        )
     return metrics
 
 
 def judge_given(task: Task, frames: Frames) -> Metrics | None:
-    """Return what the inputs themselves measure, None for a task whose input says nothing."""
+    """Return what the inputs themselves measure, None for a task whose input says nothing, or frames without any."""
     metrics = Metrics(task)
     for view in frames:
         for example in task.examples(view):
@@ -72,7 +80,7 @@ def judge_given(task: Task, frames: Frames) -> Metrics | None:
             if given is None:
                 return None
             metrics.update(given, example)
-    return metrics
+    return metrics if len(metrics) else None
 
 
 def figures_with_intervals(tests: Sequence[Metrics], task: Task, *, seed: int = 0) -> dict[str, Interval]:

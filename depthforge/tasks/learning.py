@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -49,7 +50,7 @@ class TaskTraining:
     """One training: of what, on which frames, from which weights, for how long.
 
     ``start`` is the folder of a trained network of the same task to go on from, None for weights drawn from ``seed``.
-    ``steps`` and ``learning_rate`` are the configuration's where None.
+    ``steps`` and ``learning_rate`` are the configuration's where None. InputError where crops are larger than frames.
     """
 
     task: Task
@@ -58,6 +59,9 @@ class TaskTraining:
     start: Path | None = None
     steps: int | None = None
     learning_rate: float | None = None
+
+    def __post_init__(self) -> None:
+        self.frames.require_larger_than(self.task.config.crop_px)
 
     @property
     def num_steps(self) -> int:
@@ -179,13 +183,26 @@ class StepBatches(Dataset[dict[str, Tensor]]):
         }
 
     def steps(self, first: int, last: int) -> Iterator[Batch]:
-        """Yield the batches of steps ``first`` to ``last`` - 1, read ahead by the workers of a DataLoader."""
+        """Yield the batches of steps ``first`` to ``last`` - 1, each read while the one before is in use."""
         workers = self._task.config.loader_workers
+        read = self._read_by_processes(first, last, workers) if workers else self._read_by_a_thread(first, last)
+        for tensors in read:
+            yield Batch({}, tensors)
+
+    def _read_by_processes(self, first: int, last: int, workers: int) -> Iterator[dict[str, Tensor]]:
         loader: DataLoader[dict[str, Tensor]] = DataLoader(
             self, batch_size=None, sampler=range(first, last), num_workers=workers
         )
-        for tensors in loader:
-            yield Batch({}, tensors)
+        yield from loader
+
+    def _read_by_a_thread(self, first: int, last: int) -> Iterator[dict[str, Tensor]]:
+        with ThreadPoolExecutor(1) as pool:
+            coming = pool.submit(self.__getitem__, first) if first < last else None
+            for step in range(first, last):
+                assert coming is not None
+                tensors = coming.result()
+                coming = pool.submit(self.__getitem__, step + 1) if step + 1 < last else None
+                yield tensors
 
     def _example(self, number: int, place: int, step: int) -> Example:
         count = len(self._frames)
