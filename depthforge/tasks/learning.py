@@ -75,7 +75,7 @@ class TaskTraining:
         """Return what decides the weights, as plain data."""
         return {
             "version": TASK_TRAINING_VERSION,
-            "task": self.task.identity.to_json(),
+            "task": self.task.training_identity.to_json(),
             "corpus": self.frames.fingerprint,
             "input": self.frames.input_depth,
             "frames": fingerprint_of(self.frames.keys),
