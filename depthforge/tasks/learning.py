@@ -14,9 +14,12 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -209,8 +212,7 @@ class StepBatches(Dataset[dict[str, Tensor]]):
         random = frame_generator(self._seed, f"example/{step}/{place}", f"task {self._task.name}")
         for later in range(count):
             epoch, index = divmod(number + later, count)
-            order = stream_order(count, "full", seed=self._seed, epoch=epoch)
-            view = self._frames[int(order[index])]
+            view = self._frames[int(_order(self._seed, epoch, count)[index])]
             for _ in range(_TRIES):
                 example = self._task.draw(view, random)
                 if example is not None:
@@ -221,6 +223,11 @@ class StepBatches(Dataset[dict[str, Tensor]]):
             expected="measured depth and truth in the same places",
             found=f"{count} frames, drawn {_TRIES} times each",
         )
+
+
+@lru_cache(maxsize=4)
+def _order(seed: int, epoch: int, count: int) -> npt.NDArray[np.int64]:
+    return stream_order(count, "full", seed=seed, epoch=epoch)
 
 
 class _LastIsBest:
