@@ -39,8 +39,8 @@ def written(folder: Path, logit: float | None = None, **options: Any) -> Hybrid:
             network.holes.last.weight.zero_()
             assert network.holes.last.bias is not None
             network.holes.last.bias.fill_(logit)
-            network.trust.zero_()
-            network.physics_offset.fill_(-40.0)
+            network.thin.fill_(-40.0)
+            network.wide.fill_(-40.0)
             if network.residual is not None:
                 network.residual.last.weight.zero_()
                 assert network.residual.last.bias is not None
@@ -107,7 +107,9 @@ def test_range_and_borders_are_the_sensors(tmp_path: Path) -> None:
 def test_what_is_lost_near_the_camera_is_the_sensors_and_not_learnt(tmp_path: Path) -> None:
     """A network that loses nothing: half of what is as far as ``saturated_m`` is a hole, by the law of the sensor."""
     near = {**SENSOR, "saturated_m": 0.6, "saturated_spread": 0.25}
-    config = written(tmp_path, -30.0, min_kept=0.0).config.model_copy(update={"sensor": Hybrid.Config(sensor=near).sensor})
+    config = written(tmp_path, -30.0, min_kept=0.0).config.model_copy(
+        update={"sensor": Hybrid.Config(sensor=near).sensor}
+    )
     translator = Hybrid(config)
     frame = clean_frame(120, 160)
     wall = replace(frame, depth_m=np.full((120, 160), 0.6, np.float32), valid=np.ones((120, 160), np.bool_))
