@@ -1,4 +1,4 @@
-"""Named plug-ins: sources, sensors, translators, sample layouts.
+"""Named plug-ins: sources, sensors, translators, tasks, sample layouts.
 
 A plug-in is one module (or package) that its package lists in ``PLUGINS``, named as a manifest names it, holding one
 class registered by decorator::
@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 
 from depthforge.errors import InputError, UnknownNameError
 
-__all__ = ["Registry", "layouts", "sensors", "sources", "translators"]
+__all__ = ["Registry", "layouts", "sensors", "sources", "tasks", "translators"]
 
 T = TypeVar("T", bound=type)
 
@@ -116,4 +116,5 @@ def _package_of(entry: EntryPoint) -> str:
 sources = Registry("source", "depthforge.sources")
 sensors = Registry("sensor", "depthforge.sensors")
 translators = Registry("translator", "depthforge.translators")
+tasks = Registry("task", "depthforge.tasks")
 layouts = Registry("layout", "depthforge.samples")

@@ -152,7 +152,7 @@ class _Frames:
     def __init__(
         self,
         root: Place,
-        split: str,
+        split: str | None,
         fields: Sequence[str] | None = None,
         transform: Transform | None = None,
         *,
@@ -194,7 +194,7 @@ class _Frames:
 
 
 class CorpusDataset(_Frames, Dataset[Sample]):
-    """The frames of one split by position, for a DataLoader with any sampler.
+    """The frames of one split (None: of all) by position, for a DataLoader with any sampler.
 
     ``fields`` names what is read (default: the depths that there are); ``transform`` maps a sample to a sample;
     ``num_threads`` decode the frames of a batch (default: one per core, a single one inside a DataLoader worker). Pass

@@ -1,0 +1,3 @@
+"""What consumes a corpus: tasks on depth, each with its network, losses and figures; see ``tasks.base``."""
+
+PLUGINS = ("enhancement", "normals")
