@@ -217,6 +217,10 @@ class Task(ABC):
     def figures_of(self, sums: Sums) -> dict[str, float]:
         """Return every figure by id from what was measured of some frames, added up; NaN where nothing says it."""
 
+    def given(self, example: Example) -> dict[str, Tensor] | None:
+        """Return what the input itself says, as if it were a prediction; None for a task where it says nothing."""
+        return None
+
     def optimiser(self, network: nn.Module, learning_rate: float | None = None) -> torch.optim.Optimizer:
         """Return the optimiser: Adam with betas 0.5 and 0.999, as published for every task of DCL."""
         rate = self.config.learning_rate if learning_rate is None else learning_rate

@@ -1,0 +1,267 @@
+"""Training of a task's network on a corpus, by the one training loop: deterministic, and resumed from checkpoints.
+
+A step is a pure function of (seed, step): which frames, which crops. Frames come in random order, each once before any
+comes twice, read through the corpus' torch dataset by a DataLoader; a frame that gives no example (a crop without
+depth) is drawn again, a few times, then the next one is taken. The last checkpoint is the network: choosing one by
+held-out frames of a training corpus gains little with a falling learning rate, and by real ones would be cheating.
+
+``out`` holds checkpoints while training, then ``weights.safetensors`` and ``card.json``, written last.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from depthforge.corpus.datasets import stream_order
+from depthforge.durable import remove, storage_errors, write_atomically
+from depthforge.errors import CorpusMismatchError, InputError
+from depthforge.identity import differences, fingerprint_of
+from depthforge.seeding import frame_generator
+from depthforge.tasks.base import Example, Task
+from depthforge.tasks.reading import Frames
+from depthforge.training.checkpoint import Checkpoints
+from depthforge.training.loop import Evaluated, LoopSettings, TrainingLoop
+from depthforge.training.objective import Batch, Objective, descend
+from depthforge.training.translator_card import CARD_FILE, WEIGHTS_FILE, TranslatorCard, read_card
+from depthforge.training.weights import load_networks
+from depthforge.translators.learned import choose_device
+
+__all__ = ["StepBatches", "TaskObjective", "TaskTraining", "load_task_network", "train_task"]
+
+NETWORK: Final = "network"
+TASK_TRAINING_VERSION: Final = 1
+"""Raised whenever the same settings would train other weights."""
+_IDENTITY_FILE: Final = "training.json"
+_TRIES: Final = 8
+_CHECKPOINT_EVERY: Final = 250
+
+
+@dataclass(frozen=True)
+class TaskTraining:
+    """One training: of what, on which frames, from which weights, for how long.
+
+    ``start`` is the folder of a trained network of the same task to go on from, None for weights drawn from ``seed``.
+    ``steps`` and ``learning_rate`` are the configuration's where None.
+    """
+
+    task: Task
+    frames: Frames
+    seed: int = 0
+    start: Path | None = None
+    steps: int | None = None
+    learning_rate: float | None = None
+
+    @property
+    def num_steps(self) -> int:
+        """Steps in all."""
+        config = self.task.config
+        if self.steps is not None:
+            return self.steps
+        return config.steps or config.epochs * max(1, len(self.frames) // config.batch_size)
+
+    def identity(self) -> dict[str, Any]:
+        """Return what decides the weights, as plain data."""
+        return {
+            "version": TASK_TRAINING_VERSION,
+            "task": self.task.identity.to_json(),
+            "corpus": self.frames.fingerprint,
+            "input": self.frames.input_depth,
+            "frames": fingerprint_of(self.frames.keys),
+            "seed": self.seed,
+            "steps": self.num_steps,
+            "learning_rate": self.learning_rate or self.task.config.learning_rate,
+            "start": None if self.start is None else read_card(self.start).weights_sha256,
+        }
+
+
+def train_task(training: TaskTraining, out: Path, note: Callable[[str], None] = lambda _: None) -> TranslatorCard:
+    """Train into ``out``, or go on where an earlier run stopped; return the card of the finished network.
+
+    CorpusMismatchError where ``out`` holds another training, NotFiniteLossError, StorageError, and what reading the
+    corpus raises; checkpoints are kept in all of these.
+    """
+    identity = training.identity()
+    if _is_of(out, identity) and (out / CARD_FILE).exists():
+        return read_card(out)
+    _claim(out, identity)
+    task, config = training.task, training.task.config
+    random = torch.Generator().manual_seed(training.seed & (2**63 - 1))
+    device = choose_device(config.device)
+    objective = TaskObjective(task, random, device, training.learning_rate)
+    if training.start is not None:
+        load_networks(training.start, objective.networks)
+    num_steps = training.num_steps
+    falling = min(num_steps - 1, round(config.decay * num_steps))
+    settings = LoopSettings(
+        steps_per_epoch=1,
+        epochs=num_steps - falling,
+        decay_epochs=falling,
+        evaluate_every=_CHECKPOINT_EVERY,
+        seed=training.seed,
+        keep_checkpoints=1,
+        log_every=50,
+    )
+    checkpoints = Checkpoints(out / "checkpoints")
+    observer = _LastIsBest(training, identity, num_steps, note)
+    batches = StepBatches(task, training.frames, training.seed)
+    loop = TrainingLoop(objective, batches.steps, settings, checkpoints, observer, device=device)
+    report = loop.run()
+    last = checkpoints.path(report.num_steps)
+    with storage_errors(out):
+        write_atomically(out / WEIGHTS_FILE, (last / WEIGHTS_FILE).read_bytes())
+        write_atomically(out / CARD_FILE, (last / CARD_FILE).read_bytes())
+        remove(checkpoints.folder)
+    return read_card(out)
+
+
+def load_task_network(task: Task, folder: Path) -> torch.nn.Module:
+    """Return the trained network of ``folder`` in evaluation mode, on the CPU; raises as ``load_networks``."""
+    network = task.network()
+    card = load_networks(folder, {NETWORK: network})
+    if card.translator != f"task {task.name}":
+        raise InputError(
+            "the weights are of something else", where=folder, expected=f"task {task.name}", found=card.translator
+        )
+    return network.eval()
+
+
+class TaskObjective(Objective):
+    """The network of a task and its optimiser: one loss, one update a step."""
+
+    exported = (NETWORK,)
+
+    def __init__(
+        self,
+        task: Task,
+        random: torch.Generator,
+        device: torch.device | str = "cpu",
+        learning_rate: float | None = None,
+    ) -> None:
+        network = task.network()
+        super().__init__({}, random, device)
+        task.initialise(network, random)
+        self._task = task
+        self.networks[NETWORK] = network.to(device).train()
+        self.optimisers[NETWORK] = task.optimiser(network, learning_rate)
+
+    def step(self, batch: Batch) -> dict[str, Tensor]:
+        """Descend the sum of the loss' terms once; inputs and targets are the real side of the batch, by name."""
+        prediction = self._task.predict(self.networks[NETWORK], batch.real)
+        terms = self._task.loss(prediction, batch.real)
+        total = torch.stack([term.float() for term in terms.values()]).sum()
+        descend(total, self.optimisers[NETWORK])
+        return {"total": total.detach(), **{name: term.detach() for name, term in terms.items()}}
+
+
+class StepBatches(Dataset[dict[str, Tensor]]):
+    """The batch of each step, inputs and targets by name: a pure function of (seed, step).
+
+    InputError when the frames give no example however often they are drawn.
+    """
+
+    def __init__(self, task: Task, frames: Frames, seed: int) -> None:
+        self._task, self._frames, self._seed = task, frames, seed
+
+    def __getitem__(self, step: int) -> dict[str, Tensor]:
+        size = self._task.config.batch_size
+        examples = [self._example(step * size + place, place, step) for place in range(size)]
+        return {
+            name: torch.stack([{**example.inputs, **example.targets}[name] for example in examples])
+            for name in {**examples[0].inputs, **examples[0].targets}
+        }
+
+    def steps(self, first: int, last: int) -> Iterator[Batch]:
+        """Yield the batches of steps ``first`` to ``last`` - 1, read ahead by the workers of a DataLoader."""
+        workers = self._task.config.loader_workers
+        loader: DataLoader[dict[str, Tensor]] = DataLoader(
+            self, batch_size=None, sampler=range(first, last), num_workers=workers
+        )
+        for tensors in loader:
+            yield Batch({}, tensors)
+
+    def _example(self, number: int, place: int, step: int) -> Example:
+        count = len(self._frames)
+        random = frame_generator(self._seed, f"example/{step}/{place}", f"task {self._task.name}")
+        for later in range(count):
+            epoch, index = divmod(number + later, count)
+            order = stream_order(count, "full", seed=self._seed, epoch=epoch)
+            view = self._frames[int(order[index])]
+            for _ in range(_TRIES):
+                example = self._task.draw(view, random)
+                if example is not None:
+                    return example
+        raise InputError(
+            f"no frame holds anything that the task {self._task.name} could learn from",
+            where=self._frames.corpus,
+            expected="measured depth and truth in the same places",
+            found=f"{count} frames, drawn {_TRIES} times each",
+        )
+
+
+class _LastIsBest:
+    """Tells of a training and writes its network at every checkpoint; the last one counts."""
+
+    def __init__(
+        self, training: TaskTraining, identity: Mapping[str, Any], num_steps: int, note: Callable[[str], None]
+    ) -> None:
+        self._training, self._identity, self._num_steps, self._note = training, identity, num_steps, note
+        self._losses: Mapping[str, float] = {}
+
+    def logged(self, step: int, losses: Mapping[str, float], images_per_second: float) -> None:
+        self._losses = losses
+        told = ", ".join(f"{name} {value:.4g}" for name, value in losses.items())
+        self._note(f"step {step} of {self._num_steps}: {told}, {images_per_second:.0f} examples/s")
+
+    def evaluate(self, step: int, objective: Objective) -> Evaluated:
+        return Evaluated(float(self._num_steps - step), dict(self._losses))
+
+    def save(self, step: int, objective: Objective, evaluated: Evaluated, checkpoints: Checkpoints) -> None:
+        task = self._training.task
+        card = TranslatorCard(
+            translator=f"task {task.name}",
+            version=task.version,
+            architecture=task.config.model_dump(mode="json", exclude=set(task.config.local_fields)),
+            normalisation=None,
+            origin="trained",
+            trained_on={"corpus": self._training.frames.fingerprint, "frames": len(self._training.frames)},
+            training={**self._identity, "step": step},
+            figures=dict(evaluated.figures),
+        )
+        checkpoints.write_weights(step, objective.networks, card)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def resumed(self, step: int, state: dict[str, Any]) -> None:
+        self._note(f"resuming from the checkpoint of step {step}")
+
+
+def _is_of(out: Path, identity: Mapping[str, Any]) -> bool:
+    try:
+        return bool(json.loads((out / _IDENTITY_FILE).read_text()) == identity)
+    except (OSError, ValueError):
+        return False
+
+
+def _claim(out: Path, identity: Mapping[str, Any]) -> None:
+    """Make ``out`` the folder of this training; CorpusMismatchError where it is another's."""
+    path = out / _IDENTITY_FILE
+    if path.exists() and not _is_of(out, identity):
+        there = json.loads(path.read_text())
+        raise CorpusMismatchError(
+            "the folder holds a network that was trained from something else",
+            where=out,
+            found="; ".join(differences(there, identity)),
+            remedy="choose another folder, or remove that one",
+        )
+    with storage_errors(out):
+        out.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, (json.dumps(identity, indent=2) + "\n").encode())
