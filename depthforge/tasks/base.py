@@ -28,6 +28,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 from depthforge.identity import Identity, changed_fields
+from depthforge.labels.spec import LabelSpec
 
 __all__ = ["Example", "Figure", "Float64", "InputDepth", "Metrics", "Sums", "Task", "TaskConfig", "Tensors", "View"]
 
@@ -148,8 +149,9 @@ class TaskConfig(BaseModel):
 class Task(ABC):
     """One task with its configuration. A subclass is registered by ``depthforge.registry.tasks.register``.
 
-    ``required`` and ``optional`` name the labels that it reads besides depth and ``K``. A raised ``version`` says that
-    the same settings train or measure differently.
+    ``required`` and ``optional`` name the labels that it reads besides depth and ``K``. ``figures`` are the same for
+    all of a class, or made from the configuration. A raised ``version`` says that the same settings train or measure
+    differently.
     """
 
     name: ClassVar[str]
@@ -157,7 +159,7 @@ class Task(ABC):
     Config: ClassVar[type[TaskConfig]] = TaskConfig
     required: ClassVar[frozenset[str]] = frozenset()
     optional: ClassVar[frozenset[str]] = frozenset()
-    figures: ClassVar[tuple[Figure, ...]]
+    figures: tuple[Figure, ...]
 
     def __init__(self, config: TaskConfig | None = None) -> None:
         self.config = self.Config() if config is None else config
@@ -171,6 +173,10 @@ class Task(ABC):
     def headline(self) -> Figure:
         """The figure by which rows are compared, and the checkpoint of a training is chosen: the first."""
         return self.figures[0]
+
+    def require_labels(self, specs: Mapping[str, LabelSpec], *, where: object) -> None:
+        """Raise InputError where a label of a corpus, by name, does not mean what the task takes it to mean."""
+        return
 
     @abstractmethod
     def network(self) -> nn.Module:

@@ -47,7 +47,9 @@ def predictor(task: Task, network: nn.Module) -> Predict:
     return predict
 
 
-def judge_network(task: Task, frames: Frames, predict: Predict, note: Callable[[str], None] = lambda _: None) -> Metrics:
+def judge_network(
+    task: Task, frames: Frames, predict: Predict, note: Callable[[str], None] = lambda _: None
+) -> Metrics:
     """Return what the predictions of every frame measure; frames without an example are left out.
 
     Raises what reading the corpus raises.

@@ -49,6 +49,7 @@ class Frames:
         self.corpus, self.input_depth = corpus, input_depth
         reader = CorpusReader(corpus, split)
         labels = _wanted(reader, task, input_depth)
+        task.require_labels({name: reader.spec(name) for name in labels}, where=corpus)
         fields = [DEPTH_CLEAN, *([DEPTH_NOISY] if input_depth == DEPTH_NOISY else []), *labels]
         self._dataset = CorpusDataset(corpus, split, fields, num_threads=1)
         self._images = frozenset(name for name in labels if reader.spec(name).layout == "image")
