@@ -140,7 +140,7 @@ class Grasping(Task):
 
     def _usable(self, view: View) -> Float64:
         """Return the grasps that need no more friction than allowed, best first, among the view's pixels."""
-        rows = view.labels[RECT_GRASPS.name].numpy()
+        rows = view.labels[RECT_GRASPS.name].numpy() if RECT_GRASPS.name in view.labels else np.empty((0, 7))
         rows = rows[rows[:, 5] >= _SCORE_OF_NO_FRICTION - self.config.max_friction - _SCORE_SLACK]
         return from_labels(rows[np.argsort(-rows[:, 5], kind="stable")])
 
@@ -166,8 +166,8 @@ class Grasping(Task):
             rate = 100 * sums["right"] / np.where(sums["frames"] > 0, sums["frames"], np.nan)
         return {
             f"success_top{top}_iou{100 * least:.0f}": float(rate[i, j])
-            for i, top in reversed(list(enumerate(_TOPS)))
             for j, least in reversed(list(enumerate(_OVERLAPS)))
+            for i, top in reversed(list(enumerate(_TOPS)))
         }
 
 

@@ -134,6 +134,8 @@ class Pose(Task):
 
     def _boxes(self, view: View) -> list[ObjectBox]:
         config = self.config
+        if not self.required <= view.labels.keys():
+            return []
         boxes = object_boxes(
             view, config.instances, margin_px=_MARGIN_PX, fewest_px=config.fewest_px, most_px=config.most_px
         )

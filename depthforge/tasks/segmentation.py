@@ -126,6 +126,8 @@ class Segmentation(Task):
 
     def examples(self, view: View) -> list[Example]:
         """Return the view as one example; none where nothing is measured or labelled."""
+        if _SEMANTIC not in view.labels:
+            return []
         ids = view.labels[_SEMANTIC].long()
         if int(ids.max()) >= len(self._lookup):
             ids = torch.where(ids < len(self._lookup), ids, 0)
