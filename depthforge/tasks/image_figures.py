@@ -80,7 +80,8 @@ def away_from_edges(truth_m: Float32, known: Bool) -> Bool:
         np.moveaxis(edge, axis, 0)[1:] |= jump
     cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
     near: npt.NDArray[np.uint8] = cv2.dilate(edge.astype(np.uint8), cross, iterations=_AWAY_PX)
-    return near == 0
+    away: Bool = near == 0
+    return away
 
 
 def local_rmse_m(predicted_m: Float32, truth_m: Float32, used: Bool) -> float:

@@ -19,7 +19,7 @@ from depthforge.seeding import frame_generator
 from depthforge.tasks.base import Example, Float64, Metrics, Task, Tensors
 from depthforge.tasks.reading import Frames
 
-__all__ = ["Interval", "as_json", "figures_with_intervals", "predictor", "judge_given", "judge_network"]
+__all__ = ["Interval", "as_json", "figures_with_intervals", "judge_given", "judge_network", "predictor"]
 
 _DRAWS: Final = 1000
 _LEVEL: Final = 0.95

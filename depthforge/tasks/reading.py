@@ -7,6 +7,7 @@ depth, which needs no corpus of its own.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -82,6 +83,9 @@ class Frames:
 
     def __len__(self) -> int:
         return len(self.positions)
+
+    def __iter__(self) -> Iterator[View]:
+        return (self[index] for index in range(len(self)))
 
     def __getitem__(self, index: int) -> View:
         sample = self._dataset.read(self.positions[range(len(self))[index]])
