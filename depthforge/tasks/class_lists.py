@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from depthforge.errors import InputError, UnknownNameError, told
+from depthforge.errors import InputError, closest, told
 from depthforge.geometry import Float64
 from depthforge.labels.vocabularies import class_names
 
@@ -42,9 +42,13 @@ def class_lookup(vocabulary: str, classes: Sequence[str]) -> npt.NDArray[np.uint
     names = class_names(vocabulary)
     unknown = [name for name in classes if name != OTHERS and name not in names[1:]]
     if unknown:
-        error = UnknownNameError("class", unknown[0], [*names[1:], OTHERS], where=f"classes, of {vocabulary}")
-        error.remedy = f"name classes of {vocabulary}, or another vocabulary" if error.remedy is None else error.remedy
-        raise error
+        near = closest(unknown[0], names[1:])
+        raise InputError(
+            f"unknown class {unknown[0]!r}",
+            where=f"classes, of {vocabulary}",
+            expected=f"{', '.join(names[1:])}, or {OTHERS}",
+            remedy=f"did you mean {near!r}?" if near else f"name classes of {vocabulary}, or another `vocabulary`",
+        )
     if len(set(classes)) < len(classes) or not 2 <= len(classes) < UNLABELLED:
         raise InputError(
             "the classes must be different ones", where="classes", expected="2 to 254 names", found=told(classes)

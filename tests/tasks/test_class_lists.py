@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from depthforge.errors import InputError, UnknownNameError
+from depthforge.errors import InputError
 from depthforge.labels.vocabularies import class_names
 from depthforge.tasks.class_lists import INDOOR, UNLABELLED, class_lookup, class_overlaps, confusion
 
@@ -32,12 +32,13 @@ def test_without_others_what_is_not_named_is_not_labelled() -> None:
 
 
 def test_errors_name_the_classes() -> None:
-    with pytest.raises(UnknownNameError, match=r"unknown class 'fridge'") as caught:
+    with pytest.raises(InputError, match=r"unknown class 'fridge'") as caught:
         class_lookup("nyu40", ["wall", "fridge"])
     assert "refrigerator" in str(caught.value)
-    with pytest.raises(UnknownNameError, match="unknown class 'Road'"):
+    with pytest.raises(InputError, match="unknown class 'Road'") as caught:
         class_lookup("nyu40", ["Road", "others"])
-    with pytest.raises(UnknownNameError, match="unlabelled"):
+    assert "another `vocabulary`" in str(caught.value)
+    with pytest.raises(InputError, match="unlabelled"):
         class_lookup("nyu40", ["unlabelled", "wall"])
     for classes in (["wall", "wall"], ["wall"]):
         with pytest.raises(InputError, match="different ones"):

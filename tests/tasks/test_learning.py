@@ -100,7 +100,9 @@ def test_fine_tuning_goes_on_from_a_network(synthetic: Path, real: Path, tmp_pat
     card = train_task(tuned, tmp_path / "tuned")
     assert card.training["learning_rate"] == 2e-5
     before, after = load_task_network(task, tmp_path / "first"), load_task_network(task, tmp_path / "tuned")
-    changes = [float((b - a).detach().abs().max()) for a, b in zip(before.parameters(), after.parameters(), strict=True)]
+    changes = [
+        float((b - a).detach().abs().max()) for a, b in zip(before.parameters(), after.parameters(), strict=True)
+    ]
     # One step of Adam moves a weight by its learning rate at most, and a weight decay of a ten-thousandth of that.
     assert 0 < max(changes) < 2.2e-5
 
