@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
+from keyword import iskeyword
 from types import FrameType
 from typing import Any
 
@@ -35,8 +36,9 @@ COMMANDS = {
     "rejects": "Say why frames of a corpus were not converted.",
     "inspect": "Show what a corpus holds: units, fields, counts, statistics, pictures.",
     "evaluate": "Say in numbers how close a corpus is to real scans.",
+    "try": "Train small networks on a corpus and test them on real scans.",
     "sample": "Write procedural scenes in a data set's own layout.",
-    "list": "List sources, translators, sensors and sample layouts, or print the manifest's JSON Schema.",
+    "list": "List sources, translators, sensors, tasks and sample layouts, or print the manifest's JSON Schema.",
 }
 
 
@@ -47,7 +49,9 @@ class _LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f"depthforge.cli.{cmd_name}")
+        # A module cannot be called `try`.
+        name = f"{cmd_name}_" if iskeyword(cmd_name) else cmd_name
+        module = importlib.import_module(f"depthforge.cli.{name}")
         command: click.Command = module.command
         return command
 

@@ -28,7 +28,7 @@ from depthforge.stages.prepare import make_source
 from depthforge.stages.redrawing import HoleFrequency
 from depthforge.translators.base import Translator
 
-__all__ = ["fused_recording", "recording_views", "scans_of"]
+__all__ = ["fused_block", "fused_recording", "recording_views", "scans_of"]
 
 _MOST_FUSED: Final = 500
 
@@ -44,25 +44,36 @@ def fused_recording(block: PluginBlock, folder: Path, note: Note = say_nothing) 
     None for scans without poses. InputError for those of several scenes, MissingDataError when nothing can be fused or
     Open3D is missing; otherwise raises as the source does.
     """
-    if not isinstance(block.config, FusedConfig):
-        scans = make_source(block)
-        if POSE.name not in scans.labels:
-            return None
-        scans.prepare()
-        worlds = {scans.world_of(ref) for ref in scans.frames()}
-        scans.close()
-        if len(worlds) > 1:
-            raise InputError(
-                "only a recording of one scene is fused unasked",
-                where=block.name,
-                found=f"{len(worlds)} scenes",
-                remedy="name one in the source block, or write a block `fused` around it",
-            )
-        fields = {"name": "fused", "of": block, "prepared": folder, "max_frames": _MOST_FUSED}
-        block = PluginBlock.parse(sources, fields)
-    source = make_source(block)
+    fused = fused_block(block, folder)
+    if fused is None:
+        return None
+    source = make_source(fused)
     source.prepare(note)
     return source
+
+
+def fused_block(block: PluginBlock, folder: Path) -> PluginBlock | None:
+    """Return the source block of the fused truth of the recording that ``block`` reads, itself where it is one.
+
+    None for scans without poses, InputError for those of several scenes; otherwise raises as the source does.
+    """
+    if isinstance(block.config, FusedConfig):
+        return block
+    scans = make_source(block)
+    if POSE.name not in scans.labels:
+        return None
+    scans.prepare()
+    worlds = {scans.world_of(ref) for ref in scans.frames()}
+    scans.close()
+    if len(worlds) > 1:
+        raise InputError(
+            "only a recording of one scene is fused unasked",
+            where=block.name,
+            found=f"{len(worlds)} scenes",
+            remedy="name one in the source block, or write a block `fused` around it",
+        )
+    fields = {"name": "fused", "of": block, "prepared": folder, "max_frames": _MOST_FUSED}
+    return PluginBlock.parse(sources, fields)
 
 
 def recording_views(

@@ -267,7 +267,7 @@ class Metrics:
             yield key, self._task.figures_of(row)
 
     def sums(self, weights: Float64) -> dict[str, Float64]:
-        """Return what was measured, each frame taken ``weights`` (N,) times, added up."""
+        """Return what was measured, each frame taken ``weights`` (N,) times, added up; for each row of (draws, N)."""
         rows = list(self._rows.values())
         return {name: np.tensordot(weights, np.stack([row[name] for row in rows]), 1) for name in rows[0]}
 

@@ -83,17 +83,23 @@ def figures_with_intervals(tests: Sequence[Metrics], task: Task, *, seed: int = 
     random = frame_generator(seed, "bootstrap", f"task {task.name}")
     each = [metrics.figures() for metrics in tests]
     values = {figure.id: _mean([found[figure.id] for found in each]) for figure in task.figures}
-    drawn: dict[str, list[float]] = {figure.id: [] for figure in task.figures}
-    for _ in range(_DRAWS):
-        chosen = random.integers(len(tests), size=len(tests))
-        found = []
-        for index in chosen:
-            count = len(tests[index])
-            weights = np.bincount(random.integers(count, size=count), minlength=count).astype(np.float64)
-            found.append(task.figures_of(tests[index].sums(weights)))
-        for name, collected in drawn.items():
-            collected.append(_mean([one[name] for one in found]))
-    return {name: Interval(values[name], *_bounds(np.array(drawn[name]))) for name in values}
+    drawn = np.stack([_drawn(tests, task, random) for _ in tests]).mean(0)
+    return {name: Interval(values[name], *_bounds(drawn[:, place])) for place, name in enumerate(values)}
+
+
+def _drawn(tests: Sequence[Metrics], task: Task, random: np.random.Generator) -> Float64:
+    """Return the figures (draws, figures) of a training drawn at random and frames of it drawn with replacement."""
+    chosen = random.integers(len(tests), size=_DRAWS)
+    found = np.empty((_DRAWS, len(task.figures)))
+    for index, metrics in enumerate(tests):
+        draws = np.flatnonzero(chosen == index)
+        frames = random.integers(len(metrics), size=(len(draws), len(metrics)))
+        weights = np.stack([np.bincount(row, minlength=len(metrics)) for row in frames]) if len(draws) else frames
+        sums = metrics.sums(weights.astype(np.float64))
+        for place, draw in enumerate(draws):
+            figures = task.figures_of({name: value[place] for name, value in sums.items()})
+            found[draw] = [figures[figure.id] for figure in task.figures]
+    return found
 
 
 def _bounds(values: Float64) -> tuple[float, float]:
