@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Annotated, Any, Literal, NoReturn, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -39,8 +39,11 @@ __all__ = [
     "Presence",
     "TrainingSettings",
     "WatchSettings",
+    "parse_as",
     "parse_manifest",
 ]
+
+M = TypeVar("M", bound=BaseModel)
 
 Presence = Literal["required", "if_present", "off"]
 _SPLIT_NAME = re.compile(r"[a-z][a-z0-9_]*")
@@ -331,10 +334,15 @@ class Manifest(_Block):
 
 def parse_manifest(value: Mapping[str, Any], *, where: object, file: YamlFile | None = None) -> Manifest:
     """Check a mapping as a manifest; ``where`` names its origin in errors, ``file`` the lines of its fields."""
+    return parse_as(Manifest, value, where=where, file=file)
+
+
+def parse_as(model: type[M], value: Mapping[str, Any], *, where: object, file: YamlFile | None = None) -> M:
+    """Check a mapping as a file of another kind; raises ManifestError as :func:`parse_manifest`. For ``tasks``."""
     try:
-        return Manifest.model_validate(value)
+        return model.model_validate(value)
     except ValidationError as error:
-        return _explain(error, Manifest, where=where, file=file)
+        return _explain(error, model, where=where, file=file)
 
 
 def _explain(

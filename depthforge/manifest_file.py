@@ -23,6 +23,19 @@ _VARIABLE = re.compile(r"\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^
 
 def load_manifest(path: Path) -> Manifest:
     """Read and check a manifest; raise ManifestError (or UnknownNameError) naming the file, the line and the field."""
+    file = read_filled(path)
+    if isinstance(file.value, Mapping) and {"rows", "real"} <= file.value.keys():
+        raise ManifestError(
+            "this is the manifest of a table", where=path, remedy=f"depthforge evaluate {path} makes the table"
+        )
+    return parse_manifest(file.value, where=path, file=file)
+
+
+def read_filled(path: Path) -> YamlFile:
+    """Return the mapping that a YAML file holds, filled from the environment, with its lines; raise ManifestError.
+
+    For other kinds of file than manifests of a conversion, too.
+    """
     try:
         text = path.read_text()
     except FileNotFoundError:
@@ -39,8 +52,7 @@ def load_manifest(path: Path) -> Manifest:
     file = parse_yaml(text, where=path)
     if not isinstance(file.value, dict):
         raise ManifestError("a manifest is a mapping of fields", where=path, found=type(file.value).__name__)
-    filled = _fill(file.value, file.value, field="", where=path)
-    return parse_manifest(filled, where=path, file=YamlFile(filled, file.places))
+    return YamlFile(_fill(file.value, file.value, field="", where=path), file.places)
 
 
 def _fill(value: Any, manifest: Mapping[str, Any], *, field: str, where: Path) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from types import UnionType
+from types import GenericAlias, UnionType
 from typing import NamedTuple, NoReturn, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -126,8 +126,10 @@ def _sentence(problem: Problem) -> str:
 def _fields_beside(model: type[BaseModel], path: Path) -> list[str]:
     """Return the field names that were allowed where the unknown last part of ``path`` stands."""
     for part in path[:-1]:
+        if isinstance(part, int):  # in a list, whose items are of the model that was found already
+            continue
         annotation = model.model_fields[str(part)].annotation if str(part) in model.model_fields else None
-        within = get_args(annotation) if isinstance(annotation, UnionType) else (annotation,)
+        within = get_args(annotation) if isinstance(annotation, UnionType | GenericAlias) else (annotation,)
         models = [each for each in within if isinstance(each, type) and issubclass(each, BaseModel)]
         if len(models) != 1:
             return []

@@ -25,7 +25,7 @@ __all__ = ["command"]
 
 
 @click.command("evaluate")
-@click.argument("corpus", metavar="CORPUS", type=LOCAL_PATH)
+@click.argument("corpus", metavar="CORPUS|TABLE", type=LOCAL_PATH)
 @click.option(
     "--real",
     metavar="CORPUS|MANIFEST",
@@ -55,12 +55,26 @@ __all__ = ["command"]
     type=click.FloatRange(min=0, min_open=True),
     help="Distance of the real sensor's two eyes, for disparities in the same view; by default what CORPUS says.",
 )
+@click.option(
+    "--row",
+    "rows",
+    metavar="NAME",
+    multiple=True,
+    help="Make this row of TABLE alone, and write no table; may be repeated.",
+)
 @as_json
 @debug
 def command(
-    corpus: Path, real: Path | None, frames: int, draws: int, baseline_m: float | None, as_json: bool, debug: bool
+    corpus: Path,
+    real: Path | None,
+    frames: int,
+    draws: int,
+    baseline_m: float | None,
+    rows: tuple[str, ...],
+    as_json: bool,
+    debug: bool,
 ) -> int:
-    """Say in numbers how close CORPUS is to real scans.
+    """Say in numbers how close CORPUS is to real scans, or what tasks learn from corpora.
 
     Same view, where CORPUS carries depth_raw (what a real sensor measured in its views), or where MANIFEST reads one
     scene with poses, which is fused and put through the translator of CORPUS: holes against the real holes, block
@@ -68,7 +82,16 @@ def command(
 
     Unpaired: holes, noise against depth, quantisation, normals, and whether patches can be told apart: for its clean
     depth, its noisy depth and one half of the real scans, each against the other half.
+
+    TABLE is a YAML file (manifests/eval/): one task, networks trained on each of its rows and tested on real scans.
+    What is missing of it is made; it goes on where it was stopped.
     """
+    if corpus.suffix in (".yaml", ".yml"):
+        if real is not None:
+            raise click.UsageError("--real is for a corpus: the table names its real side itself")
+        return _table(corpus, rows, as_json)
+    if rows:
+        raise click.UsageError("--row is for a table, a YAML file")
     reader = CorpusReader(corpus, allow_unfinished=True)
     is_paired = carries_real_depth(reader)
     if real is None and not is_paired:
@@ -87,6 +110,20 @@ def command(
             views = _views_of_recording(reader, block, folder, frames, draws)
         evaluation = evaluate(corpus, scans, views, baseline_m=baseline_m, num_frames=frames)
     echo_json(evaluation.to_json()) if as_json else click.echo("\n".join(evaluation.lines()))
+    return 0
+
+
+def _table(path: Path, rows: tuple[str, ...], as_json: bool) -> int:
+    # Only here, since they load torch.
+    from depthforge.stages.task_table import make_table
+    from depthforge.tasks.table import TABLE_FILES
+    from depthforge.tasks.table_manifest import load_table
+
+    manifest = load_table(path)
+    table = make_table(manifest, only=rows, note=lambda line: click.echo(line, err=True))
+    echo_json(table.arrow().to_pylist()) if as_json else click.echo(table.markdown())
+    if not rows:
+        click.echo(f"written: {', '.join(str(manifest.out / name) for name in TABLE_FILES)}", err=True)
     return 0
 
 
