@@ -48,7 +48,7 @@ Bools = npt.NDArray[np.bool_]
 class GraspingConfig(TaskConfig):
     """How grasps are trained; the defaults are GG-CNN's published settings."""
 
-    small: ClassVar[Mapping[str, Any]] = {"side_px": 96, "width": 16, "steps": 600, "learning_rate": 3e-3, "decay": 0.5}
+    small: ClassVar[Mapping[str, Any]] = {"side_px": 96, "steps": 1000, "learning_rate": 4e-3, "decay": 0.5}
 
     steps: int | None = Field(default=50_000, ge=1, description="steps of training, in place of `epochs`")
     batch_size: int = Field(default=8, ge=1, description="examples in a step")

@@ -163,8 +163,17 @@ class Pose(Task):
 
     def predict(self, network: nn.Module, inputs: Tensors) -> dict[str, Tensor]:
         """Return ``logits`` (B, objects) and ``quaternion`` (B, 4), of unit length."""
-        said = network(inputs["crop"])
-        return {"logits": said.logits, "quaternion": said.quaternion}
+        return self.read(network, self.features(network, inputs))
+
+    def features(self, network: nn.Module, inputs: Tensors) -> Tensor:
+        """Return the feature of each crop, (B, C): what adaptation compares."""
+        assert isinstance(network, PoseNet)
+        return network.features(inputs["crop"])
+
+    def read(self, network: nn.Module, features: Tensor) -> dict[str, Tensor]:
+        """Return what ``predict`` returns, from features."""
+        assert isinstance(network, PoseNet)
+        return network.read(features)._asdict()
 
     def loss(self, prediction: Tensors, targets: Tensors) -> dict[str, Tensor]:
         """Return the cross-entropy of the class and the mean squared difference of quaternions."""
