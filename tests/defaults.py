@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from depthforge.corpus.layout import FORMAT_VERSION
 from depthforge.identity import Identity
 from depthforge.manifest import CorpusSettings, TrainingSettings
-from depthforge.registry import sensors, sources, translators
+from depthforge.registry import sensors, sources, tasks, translators
 from depthforge.stages.training_folder import TRAINING_VERSION
 
 TABLE = Path(__file__).with_suffix(".json")
@@ -29,7 +29,7 @@ def current() -> dict[str, dict[str, Any]]:
         "manifest corpus": _entry(CorpusSettings, FORMAT_VERSION),
         "manifest training": _entry(TrainingSettings, TRAINING_VERSION),
     }
-    for kind, registry in (("source", sources), ("translator", translators)):
+    for kind, registry in (("source", sources), ("translator", translators), ("task", tasks)):
         for name in registry.names():
             plugin = registry.get(name)
             table[f"{kind} {name}"] = _entry(plugin.Config, _version(plugin))

@@ -17,7 +17,7 @@ import pytest
 from benchmarks.results import load
 from depthforge.cli.main import COMMANDS
 from depthforge.manifest_schema import manifest_schema
-from depthforge.registry import layouts, sensors, sources, translators
+from depthforge.registry import layouts, sensors, sources, tasks, translators
 from depthforge.sensors.preset import preset_names
 from tests.sources.simulator_tree import write_simulator
 
@@ -70,15 +70,15 @@ def test_every_command_and_plugin_is_named_in_the_readme(repository: Path) -> No
     text = (repository / "README.md").read_text()
     for name in COMMANDS:
         assert f"depthforge {name}" in text, name
-    for names in (*(known.names() for known in (sources, translators, sensors, layouts)), preset_names()):
+    for names in (*(known.names() for known in (sources, translators, sensors, tasks, layouts)), preset_names()):
         for name in names:
             assert f"`{name}`" in text, name
 
 
 def test_every_manifest_is_named_in_the_readme(repository: Path) -> None:
     text = (repository / "README.md").read_text()
-    for path in (repository / "manifests").glob("*.yaml"):
-        assert f"manifests/{path.name}" in text
+    for path in (repository / "manifests").rglob("*.yaml"):
+        assert str(path.relative_to(repository)) in text
 
 
 def test_every_preset_has_its_picture(repository: Path) -> None:
