@@ -20,6 +20,7 @@ from depthforge.stages.real_side import made_corpus, real_corpus
 from depthforge.stages.train import train
 from depthforge.stages.training_folder import is_trained
 from depthforge.stages.training_plan import plan_training
+from depthforge.tasks.adaptation import require_adaptable
 from depthforge.tasks.base import InputDepth, Task
 from depthforge.tasks.cells import Lesson, Row, measured_cell
 from depthforge.tasks.judging import Interval, figures_with_intervals
@@ -112,10 +113,14 @@ def _row(manifest: TableManifest, block: RowBlock, task: Task, side: Path, note:
         lesson = _lesson(side, "depth_raw", real)
     else:
         lesson = Lesson(_corpus(manifest, block, note), block.input, block.split)
-    for each in (lesson, tuning):
+    target = None
+    if block.adaptation is not None:
+        require_adaptable(task)
+        target = _lesson(side, "depth_raw", real)
+    for each in (lesson, tuning, target):
         if each is not None:
             each.frames(task)
-    return Row(block.name, lesson, tuning)
+    return Row(block.name, lesson, tuning, block.adaptation, target)
 
 
 def _lesson(corpus: Path, input_depth: InputDepth, frames: FramesBlock) -> Lesson:
@@ -166,6 +171,8 @@ def _words(block: RowBlock) -> str:
         assert block.translator is not None
         said = f"clean frames through {block.translator.name}"
     said += ", its clean depth" if block.input == "depth_clean" and not block.supervised else ""
+    if block.adaptation is not None:
+        said += f"; brought to the real frames by {block.adaptation.method}, without their labels"
     return said if block.finetune is None else f"{said}; {block.finetune:.0%} of the real frames after it"
 
 
