@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from pydantic import BaseModel
 
 # A script finds what lies beside it, and what is installed: the benchmarks are neither.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -19,12 +20,21 @@ from benchmarks.page import performance_reference
 from depthforge.cli.main import COMMANDS, cli
 from depthforge.manifest import PluginBlock
 from depthforge.manifest_schema import manifest_schema
-from depthforge.registry import Registry, sensors, sources, translators
+from depthforge.registry import Registry, sensors, sources, tasks, translators
 from depthforge.sensors.preset import load_preset, preset_names
 from depthforge.sources.base import Source
 from depthforge.sources.resized import build_source
+from depthforge.tasks.base import TaskConfig
+from depthforge.tasks.table_manifest import FramesBlock, RealBlock, RowBlock, TableManifest
 
 HERE = Path(__file__).resolve().parent
+
+TABLE_BLOCKS: dict[type[BaseModel], str] = {
+    TableManifest: "A table",
+    RealBlock: "`real`",
+    FramesBlock: "`real.train` and `real.test`",
+    RowBlock: "`rows`",
+}
 
 BLOCKS = {
     "CorpusSettings": "corpus",
@@ -126,7 +136,31 @@ def manifest_reference() -> str:
         for model, block in schema["$defs"].items():
             if model.startswith(f"sensor-{name}-") and "properties" in block:
                 parts += [f"`{model.removeprefix(f'sensor-{name}-')}`:", "", *_table(block["properties"], schema), ""]
-    return "\n".join(parts)
+    return "\n".join([*parts, *_tasks_reference()])
+
+
+def _tasks_reference() -> list[str]:
+    """Return every field of a task block and of a table's manifest."""
+    parts = [
+        "## Tables of tasks",
+        "",
+        "A YAML file of its own kind, for `depthforge evaluate`: [tasks.md](tasks.md).",
+        "",
+    ]
+    for model, path in TABLE_BLOCKS.items():
+        schema = model.model_json_schema()
+        parts += [f"### {path}", "", " ".join((model.__doc__ or "").split("\n\n")[0].split()), ""]
+        parts += [*_table(schema["properties"], schema), ""]
+    parts += ["## Tasks", "", "Fields of every task (`task:` of a table):", ""]
+    common = TaskConfig.model_json_schema()
+    parts += [*_table(common["properties"], common), ""]
+    for name in tasks.names():
+        schema = tasks.get(name).Config.model_json_schema()
+        own = {k: v for k, v in schema["properties"].items() if v != common["properties"].get(k)}
+        small = ", ".join(f"`{field}: {value}`" for field, value in tasks.get(name).Config.small.items())
+        parts += [f"### `{name}`", "", _sentence(tasks, name), "", f"`setting: small` is {small}.", ""]
+        parts += [*_table(own, schema), ""] if own else []
+    return parts
 
 
 # For each source the configurations that carry different labels, for the table of labels; only roots are made up.

@@ -2,7 +2,7 @@
 
 Features of the whole, half and quarter resolution are each refined by a residual trunk; a quarter-size image comes out
 first, and each finer scale corrects the one before. 3,587,920 parameters with one output at the published width, and
-673 GMAC for 640x480, three quarters of them in the forty convolutions at full resolution; the alternative for a
+673 GMAC for 640x480, two thirds of them in the forty convolutions that end it; the alternative for a
 small machine is ``disparity_unet``.
 
 Where nothing else is said, layers follow the published code: no norm, no bias, LReLU 0.2. With ``adds_input`` each

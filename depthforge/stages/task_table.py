@@ -24,6 +24,7 @@ from depthforge.tasks.adaptation import require_adaptable
 from depthforge.tasks.base import InputDepth, Task
 from depthforge.tasks.cells import Lesson, Row, measured_cell
 from depthforge.tasks.judging import Interval, figures_with_intervals
+from depthforge.tasks.learning import TaskTraining
 from depthforge.tasks.published import PUBLISHED
 from depthforge.tasks.reading import Frames
 from depthforge.tasks.table import Table, write_table
@@ -47,7 +48,7 @@ def make_table(manifest: TableManifest, *, only: tuple[str, ...] = (), note: Not
     task: Task = cls(manifest.task.config)
     for block in blocks:
         if block.corpus is not None:
-            Lesson(block.corpus, block.input, block.split).frames(task)
+            TaskTraining(task, Lesson(block.corpus, block.input, block.split).frames(task))
     side = _real(manifest, note)
     test = _lesson(side, "depth_raw", manifest.real.test).frames(task)
     _require_unseen(_lesson(side, "depth_raw", manifest.real.train).frames(task), test)
@@ -119,7 +120,7 @@ def _row(manifest: TableManifest, block: RowBlock, task: Task, side: Path, note:
         target = _lesson(side, "depth_raw", real)
     for each in (lesson, tuning, target):
         if each is not None:
-            each.frames(task)
+            TaskTraining(task, each.frames(task))
     return Row(block.name, lesson, tuning, block.adaptation, target)
 
 

@@ -18,9 +18,9 @@ import torch
 
 from depthforge import registry
 from depthforge.stages.real_side import real_corpus
-from depthforge.tasks.base import Figure, Task
+from depthforge.tasks.base import Figure, Metrics, Task
 from depthforge.tasks.cells import Lesson, Row, measured_cell
-from depthforge.tasks.judging import Interval, as_json, figures_with_intervals
+from depthforge.tasks.judging import Interval, as_json, differences_with_intervals, figures_with_intervals
 from depthforge.tasks.learning import StepBatches, TaskObjective
 from depthforge.tasks.reading import Frames
 
@@ -37,7 +37,10 @@ Note = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Trial:
-    """What came out: the figures of each row, with what they were measured on."""
+    """What came out: the figures of each row, with what they were measured on.
+
+    ``gain`` is the headline figure of training on clean depth less that of training on the corpus, frame for frame.
+    """
 
     task: str
     columns: tuple[Figure, ...]
@@ -45,6 +48,7 @@ class Trial:
     steps: int
     num_tested: int
     corpus: str
+    gain: Interval
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data."""
@@ -53,6 +57,7 @@ class Trial:
             "corpus": self.corpus,
             "steps": self.steps,
             "tested_frames": self.num_tested,
+            "gain": as_json({"gain": self.gain})["gain"],
             "figures": {figure.id: {"unit": figure.unit, "better": figure.better} for figure in self.columns},
             "rows": {name: as_json(figures) for name, figures in self.rows.items()},
         }
@@ -69,14 +74,16 @@ class Trial:
         real = self.rows[SUPERVISED][figure.id]
         sign = 1 if figure.better == "lower" else -1
         title = f"{figure.title} ({figure.unit})" if figure.unit else figure.title
-        said = [f"By {title}, of which {figure.better} is better, with 95 % intervals over the tested frames:"]
-        apart = max(noisy.low, clean.low) > min(noisy.high, clean.high)
-        if not apart:
-            said.append("- the corpus teaches nothing that clean depth does not: their intervals overlap.")
-        elif sign * (clean.value - noisy.value) > 0:
-            said.append(f"- training on the corpus beats training on clean depth: {_two(noisy, clean, figure)}.")
+        said = [f"By {title}, of which {figure.better} is better, over the same frames:"]
+        two = f"{noisy.value:.{figure.decimals}f} against {clean.value:.{figure.decimals}f}"
+        bounds = sorted((sign * self.gain.low, sign * self.gain.high))
+        by = f"better by {bounds[0]:.{figure.decimals}f} to {bounds[1]:.{figure.decimals}f} with 95 % certainty"
+        if bounds[0] > 0:
+            said.append(f"- training on the corpus beats training on clean depth: {two}, {by}.")
+        elif bounds[1] < 0:
+            said.append(f"- training on the corpus is worse than training on clean depth: {two}.")
         else:
-            said.append(f"- training on the corpus is worse than on clean depth: {_two(noisy, clean, figure)}.")
+            said.append(f"- the corpus teaches nothing that clean depth does not, as far as these frames tell: {two}.")
         gap = sign * (clean.value - real.value)
         if gap > 0:
             share = sign * (clean.value - noisy.value) / gap
@@ -108,9 +115,12 @@ def try_corpus(
     """
     cls = registry.tasks.get(task)
     made: Task = cls(cls.Config(setting="small"))
-    side = real_corpus(real, folder, note)
-    # Both are opened before anything is trained: what is missing is told at once.
+    # Opened before anything is made or trained: what is missing is told at once.
     learnt = Frames(corpus, made, "depth_noisy")
+    side = real_corpus(real, folder, note)
+    first = Frames(side, made, "depth_raw", part=(0.0, 0.5))
+    for frames in (learnt, first):
+        frames.require_larger_than(made.config.crop_px)
     second = Frames(side, made, "depth_raw", part=(0.5, 1.0))
     test = Frames(side, made, "depth_raw", part=(0.5, 1.0), every=-(-len(second) // _TESTED))
     if steps is None and seconds is not None:
@@ -125,13 +135,15 @@ def try_corpus(
         Row(SUPERVISED, Lesson(side, "depth_raw", part=(0.0, 0.5))),
     )
     found: dict[str, Mapping[str, Interval]] = {}
+    tests: dict[str, list[Metrics]] = {}
     for row in rows:
         cells = [measured_cell(made, row, seed, test, folder, note) for seed in (seeds if row.lesson else seeds[:1])]
         measured = [cell for cell in cells if cell is not None]
         if measured:
-            found[row.name] = figures_with_intervals(measured, made)
+            found[row.name], tests[row.name] = figures_with_intervals(measured, made), measured
     assert made.config.steps is not None
-    return Trial(task, made.figures, found, made.config.steps, len(test), learnt.fingerprint)
+    gain = differences_with_intervals(tests[CLEAN], tests[CORPUS], made)[made.headline.id]
+    return Trial(task, made.figures, found, made.config.steps, len(test), learnt.fingerprint, gain)
 
 
 def steps_within(task: Task, frames: Frames, seconds: float) -> int:
@@ -144,10 +156,6 @@ def steps_within(task: Task, frames: Frames, seconds: float) -> int:
         objective.step(batch)
     each = (time.monotonic() - start) / _TIMED_STEPS
     return max(10, int(_SHARE_OF_TIME * seconds / each) // 10 * 10)
-
-
-def _two(first: Interval, second: Interval, figure: Figure) -> str:
-    return f"{first.value:.{figure.decimals}f} against {second.value:.{figure.decimals}f}"
 
 
 def _table(columns: Sequence[Figure], rows: Mapping[str, Mapping[str, Interval]]) -> list[str]:

@@ -123,9 +123,11 @@ class TaskConfig(BaseModel):
 
     small: ClassVar[Mapping[str, Any]] = {}
     local_fields: ClassVar[frozenset[str]] = frozenset({"setting", "device", "loader_workers"})
+    measuring_fields: ClassVar[frozenset[str]] = frozenset()
+    """Fields that change figures and no weight: another value trains nothing anew."""
 
     setting: Literal["published", "small"] = Field(
-        default="published", description="small: halved widths, crops and few steps, for a small machine"
+        default="published", description="small: a small network, crops and few steps, for a small machine"
     )
     epochs: int = Field(default=50, ge=1, description="passes over the training frames, where `steps` is not given")
     steps: int | None = Field(default=None, ge=1, description="steps of training, in place of `epochs`")
@@ -168,6 +170,11 @@ class Task(ABC):
     def identity(self) -> Identity:
         """What decides how it trains and measures."""
         return Identity(self.name, self.version, changed_fields(self.config))
+
+    @property
+    def training_identity(self) -> Identity:
+        """What decides the weights that it trains."""
+        return Identity(self.name, self.version, changed_fields(self.config, without=self.config.measuring_fields))
 
     @property
     def headline(self) -> Figure:

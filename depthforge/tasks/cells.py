@@ -25,6 +25,7 @@ from depthforge.tasks.base import InputDepth, Metrics, Task
 from depthforge.tasks.judging import judge_given, judge_network, predictor
 from depthforge.tasks.learning import TaskTraining, load_task_network, train_task
 from depthforge.tasks.reading import Frames
+from depthforge.translators.learned import choose_device
 
 __all__ = ["Lesson", "Row", "cell_file", "measured_cell"]
 
@@ -92,7 +93,8 @@ def measured_cell(
             train_task(started, place, lambda line: note(f"{row.name}, seed {seed}: {line}"))
             network = place
         assert network is not None
-        metrics = judge_network(task, test, predictor(task, load_task_network(task, network)))
+        trained = load_task_network(task, network).to(choose_device(task.config.device))
+        metrics = judge_network(task, test, predictor(task, trained))
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, _to_bytes(metrics))

@@ -66,6 +66,7 @@ class EnhancementConfig(TaskConfig):
         "decay": 0.7,
         "median_px": 0,
     }
+    measuring_fields: ClassVar[frozenset[str]] = frozenset({"median_px", "data_range_m"})
 
     network: Literal["published", "small"] = Field(
         default="published", description="published: Jeon and Lee's; small: a U-Net on disparity, of 196,000 parameters"

@@ -8,6 +8,7 @@ recording might have gone, and not another recording.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
@@ -15,11 +16,20 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from depthforge.errors import InputError
 from depthforge.seeding import frame_generator
 from depthforge.tasks.base import Example, Float64, Metrics, Task, Tensors
 from depthforge.tasks.reading import Frames
 
-__all__ = ["Interval", "as_json", "figures_with_intervals", "judge_given", "judge_network", "predictor"]
+__all__ = [
+    "Interval",
+    "as_json",
+    "differences_with_intervals",
+    "figures_with_intervals",
+    "judge_given",
+    "judge_network",
+    "predictor",
+]
 
 _DRAWS: Final = 1000
 _LEVEL: Final = 0.95
@@ -52,7 +62,7 @@ def judge_network(
 ) -> Metrics:
     """Return what the predictions of every frame measure; frames without an example are left out.
 
-    Raises what reading the corpus raises.
+    InputError where that leaves none; raises what reading the corpus raises.
     """
     metrics = Metrics(task)
     for number, view in enumerate(frames):
@@ -60,11 +70,18 @@ def judge_network(
             metrics.update(predict(example), example)
         if (number + 1) % 50 == 0:
             note(f"tested {number + 1} of {len(frames)} frames")
+    if not len(metrics):
+        raise InputError(
+            f"no frame holds anything that the task {task.name} could be tested on",
+            where=frames.corpus,
+            expected="measured depth and truth in the same places",
+            found=f"{len(frames)} frames without",
+        )
     return metrics
 
 
 def judge_given(task: Task, frames: Frames) -> Metrics | None:
-    """Return what the inputs themselves measure, None for a task whose input says nothing."""
+    """Return what the inputs themselves measure, None for a task whose input says nothing, or frames without any."""
     metrics = Metrics(task)
     for view in frames:
         for example in task.examples(view):
@@ -72,7 +89,7 @@ def judge_given(task: Task, frames: Frames) -> Metrics | None:
             if given is None:
                 return None
             metrics.update(given, example)
-    return metrics
+    return metrics if len(metrics) else None
 
 
 def figures_with_intervals(tests: Sequence[Metrics], task: Task, *, seed: int = 0) -> dict[str, Interval]:
@@ -80,21 +97,48 @@ def figures_with_intervals(tests: Sequence[Metrics], task: Task, *, seed: int = 
 
     The value is the mean of the trainings' figures; the interval a bootstrap over frames and trainings.
     """
-    random = frame_generator(seed, "bootstrap", f"task {task.name}")
     each = [metrics.figures() for metrics in tests]
     values = {figure.id: _mean([found[figure.id] for found in each]) for figure in task.figures}
-    drawn = np.stack([_drawn(tests, task, random) for _ in tests]).mean(0)
+    drawn = _drawn(tests, task, seed)
     return {name: Interval(values[name], *_bounds(drawn[:, place])) for place, name in enumerate(values)}
 
 
-def _drawn(tests: Sequence[Metrics], task: Task, random: np.random.Generator) -> Float64:
-    """Return the figures (draws, figures) of a training drawn at random and frames of it drawn with replacement."""
+def differences_with_intervals(
+    first: Sequence[Metrics], second: Sequence[Metrics], task: Task, *, seed: int = 0
+) -> dict[str, Interval]:
+    """Return each figure of ``first`` less that of ``second``, by id; both of the same frames and numbers of seeds.
+
+    Every draw takes the same frames of both: what frames have in common does not widen the interval.
+    """
+    assert [metrics.keys for metrics in first] == [metrics.keys for metrics in second]
+    one, other = (figures_with_intervals(tests, task, seed=seed) for tests in (first, second))
+    drawn = _drawn(first, task, seed) - _drawn(second, task, seed)
+    return {
+        name: Interval(one[name].value - other[name].value, *_bounds(drawn[:, place])) for place, name in enumerate(one)
+    }
+
+
+def _drawn(tests: Sequence[Metrics], task: Task, seed: int) -> Float64:
+    """Return the figures (draws, figures), each the mean of as many trainings as there are, drawn with replacement.
+
+    The frames of a drawn training are drawn with replacement, too. The same draws for whatever has as many of both.
+    """
+    random = frame_generator(seed, "bootstrap", f"task {task.name}")
+    drawn: Float64 = np.mean([_drawn_once(tests, task, random) for _ in tests], axis=0)
+    return drawn
+
+
+def _drawn_once(tests: Sequence[Metrics], task: Task, random: np.random.Generator) -> Float64:
     chosen = random.integers(len(tests), size=_DRAWS)
     found = np.empty((_DRAWS, len(task.figures)))
     for index, metrics in enumerate(tests):
         draws = np.flatnonzero(chosen == index)
-        frames = random.integers(len(metrics), size=(len(draws), len(metrics)))
-        weights = np.stack([np.bincount(row, minlength=len(metrics)) for row in frames]) if len(draws) else frames
+        if not len(draws):
+            continue
+        count = len(metrics)
+        weights = np.stack(
+            [np.bincount(row, minlength=count) for row in random.integers(count, size=(len(draws), count))]
+        )
         sums = metrics.sums(weights.astype(np.float64))
         for place, draw in enumerate(draws):
             figures = task.figures_of({name: value[place] for name, value in sums.items()})
@@ -114,6 +158,9 @@ def _mean(values: Sequence[float]) -> float:
     return float(np.mean(values)) if values else float("nan")
 
 
-def as_json(figures: Mapping[str, Interval]) -> dict[str, dict[str, float]]:
-    """Return plain data."""
-    return {name: interval._asdict() for name, interval in figures.items()}
+def as_json(figures: Mapping[str, Interval]) -> dict[str, dict[str, float | None]]:
+    """Return plain data, None for NaN."""
+    return {
+        name: {field: value if math.isfinite(value) else None for field, value in interval._asdict().items()}
+        for name, interval in figures.items()
+    }

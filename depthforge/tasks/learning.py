@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -52,7 +53,8 @@ class TaskTraining:
 
     ``start`` is the folder of a trained network of the same task to go on from, None for weights drawn from ``seed``.
     ``steps`` and ``learning_rate`` are the configuration's where None. With ``adaptation`` the network learns from the
-    frames of ``target`` besides, and never sees their labels.
+    frames of ``target`` besides, and never sees their labels. InputError where crops are larger than frames, and where
+    the task cannot be adapted.
     """
 
     task: Task
@@ -69,6 +71,9 @@ class TaskTraining:
             raise InputError("adaptation and the frames that it brings a network to are said together")
         if self.adaptation is not None:
             require_adaptable(self.task)
+        for frames in (self.frames, self.target):
+            if frames is not None:
+                frames.require_larger_than(self.task.config.crop_px)
 
     @property
     def num_steps(self) -> int:
@@ -82,7 +87,7 @@ class TaskTraining:
         """Return what decides the weights, as plain data."""
         return {
             "version": TASK_TRAINING_VERSION,
-            "task": self.task.identity.to_json(),
+            "task": self.task.training_identity.to_json(),
             "corpus": self.frames.fingerprint,
             "input": self.frames.input_depth,
             "frames": fingerprint_of(self.frames.keys),
@@ -213,12 +218,24 @@ class StepBatches(Dataset[Batch]):
         return Batch(labelled, _stacked(unlabelled))
 
     def steps(self, first: int, last: int) -> Iterator[Batch]:
-        """Yield the batches of steps ``first`` to ``last`` - 1, read ahead by the workers of a DataLoader."""
+        """Yield the batches of steps ``first`` to ``last`` - 1, each read while the one before is in use."""
         workers = self._task.config.loader_workers
+        yield from self._read_by_processes(first, last, workers) if workers else self._read_by_a_thread(first, last)
+
+    def _read_by_processes(self, first: int, last: int, workers: int) -> Iterator[Batch]:
         loader: DataLoader[Batch] = DataLoader(
             self, batch_size=None, sampler=range(first, last), num_workers=workers, collate_fn=_as_it_is
         )
         yield from loader
+
+    def _read_by_a_thread(self, first: int, last: int) -> Iterator[Batch]:
+        with ThreadPoolExecutor(1) as pool:
+            coming = pool.submit(self.__getitem__, first) if first < last else None
+            for step in range(first, last):
+                assert coming is not None
+                batch = coming.result()
+                coming = pool.submit(self.__getitem__, step + 1) if step + 1 < last else None
+                yield batch
 
     def _example(self, frames: Frames, number: int, place: int, step: int) -> Example:
         count = len(frames)

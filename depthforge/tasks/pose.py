@@ -58,7 +58,7 @@ class PoseConfig(TaskConfig):
         "learning_rate": 2e-3,
         "decay": 0.5,
     }
-    local_fields: ClassVar[frozenset[str]] = TaskConfig.local_fields | {"models"}
+    measuring_fields: ClassVar[frozenset[str]] = TaskConfig.measuring_fields | {"models"}
 
     objects: tuple[int, ...] = Field(
         default=tuple(range(10)), min_length=2, description="ids of the objects, as object_id has them: the classes"

@@ -70,16 +70,7 @@ class Frames:
                 found=f"{len(self.positions)} of {len(reader)}" + (f" in the split {split}" if split else ""),
                 remedy="name another split or a larger corpus",
             )
-        height, width = self.size = (reader.schema.height, reader.schema.width)
-        crop_px = task.config.crop_px
-        if crop_px is not None and crop_px > min(height, width):
-            raise InputError(
-                "the frames are smaller than the crops",
-                where=corpus,
-                expected=f"frames of at least {crop_px}x{crop_px}",
-                found=f"{height}x{width} (height x width)",
-                remedy=f"crop_px: {min(height, width) // 4 * 4}",
-            )
+        self.size = (reader.schema.height, reader.schema.width)
 
     def __len__(self) -> int:
         return len(self.positions)
@@ -90,6 +81,18 @@ class Frames:
     def __getitem__(self, index: int) -> View:
         sample = self._dataset.read(self.positions[range(len(self))[index]])
         return view_of(sample, self.input_depth, self._images)
+
+    def require_larger_than(self, crop_px: int | None) -> None:
+        """Raise InputError where crops of ``crop_px`` are larger than the frames; None, whole frames, always fits."""
+        height, width = self.size
+        if crop_px is not None and crop_px > min(height, width):
+            raise InputError(
+                "the frames are smaller than the crops",
+                where=self.corpus,
+                expected=f"frames of at least {crop_px}x{crop_px}",
+                found=f"{height}x{width} (height x width)",
+                remedy=f"crop_px: {min(height, width) // 4 * 4}",
+            )
 
 
 def view_of(sample: Sample, input_depth: InputDepth, images: frozenset[str] = frozenset()) -> View:

@@ -11,7 +11,7 @@ are ResNet-50 and random numbers. "Others" is every class that is none of the fo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Final, Literal
 
 import numpy as np
@@ -30,7 +30,10 @@ from depthforge.registry import tasks
 from depthforge.tasks.base import Example, Figure, Sums, Task, TaskConfig, Tensors, View
 from depthforge.tasks.class_lists import INDOOR, UNLABELLED, class_lookup, class_overlaps, confusion
 
-__all__ = ["Segmentation", "SegmentationConfig"]
+__all__ = ["RARE", "Segmentation", "SegmentationConfig", "figures_of_classes"]
+
+RARE: Final = ("chair", "refrigerator", "television")
+"""Those of the fifteen classes that mIoU-12 leaves out."""
 
 _SEMANTIC: Final = SEMANTIC_NYU40.name
 _FARTHEST_M: Final = 10.0
@@ -50,14 +53,13 @@ class SegmentationConfig(TaskConfig):
         "learning_rate": 1e-3,
         "decay": 0.5,
     }
+    measuring_fields: ClassVar[frozenset[str]] = TaskConfig.measuring_fields | {"left_out"}
 
     vocabulary: str = Field(default="nyu40", description="the vocabulary of the corpus' label `semantic`")
     classes: tuple[str, ...] = Field(
         default=INDOOR, description="names of the vocabulary; `others` is every id but 0 that no other class has"
     )
-    left_out: tuple[str, ...] = Field(
-        default=("chair", "refrigerator", "television"), description="classes that the second mean leaves out"
-    )
+    left_out: tuple[str, ...] = Field(default=RARE, description="classes that the second mean leaves out")
     layers: Literal[18, 50] = Field(default=50, description="layers of the residual network")
     width: int = Field(default=64, ge=4, description="channels of its first stage")
     decoder_width: int = Field(default=256, ge=4, description="channels of pyramid and decoder")
@@ -71,6 +73,23 @@ class SegmentationConfig(TaskConfig):
         return self
 
 
+def figures_of_classes(classes: Sequence[str], left_out: Sequence[str]) -> tuple[Figure, ...]:
+    """Return the figures of a segmentation into ``classes``, with a second mean where some of them are left out."""
+    out = [name for name in classes if name in left_out]
+    means = {f"miou_{len(classes)}": ""}
+    if out:
+        means[f"miou_{len(classes) - len(out)}"] = f" without {told(out)}"
+    return (
+        *(Figure(name, f"mean IoU{without}", "%", "higher") for name, without in means.items()),
+        Figure("accuracy", "pixels of the right class", "%", "higher"),
+        *(Figure(_figure_of(name), f"IoU of {name}", "%", "higher") for name in classes),
+    )
+
+
+def _figure_of(name: str) -> str:
+    return f"iou_{name.replace(' ', '_')}"
+
+
 @tasks.register("segmentation")
 class Segmentation(Task):
     """Semantic classes from depth."""
@@ -78,19 +97,14 @@ class Segmentation(Task):
     Config = SegmentationConfig
     config: SegmentationConfig
     required = frozenset({_SEMANTIC})
+    figures = figures_of_classes(INDOOR, RARE)
 
     def __init__(self, config: TaskConfig | None = None) -> None:
         super().__init__(config)
         classes = self.config.classes
         self._lookup = torch.from_numpy(class_lookup(self.config.vocabulary, classes).astype(np.int64))
         self._kept = np.array([name not in self.config.left_out for name in classes])
-        left_out = [name for name in classes if name in self.config.left_out]
-        means = {f"miou_{len(classes) - len(left_out)}": f" without {told(left_out)}", f"miou_{len(classes)}": ""}
-        self.figures = (
-            *(Figure(name, f"mean IoU{without}", "%", "higher") for name, without in reversed(means.items())),
-            Figure("accuracy", "pixels of the right class", "%", "higher"),
-            *(Figure(f"iou_{name.replace(' ', '_')}", f"IoU of {name}", "%", "higher") for name in classes),
-        )
+        self.figures = figures_of_classes(classes, self.config.left_out)
 
     def require_labels(self, specs: Mapping[str, LabelSpec], *, where: object) -> None:
         """Raise InputError unless the corpus' classes are those of the vocabulary."""
@@ -170,10 +184,8 @@ class Segmentation(Task):
             f"miou_{int(self._kept.sum())}": _mean(overlap[self._kept]),
             "accuracy": 100 * float(np.trace(counts) / labelled) if labelled else float("nan"),
         }
-        each = {
-            f"iou_{name.replace(' ', '_')}": value for name, value in zip(self.config.classes, overlap, strict=True)
-        }
-        return found | {name: float(value) for name, value in each.items()}
+        each = zip(self.config.classes, overlap.tolist(), strict=True)
+        return found | {_figure_of(name): value for name, value in each}
 
 
 def _mean(values: Float64) -> float:

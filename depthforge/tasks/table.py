@@ -144,10 +144,14 @@ def _line(
         "figure": figure,
         "unit": unit[0],
         "better": unit[1],
-        "value": value,
-        "low": low,
-        "high": high,
+        "value": _number(value),
+        "low": _number(low),
+        "high": _number(high),
     }
+
+
+def _number(value: float | None) -> float | None:
+    return None if value is None or not math.isfinite(value) else value
 
 
 def _plural(count: int, what: str) -> str:

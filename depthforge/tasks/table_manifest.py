@@ -71,7 +71,7 @@ class RealBlock(_Block):
 
 
 class RowBlock(_Block):
-    """One row: what the network is trained on. Exactly one of the first five fields says it."""
+    """One row: what its network is trained on, said by one of corpus, manifest, translator, supervised, untrained."""
 
     ways: ClassVar[tuple[str, ...]] = ("corpus", "manifest", "translator", "supervised", "untrained")
 
@@ -113,11 +113,11 @@ class TableManifest(_Block):
     """A table of one task."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$", description="name of the table")
-    description: str = ""
+    description: str = Field(default="", description="a sentence, for readers")
     task: PluginBlock = Field(description="the task with its settings (`setting: small`, `steps`)")
     seeds: tuple[int, ...] = Field(default=(0,), description="a training of each row for each")
     clean: Path | None = Field(default=None, description="manifest whose source rows with a `translator` convert")
-    real: RealBlock
+    real: RealBlock = Field(description="what every row is tested on")
     rows: tuple[RowBlock, ...] = Field(description="what is compared")
     out: Path = Field(description="folder of the table, its finished cells, networks and corpora; made by the run")
 

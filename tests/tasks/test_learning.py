@@ -10,7 +10,7 @@ import torch
 
 from depthforge.errors import CorpusMismatchError, InputError
 from depthforge.tasks import learning
-from depthforge.tasks.base import Task
+from depthforge.tasks.base import Example, Task, View
 from depthforge.tasks.enhancement import Enhancement, EnhancementConfig
 from depthforge.tasks.judging import figures_with_intervals, judge_given, judge_network, predictor
 from depthforge.tasks.learning import StepBatches, TaskTraining, load_task_network, train_task
@@ -127,6 +127,26 @@ def test_what_is_learnt_from_noise_beats_the_input_itself(task: Task, synthetic:
     (interval,) = [figures_with_intervals([found, found], task)[headline]]
     assert interval.low <= interval.value <= interval.high
     assert interval == figures_with_intervals([found, found], task)[headline]
+
+
+def test_crops_larger_than_frames_are_told_before_a_step(synthetic: Path) -> None:
+    with pytest.raises(InputError, match="smaller than the crops"):
+        training(synthetic, small(crop_px=128))
+
+
+class Unlearnable(Enhancement):
+    """Finds nothing to learn in any view."""
+
+    def examples(self, view: View) -> list[Example]:
+        return []
+
+
+def test_frames_that_hold_nothing_for_a_task_are_told(synthetic: Path, tmp_path: Path) -> None:
+    task = Unlearnable(small().config)
+    with pytest.raises(InputError, match="could learn from"):
+        train_task(training(synthetic, task), tmp_path / "out")
+    with pytest.raises(InputError, match="could be tested on"):
+        judge_network(task, Frames(synthetic, task, "depth_noisy"), lambda _: {})
 
 
 def test_the_published_network_trains_too(synthetic: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import torch
 from depthforge.corpus.reader import CorpusReader
 from depthforge.errors import InputError
 from depthforge.tasks.base import View
-from depthforge.tasks.enhancement import Enhancement, EnhancementConfig
+from depthforge.tasks.enhancement import Enhancement
 from depthforge.tasks.labelled_sources import SOURCES_WITH, sources_with
 from depthforge.tasks.normals import Normals
 from depthforge.tasks.reading import Frames
@@ -83,7 +83,7 @@ def test_too_few_frames_and_too_small_ones_are_told(synthetic: Path) -> None:
     with pytest.raises(InputError, match="too few frames"):
         Frames(synthetic, Enhancement(), "depth_noisy", part=(0, 0.1))
     with pytest.raises(InputError, match="smaller than the crops") as raised:
-        Frames(synthetic, Enhancement(EnhancementConfig(crop_px=128)), "depth_noisy")
+        Frames(synthetic, Enhancement(), "depth_noisy").require_larger_than(128)
     assert "crop_px: 72" in str(raised.value)
 
 
