@@ -116,7 +116,7 @@ def _row(manifest: TableManifest, block: RowBlock, task: Task, side: Path, note:
         lesson = Lesson(_corpus(manifest, block, note), block.input, block.split)
     target = None
     if block.adaptation is not None:
-        require_adaptable(task)
+        require_adaptable(task, block.adaptation)
         target = _lesson(side, "depth_raw", real)
     for each in (lesson, tuning, target):
         if each is not None:

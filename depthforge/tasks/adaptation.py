@@ -30,7 +30,7 @@ from depthforge.tasks.base import Task, Tensors
 from depthforge.training.dropout import drawing_from
 from depthforge.training.objective import Batch, Objective, descend
 
-__all__ = ["AdaptationConfig", "AdaptedObjective", "FeatureTask", "require_adaptable", "unit_weights"]
+__all__ = ["AdaptationConfig", "AdaptedObjective", "DenseTask", "FeatureTask", "require_adaptable", "unit_weights"]
 
 NETWORK: Final = "network"
 _TEMPERATURE: Final = 10.0
@@ -41,9 +41,15 @@ class AdaptationConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    method: Literal["dann", "uan"] = Field(description="dann: all examples alike; uan: weighed by likeness")
-    hidden: int = Field(default=1024, ge=1, description="numbers in the hidden layers of a discriminator")
-    weight: float = Field(default=1.0, ge=0, description="of the discriminators' losses")
+    method: Literal["dann", "uan", "cycada"] = Field(
+        description="dann: all examples alike; uan: weighed by likeness; cycada: images translated, then features"
+    )
+    hidden: int = Field(default=1024, ge=1, description="dann, uan: numbers in the hidden layers of a discriminator")
+    weight: float = Field(default=1.0, ge=0, description="dann, uan: of the discriminators' losses")
+    width: int = Field(default=32, ge=1, description="cycada: channels of the first layer of its generators")
+    semantic_weight: float = Field(
+        default=1.0, ge=0, description="cycada: of what the task's network must say of translated images; 0: left out"
+    )
 
 
 @runtime_checkable
@@ -57,15 +63,38 @@ class FeatureTask(Protocol):
         """Return what ``predict`` returns, from features; ``logits`` (B, classes) among it."""
 
 
-def require_adaptable(task: Task) -> FeatureTask:
-    """Return the task as one whose features can be compared; InputError for any other."""
-    if not isinstance(task, FeatureTask):
+@runtime_checkable
+class DenseTask(Protocol):
+    """A task whose inputs are images of depth, and whose network says a map of features on the way."""
+
+    def depth_of(self, inputs: Tensors) -> Tensor:
+        """Return the depth (B, 1, H, W) of inputs as a share of the task's range, 0 where nothing is measured."""
+
+    def inputs_of(self, depth: Tensor) -> dict[str, Tensor]:
+        """Return the inputs of such depth, in [0, 1], through which its gradient passes."""
+
+    def predict_with_features(self, network: nn.Module, inputs: Tensors) -> tuple[dict[str, Tensor], Tensor]:
+        """Return what ``predict`` returns, and the features (B, C, h, w) that domains are told apart by."""
+
+    def num_map_features(self) -> int:
+        """Return the C of those features."""
+
+    def targets_said(self, prediction: Tensors) -> dict[str, Tensor]:
+        """Return what a prediction says as if it were the truth, detached."""
+
+
+def require_adaptable(task: Task, config: AdaptationConfig) -> None:
+    """Raise InputError for a task that the method cannot bring to another sensor."""
+    if config.method == "cycada":
+        fits, wanted = isinstance(task, DenseTask), "a task on images of depth, as segmentation and grasping"
+    else:
+        fits, wanted = isinstance(task, FeatureTask), "a task with one feature an example, as pose"
+    if not fits:
         raise InputError(
-            f"the task {task.name} cannot be brought to another sensor by its features",
-            expected="a task with one feature an example, as pose",
+            f"the task {task.name} cannot be brought to another sensor by {config.method}",
+            expected=wanted,
             found=task.name,
         )
-    return task
 
 
 class AdaptedObjective(Objective):
@@ -87,7 +116,9 @@ class AdaptedObjective(Objective):
         learning_rate: float | None = None,
     ) -> None:
         super().__init__({}, random, device)
-        self._task, self._features, self._config = task, require_adaptable(task), config
+        require_adaptable(task, config)
+        assert isinstance(task, FeatureTask)
+        self._task, self._features, self._config = task, task, config
         self._num_steps, self._done = num_steps, 0
         self._device = torch.device(device)
         network = task.network()

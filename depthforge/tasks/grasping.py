@@ -149,6 +149,28 @@ class Grasping(Task):
         maps: dict[str, Tensor] = network(inputs["depth"])._asdict()
         return maps
 
+    def depth_of(self, inputs: Tensors) -> Tensor:
+        """Return the depth of inputs from -1 to 1 m about the mean, as a share."""
+        return (inputs["depth"] + _REACH_M) / (2 * _REACH_M)
+
+    def inputs_of(self, depth: Tensor) -> dict[str, Tensor]:
+        """Return the inputs of such depth."""
+        return {"depth": depth * (2 * _REACH_M) - _REACH_M}
+
+    def predict_with_features(self, network: nn.Module, inputs: Tensors) -> tuple[dict[str, Tensor], Tensor]:
+        """Return the maps, and the features that their heads see."""
+        assert isinstance(network, GraspNet)
+        features = network.features(inputs["depth"])
+        return network.maps(features)._asdict(), features
+
+    def num_map_features(self) -> int:
+        """Return the channels before the heads."""
+        return self.config.width
+
+    def targets_said(self, prediction: Tensors) -> dict[str, Tensor]:
+        """Return the maps themselves."""
+        return {name: prediction[name].detach() for name in MAPS}
+
     def loss(self, prediction: Tensors, targets: Tensors) -> dict[str, Tensor]:
         """Return the mean squared difference of each map."""
         return {name: functional.mse_loss(prediction[name], targets[name]) for name in MAPS}

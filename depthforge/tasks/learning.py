@@ -28,6 +28,7 @@ from depthforge.identity import differences, fingerprint_of
 from depthforge.seeding import frame_generator
 from depthforge.tasks.adaptation import AdaptationConfig, AdaptedObjective, require_adaptable
 from depthforge.tasks.base import Example, Task, Tensors
+from depthforge.tasks.cycada import CycadaObjective, stages_of
 from depthforge.tasks.reading import Frames
 from depthforge.training.checkpoint import Checkpoints
 from depthforge.training.dropout import drawing_from
@@ -70,14 +71,21 @@ class TaskTraining:
         if (self.adaptation is None) != (self.target is None):
             raise InputError("adaptation and the frames that it brings a network to are said together")
         if self.adaptation is not None:
-            require_adaptable(self.task)
+            require_adaptable(self.task, self.adaptation)
         for frames in (self.frames, self.target):
             if frames is not None:
                 frames.require_larger_than(self.task.config.crop_px)
 
     @property
     def num_steps(self) -> int:
-        """Steps in all."""
+        """Steps in all: those of the task, and of cycada's further stages."""
+        if self.adaptation is not None and self.adaptation.method == "cycada":
+            return sum(stages_of(self.task_steps))
+        return self.task_steps
+
+    @property
+    def task_steps(self) -> int:
+        """Steps on labelled frames as they are."""
         config = self.task.config
         if self.steps is not None:
             return self.steps
@@ -155,6 +163,8 @@ def _objective(training: TaskTraining, random: torch.Generator, device: torch.de
     task, rate = training.task, training.learning_rate
     if training.adaptation is None:
         return TaskObjective(task, random, device, rate)
+    if training.adaptation.method == "cycada":
+        return CycadaObjective(task, training.adaptation, training.task_steps, random, device, rate)
     return AdaptedObjective(task, training.adaptation, training.num_steps, random, device, rate)
 
 

@@ -163,6 +163,28 @@ class Segmentation(Task):
         """Return ``scores`` (B, classes, H, W)."""
         return {"scores": network(inputs["image"])}
 
+    def depth_of(self, inputs: Tensors) -> Tensor:
+        """Return the depth of inputs as a share of 10 m, 0 where nothing is measured."""
+        image = inputs["image"]
+        return (image[:, :1] + 1) / 2 * image[:, 1:]
+
+    def inputs_of(self, depth: Tensor) -> dict[str, Tensor]:
+        """Return the inputs of such depth; 0 is no measurement."""
+        return {"image": torch.cat([2 * depth - 1, (depth > 0).to(depth)], dim=1)}
+
+    def predict_with_features(self, network: nn.Module, inputs: Tensors) -> tuple[dict[str, Tensor], Tensor]:
+        """Return the scores, which are also the features that domains are told apart by."""
+        scores = network(inputs["image"])
+        return {"scores": scores}, scores
+
+    def num_map_features(self) -> int:
+        """Return the number of classes."""
+        return len(self.config.classes)
+
+    def targets_said(self, prediction: Tensors) -> dict[str, Tensor]:
+        """Return the class of the highest score."""
+        return {"classes": prediction["scores"].detach().argmax(dim=1)}
+
     def loss(self, prediction: Tensors, targets: Tensors) -> dict[str, Tensor]:
         """Return the cross-entropy, mean over labelled pixels; 0 where there is none."""
         classes = targets["classes"]

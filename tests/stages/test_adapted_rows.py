@@ -78,6 +78,6 @@ def test_a_task_without_one_feature_an_example_is_refused_before_anything_is_tra
     sides: Path, tmp_path: Path
 ) -> None:
     manifest = table_of(sides, tmp_path / "out", task="grasping")
-    with pytest.raises(InputError, match="task grasping cannot be brought"):
+    with pytest.raises(InputError, match="task grasping cannot be brought to another sensor by dann"):
         make_table(manifest, only=("dann",))
     assert not (tmp_path / "out" / "networks").exists()

@@ -181,7 +181,7 @@ def test_the_same_settings_give_the_same_bytes_through_a_stop_or_not(
 def test_what_cannot_be_adapted_is_named(sides: tuple[Path, Path], synthetic: Path) -> None:
     task = Enhancement()
     frames = Frames(synthetic, task, "depth_noisy")
-    with pytest.raises(InputError, match="task enhancement cannot be brought"):
+    with pytest.raises(InputError, match="task enhancement cannot be brought to another sensor by dann"):
         TaskTraining(task, frames, adaptation=AdaptationConfig(method="dann"), target=frames)
     with pytest.raises(InputError, match="said together"):
         replace(training(sides, None), adaptation=AdaptationConfig(method="dann"))
