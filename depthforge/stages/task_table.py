@@ -8,6 +8,7 @@ and a row that changed is the only one that is made again.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -117,7 +118,7 @@ def _row(manifest: TableManifest, block: RowBlock, task: Task, side: Path, note:
     target = None
     if block.adaptation is not None:
         require_adaptable(task, block.adaptation)
-        target = _lesson(side, "depth_raw", real)
+        target = replace(_lesson(side, "depth_raw", real), labelled=False)
     for each in (lesson, tuning, target):
         if each is not None:
             TaskTraining(task, each.frames(task))

@@ -1,6 +1,6 @@
 """A task's network brought to another sensor with frames of it that have no labels: DANN and UAN.
 
-Both let a discriminator tell labelled from unlabelled frames by the network's features, and push the features, through
+(CyCADA, for images, is ``tasks.cycada``.) Both let a discriminator tell labelled from unlabelled frames by the network's features, and push the features, through
 a reversed gradient, to where it cannot. DANN weighs all examples alike. UAN weighs them by how sure the classes are and
 how like the other side an example looks, so that what only one side has pulls at nothing; here both sides have the same
 classes, and nothing is rejected. The target's labels are never looked at, and no checkpoint is chosen by them, as both

@@ -47,10 +47,19 @@ class Lesson:
     split: str | None = None
     part: tuple[float, float] = (0.0, 1.0)
     every: int = 1
+    labelled: bool = True
 
     def frames(self, task: Task) -> Frames:
         """Return the frames; raises as ``Frames`` does."""
-        return Frames(self.corpus, task, self.input_depth, split=self.split, part=self.part, every=self.every)
+        return Frames(
+            self.corpus,
+            task,
+            self.input_depth,
+            split=self.split,
+            part=self.part,
+            every=self.every,
+            labelled=self.labelled,
+        )
 
 
 @dataclass(frozen=True)

@@ -113,30 +113,37 @@ class Grasping(Task):
         zoom = float(random.uniform(self.config.least_zoom, 1.0))
         return self._example(view, zoom=zoom, turns=turns)
 
+    def draw_unlabelled(self, view: View, random: np.random.Generator) -> Tensors | None:
+        """Return the square as ``draw`` does, of a view without grasps."""
+        turns = int(random.integers(4)) if self.config.turns else 0
+        image = self._image(view, zoom=float(random.uniform(self.config.least_zoom, 1.0)), turns=turns)
+        return None if image is None else {"depth": image}
+
     def _example(self, view: View, *, zoom: float, turns: int) -> Example | None:
         side_px = self.config.side_px
-        height, width = view.size
-        square = min(height, width) * zoom
-        top, left = (height - square) / 2, (width - square) / 2
+        top, left, square = _square(view, zoom)
         rectangles = _seen_in(self._usable(view), top, left, square, side_px)
-        if not len(rectangles):
+        image = self._image(view, zoom=zoom, turns=turns) if len(rectangles) else None
+        if image is None:
             return None
+        rectangles = _turned(rectangles, turns, side_px)
+        scale = side_px / SIDE_PX
+        kept = suppress(rectangles, distance_px=_APART_PX * scale, angle_deg=_APART_DEG, most=_MOST_DRAWN)
+        maps = torch.from_numpy(drawn(rectangles[kept], side_px))
+        targets = {name: maps[place : place + 1] for place, name in enumerate(MAPS)}
+        return Example(view.key, {"depth": image}, targets, {"rectangles": rectangles})
+
+    def _image(self, view: View, *, zoom: float, turns: int) -> Tensor | None:
+        """Return what the network is given, (1, side_px, side_px); None where nothing is measured."""
+        side_px = self.config.side_px
+        top, left, square = _square(view, zoom)
         at = (np.arange(side_px) + 0.5) * square / side_px
         place = np.ix_((top + at).astype(np.intp), (left + at).astype(np.intp))
         depth_m, valid = view.depth_m[0].numpy()[place], view.valid[0].numpy()[place]
         if not valid.any():
             return None
         image = np.rot90(prepared(depth_m, valid, fill=self.config.fill == "navier_stokes"), turns)
-        rectangles = _turned(rectangles, turns, side_px)
-        scale = side_px / SIDE_PX
-        kept = suppress(rectangles, distance_px=_APART_PX * scale, angle_deg=_APART_DEG, most=_MOST_DRAWN)
-        maps = torch.from_numpy(drawn(rectangles[kept], side_px))
-        return Example(
-            view.key,
-            {"depth": torch.from_numpy(np.ascontiguousarray(image))[None]},
-            {name: maps[place : place + 1] for place, name in enumerate(MAPS)},
-            {"rectangles": rectangles},
-        )
+        return torch.from_numpy(np.ascontiguousarray(image))[None]
 
     def _usable(self, view: View) -> Float64:
         """Return the grasps that need no more friction than allowed, best first, among the view's pixels."""
@@ -208,6 +215,13 @@ def prepared(depth_m: Image, valid: Bools, *, fill: bool) -> Image:
         depth_m = np.where(valid, depth_m, filled)
     mean_m = depth_m.mean() if fill else depth_m[valid].mean()
     return np.asarray(np.clip(depth_m - mean_m, -_REACH_M, _REACH_M), np.float32)
+
+
+def _square(view: View, zoom: float) -> tuple[float, float, float]:
+    """Return top, left and side, in pixels, of the central square of which ``zoom`` is taken."""
+    height, width = view.size
+    side = min(height, width) * zoom
+    return (height - side) / 2, (width - side) / 2, side
 
 
 def _seen_in(rectangles: Float64, top: float, left: float, square: float, side_px: int) -> Float64:

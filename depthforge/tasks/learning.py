@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -27,7 +28,7 @@ from depthforge.errors import CorpusMismatchError, InputError
 from depthforge.identity import differences, fingerprint_of
 from depthforge.seeding import frame_generator
 from depthforge.tasks.adaptation import AdaptationConfig, AdaptedObjective, require_adaptable
-from depthforge.tasks.base import Example, Task, Tensors
+from depthforge.tasks.base import Task, Tensors, View
 from depthforge.tasks.cycada import CycadaObjective, stages_of
 from depthforge.tasks.reading import Frames
 from depthforge.training.checkpoint import Checkpoints
@@ -46,6 +47,8 @@ TASK_TRAINING_VERSION: Final = 1
 _IDENTITY_FILE: Final = "training.json"
 _TRIES: Final = 8
 _CHECKPOINT_EVERY: Final = 250
+
+Draw = Callable[[View, np.random.Generator], Tensors | None]
 
 
 @dataclass(frozen=True)
@@ -220,12 +223,17 @@ class StepBatches(Dataset[Batch]):
 
     def __getitem__(self, step: int) -> Batch:
         size = self._task.config.batch_size
-        examples = [self._example(self._frames, step * size + place, place, step) for place in range(size)]
-        labelled = _stacked([{**example.inputs, **example.targets} for example in examples])
+        labelled = _stacked([self._drawn(self._frames, self._labelled, step * size + k, k, step) for k in range(size)])
         if self._target is None:
             return Batch({}, labelled)
-        unlabelled = [self._example(self._target, step * size + k, size + k, step).inputs for k in range(size)]
-        return Batch(labelled, _stacked(unlabelled))
+        draw = self._task.draw_unlabelled
+        return Batch(
+            labelled, _stacked([self._drawn(self._target, draw, step * size + k, size + k, step) for k in range(size)])
+        )
+
+    def _labelled(self, view: View, random: np.random.Generator) -> Tensors | None:
+        example = self._task.draw(view, random)
+        return None if example is None else {**example.inputs, **example.targets}
 
     def steps(self, first: int, last: int) -> Iterator[Batch]:
         """Yield the batches of steps ``first`` to ``last`` - 1, each read while the one before is in use."""
@@ -247,7 +255,7 @@ class StepBatches(Dataset[Batch]):
                 coming = pool.submit(self.__getitem__, step + 1) if step + 1 < last else None
                 yield batch
 
-    def _example(self, frames: Frames, number: int, place: int, step: int) -> Example:
+    def _drawn(self, frames: Frames, draw: Draw, number: int, place: int, step: int) -> Tensors:
         count = len(frames)
         random = frame_generator(self._seed, f"example/{step}/{place}", f"task {self._task.name}")
         for later in range(count):
@@ -255,9 +263,9 @@ class StepBatches(Dataset[Batch]):
             order = stream_order(count, "full", seed=self._seed, epoch=epoch)
             view = frames[int(order[index])]
             for _ in range(_TRIES):
-                example = self._task.draw(view, random)
-                if example is not None:
-                    return example
+                tensors = draw(view, random)
+                if tensors is not None:
+                    return tensors
         raise InputError(
             f"no frame holds anything that the task {self._task.name} could learn from",
             where=frames.corpus,

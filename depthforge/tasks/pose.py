@@ -101,6 +101,8 @@ class Pose(Task):
     Config = PoseConfig
     config: PoseConfig
     required = frozenset({INSTANCE.name, OBJECT_ID.name, OBJECT_POSE.name})
+    # The masks cut the crops, and the poses say which mask is whose.
+    unlabelled = required
     figures = (
         Figure("error_deg", "rotation error, mean over all crops", "deg", "lower"),
         Figure("accuracy", "objects named rightly", "%", "higher"),

@@ -148,8 +148,7 @@ class Segmentation(Task):
         classes = self._lookup[ids]
         if not (view.valid.any() and (classes != UNLABELLED).any()):
             return []
-        near = view.depth_m.clamp(max=_FARTHEST_M) / (_FARTHEST_M / 2) - 1
-        return [Example(view.key, {"image": torch.cat([near, view.valid.float()])}, {"classes": classes})]
+        return [Example(view.key, {"image": channels(view)}, {"classes": classes})]
 
     def draw(self, view: View, random: np.random.Generator) -> Example | None:
         """Return a random crop, or the view, flipped left to right every other time."""
@@ -158,6 +157,14 @@ class Segmentation(Task):
             return example
         flipped = [{name: value.flip(-1) for name, value in each.items()} for each in (example.inputs, example.targets)]
         return Example(example.key, *flipped)
+
+    def draw_unlabelled(self, view: View, random: np.random.Generator) -> Tensors | None:
+        """Return a crop as ``draw`` does, of a view without classes."""
+        view = self.crop(view, random)
+        if not view.valid.any():
+            return None
+        image = channels(view)
+        return {"image": image if random.random() < 0.5 else image.flip(-1)}
 
     def predict(self, network: nn.Module, inputs: Tensors) -> dict[str, Tensor]:
         """Return ``scores`` (B, classes, H, W)."""
@@ -208,6 +215,12 @@ class Segmentation(Task):
         }
         each = zip(self.config.classes, overlap.tolist(), strict=True)
         return found | {_figure_of(name): value for name, value in each}
+
+
+def channels(view: View) -> Tensor:
+    """Return depth from -1 at 0 m, and where nothing is measured, to 1 at 10 m and beyond, and validity: (2, H, W)."""
+    near = view.depth_m.clamp(max=_FARTHEST_M) / (_FARTHEST_M / 2) - 1
+    return torch.cat([near, view.valid.float()])
 
 
 def _mean(values: Float64) -> float:

@@ -88,7 +88,8 @@ class RowBlock(_Block):
     )
 
     adaptation: Annotated[AdaptationConfig | None, BeforeValidator(_method)] = Field(
-        default=None, description="dann or uan: brought to the frames of `real.train` meanwhile, without their labels"
+        default=None,
+        description="dann, uan or cycada: brought to the frames of `real.train` meanwhile, without their labels",
     )
 
     @field_validator("translator", mode="before")

@@ -81,3 +81,11 @@ def test_a_task_without_one_feature_an_example_is_refused_before_anything_is_tra
     with pytest.raises(InputError, match="task grasping cannot be brought to another sensor by dann"):
         make_table(manifest, only=("dann",))
     assert not (tmp_path / "out" / "networks").exists()
+
+
+def test_a_dense_task_is_brought_by_cycada(sides: Path, tmp_path: Path) -> None:
+    row = {"name": "cycada", "corpus": str(sides / "noisy"), "adaptation": {"method": "cycada", "width": 4}}
+    manifest = table_of(sides, tmp_path / "out", task="grasping", rows=[row])
+    table = make_table(manifest)
+    assert np.isfinite(table.rows["cycada"]["success_top3_iou50"].value)
+    assert "CyCADA + DCL" in (tmp_path / "out" / "table.md").read_text()

@@ -21,6 +21,7 @@ from depthforge.tasks.pose import Pose, PoseConfig
 from depthforge.tasks.reading import Frames
 from depthforge.tasks.segmentation import Segmentation, SegmentationConfig
 from depthforge.training.objective import Batch
+from tests.tasks.corpora import make_corpus
 from tests.tasks.test_grasping import grasped_view
 from tests.tasks.test_segmentation import classed_view
 
@@ -152,6 +153,24 @@ def test_a_stopped_training_ends_with_the_same_bytes(
     train_task(made, tmp_path / "stopped")
     first, second = ((tmp_path / name / "weights.safetensors").read_bytes() for name in ("whole", "stopped"))
     assert first == second
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_frames_without_labels_give_inputs_and_nothing_else_is_asked_of_them(
+    synthetic: Path, tmp_path: Path, name: str
+) -> None:
+    task = CASES[name][0]()
+    bare = make_corpus(tmp_path / "bare", labels={"semantic": "off"})
+    with pytest.raises(InputError, match=f"lacks what the task {name} needs"):
+        Frames(bare, task, "depth_noisy")
+    target = Frames(bare, task, "depth_noisy", labelled=False)
+    random = np.random.default_rng(0)
+    drawn = [task.draw_unlabelled(target[place], random) for place in range(4)]
+    (key,) = CASES[name][0]().draw_unlabelled(CASES[name][1][0], random) or {}
+    assert all(inputs is not None and set(inputs) == {key} for inputs in drawn)
+    if name == "segmentation":
+        made = TaskTraining(task, Frames(synthetic, task, "depth_noisy"), adaptation=CONFIG, target=target)
+        assert train_task(made, tmp_path / "out").training["adaptation"]["method"] == "cycada"
 
 
 def test_a_task_on_crops_is_refused() -> None:
