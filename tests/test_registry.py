@@ -91,7 +91,9 @@ def test_two_packages_that_bring_one_name_are_refused(package: Registry, monkeyp
         package.get("atlas")
 
 
-@pytest.mark.parametrize("kind", [registry.sources, registry.sensors, registry.translators, registry.layouts])
+@pytest.mark.parametrize(
+    "kind", [registry.sources, registry.sensors, registry.translators, registry.tasks, registry.layouts]
+)
 def test_every_built_in_module_registers_its_own_name(kind: Registry) -> None:
     for name in kind.names():
         assert kind.get(name).name == name

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -20,7 +22,7 @@ from pydantic import (
     model_serializer,
 )
 
-from depthforge.frame import Frame, NoisyDepth
+from depthforge.frame import DepthImage, Frame, NoisyDepth
 from depthforge.identity import Identity, changed_fields
 
 __all__ = ["Sensor"]
@@ -65,6 +67,13 @@ class Sensor(BaseModel, ABC):
     def without_holes(self) -> Sensor:
         """Return the same sensor, which measures all that its range and its borders allow."""
         return self.model_copy(update={**self.keeping, "preset": None})
+
+    def near_loss(self, depth_m: DepthImage) -> npt.NDArray[np.float32] | None:
+        """Return how likely each pixel of ``depth_m`` (H, W) is to be lost to too much light near the camera, (H, W).
+
+        None where the sensor loses nothing by that; drawings of it do so with this probability.
+        """
+        return None
 
     def working_bytes(self, height: int, width: int) -> int:
         """Return what a process's resident memory grows by, at most, to measure frames of (height, width)."""

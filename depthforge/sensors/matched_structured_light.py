@@ -58,6 +58,7 @@ from depthforge.sensors.structured_light_shadows import (
     SaturatedSpread,
     disparity_px,
     lost_surfaces,
+    near_loss,
 )
 from depthforge.sensors.surface import Float32, infrared_albedo, luminance_of, surface_of
 
@@ -145,6 +146,10 @@ class MatchedStructuredLight(DisparityErrors):
     def disparity_scale(self, camera: Camera) -> float:
         """Return focal length x baseline, metres x pixels of the sensor, for frames of ``camera``."""
         return camera.fx * self.baseline_m
+
+    def near_loss(self, depth_m: DepthImage) -> npt.NDArray[np.float32] | None:
+        """Return how likely each pixel (H, W) is to be lost to ``saturated_m``."""
+        return near_loss(depth_m, self.saturated_m, self.saturated_spread)
 
     def measure(self, frame: Frame, words: tuple[int, int]) -> NoisyDepth:
         """Return what the sensor would measure of ``frame``; see the module for the model."""

@@ -67,6 +67,7 @@ from depthforge.sensors.structured_light_shadows import (
     disparity_px,
     fattened,
     illuminated,
+    near_loss,
 )
 
 __all__ = [
@@ -196,6 +197,10 @@ class StructuredLight(DisparityErrors):
         if value % 2 == 0:
             raise ValueError("a window has a centre pixel: its side is odd")
         return value
+
+    def near_loss(self, depth_m: DepthImage) -> npt.NDArray[np.float32] | None:
+        """Return how likely each pixel (H, W) is to be lost to ``saturated_m``."""
+        return near_loss(depth_m, self.saturated_m, self.saturated_spread)
 
     def measure(self, frame: Frame, words: tuple[int, int]) -> NoisyDepth:
         """Return what the sensor would measure of ``frame``: :func:`simulate`."""

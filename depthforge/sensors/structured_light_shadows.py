@@ -25,6 +25,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field
+from scipy.special import ndtr
 
 from depthforge.frame import BoolImage, DepthImage
 from depthforge.kernels import njit
@@ -46,6 +47,7 @@ __all__ = [
     "fattened",
     "illuminated",
     "lost_surfaces",
+    "near_loss",
 ]
 
 Float32 = npt.NDArray[np.float32]
@@ -56,6 +58,7 @@ _SILHOUETTE_PX = np.float32(1.5)
 _RAGGED_OVER_PX = 5.0
 _SATURATED_OVER_PX = 6.0
 _EDGE_REACH_PX, _EDGE_FADE_PX = 15, 9
+_NEAREST_M, _LEAST_SPREAD = 1e-3, 1e-3
 _MOST_SIGMAS = 5.0  # of a field; one in two million values lies beyond
 _CROSS = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]], np.uint8)
 _SQUARE = np.ones((3, 3), np.uint8)
@@ -193,6 +196,15 @@ def _saturated(depth_m: DepthImage, words: tuple[int, int], sensor: LosesSurface
     limit_m = np.float32(sensor.saturated_m) * np.exp(np.float32(sensor.saturated_spread) * field[is_near])
     is_near[is_near] = depth_m[is_near] <= limit_m
     return is_near
+
+
+def near_loss(depth_m: DepthImage, saturated_m: float, spread: float) -> Float32 | None:
+    """Return the probability (H, W) of ``_saturated`` at depth (H, W), 0 for holes; None without saturation."""
+    if saturated_m == 0:
+        return None
+    nearness = np.log(saturated_m / np.maximum(depth_m, _NEAREST_M))
+    lost = ndtr(nearness / max(spread, _LEAST_SPREAD))
+    return np.where(depth_m > 0, lost, 0).astype(np.float32)
 
 
 @njit(error_model="numpy")

@@ -1,10 +1,10 @@
 """A task's network brought to another sensor with frames of it that have no labels: DANN and UAN.
 
-(CyCADA, for images, is ``tasks.cycada``.) Both let a discriminator tell labelled from unlabelled frames by the network's features, and push the features, through
+Both let a discriminator tell labelled from unlabelled frames by the network's features, and push the features, through
 a reversed gradient, to where it cannot. DANN weighs all examples alike. UAN weighs them by how sure the classes are and
 how like the other side an example looks, so that what only one side has pulls at nothing; here both sides have the same
 classes, and nothing is rejected. The target's labels are never looked at, and no checkpoint is chosen by them, as both
-published codes do: the last one counts.
+published codes do: the last one counts. CyCADA, for tasks on images, is ``tasks.cycada``.
 
 Adam stands where the originals have SGD, with their factors of the learning rate, from the rate of the task. A step
 costs two passes of the network in place of one.

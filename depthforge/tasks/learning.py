@@ -14,10 +14,12 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -260,8 +262,7 @@ class StepBatches(Dataset[Batch]):
         random = frame_generator(self._seed, f"example/{step}/{place}", f"task {self._task.name}")
         for later in range(count):
             epoch, index = divmod(number + later, count)
-            order = stream_order(count, "full", seed=self._seed, epoch=epoch)
-            view = frames[int(order[index])]
+            view = frames[int(_order(self._seed, epoch, count)[index])]
             for _ in range(_TRIES):
                 tensors = draw(view, random)
                 if tensors is not None:
@@ -280,6 +281,11 @@ def _stacked(examples: Sequence[Tensors]) -> dict[str, Tensor]:
 
 def _as_it_is(batch: Any) -> Any:
     return batch
+
+
+@lru_cache(maxsize=4)
+def _order(seed: int, epoch: int, count: int) -> npt.NDArray[np.int64]:
+    return stream_order(count, "full", seed=seed, epoch=epoch)
 
 
 class _LastIsBest:

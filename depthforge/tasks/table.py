@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,12 +57,12 @@ class Table:
         ]
         for row, figures in self.rows.items():
             cells = [_cell(figures[f.id], f, row == best[f.id]) for f in self.columns]
-            lines.append("| " + " | ".join([row, *cells, self.trained_on[row]]) + " |")
+            lines.append("| " + " | ".join([_as_text(row), *cells, _as_text(self.trained_on[row])]) + " |")
         if self.published is not None:
             for row, values in self.published.rows.items():
                 by_id = dict(zip(self.published.figures, values, strict=True))
                 cells = [f"*{by_id[f.id]:g}*" if f.id in by_id else "" for f in self.columns]
-                lines.append("| " + " | ".join([f"*published: {row}*", *cells, "*other data*"]) + " |")
+                lines.append("| " + " | ".join([f"published: {_as_text(row)}", *cells, "other data"]) + " |")
             lines += ["", f"Published: {self.published.source} ({self.published.remark}). Only orders compare."]
         better = "; ".join(f"{f.title}: {f.better} is better" for f in self.columns)
         return "\n".join([*lines, "", better + ".", ""])
@@ -91,7 +92,8 @@ class Table:
         panels = drawing.subplots(down, across, squeeze=False, sharey=True).ravel()
         names = [*self.rows, *(f"published: {name}" for name in theirs)]
         for panel, figure in zip(panels, self.columns, strict=False):
-            panel.set_title(f"{figure.title}{f', {figure.unit}' if figure.unit else ''}: {figure.better} is better")
+            title = f"{figure.title}, {figure.unit}" if figure.unit else figure.title
+            panel.set_title(f"{title}: {figure.better} is better", fontsize=9)
             for place, found in enumerate(figures[figure.id] for figures in self.rows.values()):
                 if math.isfinite(found.value):
                     panel.plot([found.low, found.high], [place, place], color="black", linewidth=1)
@@ -125,6 +127,11 @@ def write_table(table: Table, folder: Path) -> None:
     contents = (table.markdown().encode(), buffer.getvalue(), table.png())
     for name, content in zip(TABLE_FILES, contents, strict=True):
         write_atomically(folder / name, content)
+
+
+def _as_text(words: str) -> str:
+    """Return words that Markdown shows as they are in a cell of a table."""
+    return re.sub(r"([*_|`\\])", r"\\\1", words)
 
 
 def _cell(found: Interval, figure: Figure, is_best: bool) -> str:

@@ -9,7 +9,9 @@ large, and as steady from frame to frame, as the sensor's. A second head, off by
 where a surface is noisier than the physics says (``hybrid_residual``), before the sensor rounds.
 
 Where a pixel is kept that this drawing of the physics lost, depth comes from the same sensor without what makes it lose
-surfaces; what even that does not measure (range, borders) is a hole.
+surfaces; what even that does not measure (range, borders) is a hole. What is lost near the camera to too much light is
+a matter of distance, which the network does not see: it has the sensor's own probability (``Sensor.near_loss``), is not
+learnt from, and is drawn by the same copula.
 
 Kin: Manivasagam et al., "LiDARsim", CVPR 2020 (ray casting, and a network for dropped rays); Abdelhamed et al., "Noise
 Flow", ICCV 2019 (parametric layers within a flow); Shrivastava et al., CVPR 2017 (SimGAN); Monteiro et al., NeurIPS
@@ -61,6 +63,8 @@ __all__ = ["Hybrid"]
 
 _SHORT, _LONG = 200, 201  # streams of random numbers that no sensor draws from; the long field takes three
 _MADE_UP = ("preset", "patch_share", "blob_dropout")
+_NEAR = ("saturated_m", "saturated_spread")
+_LIKELY_NEAR = 0.02
 _MAY_CHANGE = ("min_depth_m", "max_depth_m", "device_seed", "device_map_px", "device_map_m")
 _BASELINE_M = 0.075  # of a sensor that has none: it only scales slopes
 
@@ -114,8 +118,10 @@ class Hybrid(Learned):
 
         @property
         def physics(self) -> Sensor:
-            """The sensor without made-up patches: which surfaces are lost, the network says."""
-            return _without(self.sensor, _MADE_UP)
+            """The sensor without made-up patches, since the network says which surfaces are lost, and without what it
+            loses near the camera, which has a probability of its own.
+            """
+            return _without(self.sensor, _MADE_UP + _NEAR)
 
         @classmethod
         def training_fields(cls) -> frozenset[str]:
@@ -123,7 +129,7 @@ class Hybrid(Learned):
             return frozenset(HybridTraining.model_fields) - set(cls.architecture_fields)
 
     config: Config
-    version = 2
+    version = 3
     paired: ClassVar[bool] = True
 
     def __init__(self, config: LearnedConfig) -> None:
@@ -172,7 +178,7 @@ class Hybrid(Learned):
         if self._weights_sha256 is None:
             self._weights_sha256 = self._require_card().weights_sha256
         fields = changed_fields(self.config, without=self.config.training_fields() | {"sensor"})
-        sensor = self._physics.identity.to_json()
+        sensor = _without(self.config.sensor, _MADE_UP).identity.to_json()
         return Identity(self.name, self.version, {**fields, "sensor": sensor, "weights_sha256": self._weights_sha256})
 
     def prepared(self, network: nn.Module) -> nn.Module:
@@ -196,7 +202,8 @@ class Hybrid(Learned):
         """Return what training's batches hold of a whole frame: ``inputs``, and of a pair what is to be learnt.
 
         ``inputs`` (C, H, W); where the frame has a scan beside its truth (``depth_raw``) ``hole`` (1, H, W), 1 where
-        the scan measures nothing, and ``known`` (1, H, W), 1 where the truth is whole and within the sensor's range;
+        the scan measures nothing, and ``known`` (1, H, W), 1 where the truth is whole, within the sensor's range, and far
+        enough to be lost for what it is;
         with ``residual`` the images of ``hybrid_residual.Target``, (1, H, W) each. FrameError for a frame without the
         colour that the network takes.
         """
@@ -208,7 +215,9 @@ class Hybrid(Learned):
             scan_m = np.nan_to_num(np.asarray(raw, np.float32).reshape(frame.camera.size), posinf=0.0, neginf=0.0)
             reached = self._dense.measure(frame, words[0]).valid
             seen["hole"] = (scan_m <= 0).astype(np.float32)[None]
-            seen["known"] = (well_known(frame.valid) & reached).astype(np.float32)[None]
+            known = well_known(frame.valid) & reached
+            near = self.config.sensor.near_loss(frame.depth_m)
+            seen["known"] = (known if near is None else known & (near < _LIKELY_NEAR)).astype(np.float32)[None]
             if self.config.residual:
                 assert isinstance(self._physics, ResidualSensor)
                 target = target_of(frame, scan_m, drawings, self._physics)
@@ -251,6 +260,9 @@ class Hybrid(Learned):
             maps = None if residual is None else torch.cat(residual, dim=1)[0].float().cpu().numpy()
         if not np.isfinite(found).all() or (maps is not None and not np.isfinite(maps).all()):
             raise FrameError("the translator gave numbers that are none", where=frame.key)
+        near = self.config.sensor.near_loss(frame.depth_m)
+        if near is not None:
+            found = 1 - (1 - found) * (1 - near)
         return fixed_point(found), maps
 
     def _measured(self, frame: Frame, words: tuple[int, int]) -> _Measured:

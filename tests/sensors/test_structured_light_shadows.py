@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from depthforge.frame import BoolImage, Camera, DepthImage, Frame
+from depthforge.sensors.matched_structured_light import MatchedStructuredLight
 from depthforge.sensors.structured_light import StructuredLight, simulate
 from depthforge.sensors.structured_light_shadows import disparity_px, fattened, illuminated, lost_surfaces
 
@@ -117,6 +118,16 @@ def test_half_is_lost_to_light_where_it_is_said_and_a_normal_share_of_the_logari
     assert share(0.4) == pytest.approx(0.5, abs=0.03)
     assert share(0.4 * np.exp(0.2)) == pytest.approx(1 - NormalDist().cdf(1), abs=0.02)
     assert share(1.2) == 0
+    for told in (sensor, MatchedStructuredLight(saturated_m=0.4, saturated_spread=0.2)):
+        likely = told.near_loss(np.array([[0.4, 0.4 * np.exp(0.2), 1.2, 0.0]], np.float32))
+        np.testing.assert_allclose(likely, [[0.5, 1 - NormalDist().cdf(1), 0, 0]], atol=1e-5)
+
+
+def test_what_saturates_nowhere_has_no_probability_of_it_and_a_sharp_limit_is_a_step() -> None:
+    depth_m = np.array([[0.39, 0.41]], np.float32)
+    assert StructuredLight(**QUIET).near_loss(depth_m) is None
+    sharp = StructuredLight(**QUIET, saturated_m=0.4, saturated_spread=0.0).near_loss(depth_m)
+    np.testing.assert_allclose(sharp, [[1, 0]], atol=1e-6)
 
 
 def test_a_sensor_without_losses_loses_nothing() -> None:

@@ -87,7 +87,8 @@ def test_a_table_has_every_row_and_the_published_ones_and_is_not_made_twice(
     published = {(line["row"], line["figure"]): line["value"] for line in found if line["kind"] == "published"}
     assert published["DCL", "psnr_ln"] == 42.340
     text = (tmp_path / "out" / "table.md").read_text()
-    assert "| *published: Supervised* |" in text
+    assert "| published: Supervised |" in text
+    assert "| published: DCL\\*, 10 % fine-tuned |" in text
     assert "*0.1062*" in text
     assert "Only orders compare" in text
     assert "Tested on 4 real frames of real" in text

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from depthforge.registry import tasks
 
 
+@pytest.mark.usefixtures("built_in_plugins")
 def test_every_task_and_figure_is_on_the_page(repository: Path) -> None:
     text = (repository / "docs" / "tasks.md").read_text()
     for name in tasks.names():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,30 @@ def test_range_and_borders_are_the_sensors(tmp_path: Path) -> None:
     assert depth_m.max() <= 2.0
     assert not valid[:, -8:].any()
     assert valid.any()
+
+
+def test_what_is_lost_near_the_camera_is_the_sensors_and_not_learnt(tmp_path: Path) -> None:
+    """A network that loses nothing: half of what is as far as ``saturated_m`` is a hole, by the law of the sensor."""
+    near = {**SENSOR, "saturated_m": 0.6, "saturated_spread": 0.25}
+    config = written(tmp_path, -30.0, min_kept=0.0).config.model_copy(
+        update={"sensor": Hybrid.Config(sensor=near).sensor}
+    )
+    translator = Hybrid(config)
+    frame = clean_frame(120, 160)
+    wall = replace(frame, depth_m=np.full((120, 160), 0.6, np.float32), valid=np.ones((120, 160), np.bool_))
+    levels = translator.hole_levels(wall, (1, 2))[10:-10, 10:-10]
+    assert np.abs(levels - LEVELS / 2).max() <= 1
+    shares = [1 - drawn(translator, wall, seed)[1].mean() for seed in range(30)]
+    assert np.mean(shares) == pytest.approx(0.5, abs=0.1)
+    far = translator.hole_levels(replace(wall, depth_m=wall.depth_m * 3), (1, 2))[10:-10, 10:-10]
+    assert far.max() <= 1
+    # Another limit makes another corpus by the same weights.
+    assert translator.fingerprint != written(tmp_path, -30.0, min_kept=0.0).fingerprint
+    ramp = np.linspace(0.3, 3.0, 160, dtype=np.float32)[None].repeat(120, axis=0)
+    pair = replace(wall, depth_m=ramp, labels={DEPTH_RAW.name: ramp})
+    known = translator.images(pair)["known"][0]
+    assert not known[:, ramp[0] < 0.9].any()
+    assert known[20:-20, (ramp[0] > 1.1) & (ramp[0] < 2.5)].all()
 
 
 def test_calibration_moves_probabilities(tmp_path: Path) -> None:
