@@ -2,10 +2,11 @@
 
 python -m benchmarks.bench_sensors [--repeats 10] [--json] [--save]
 
-The frame is a view of a furnished room made up from a seed, with colour for the sensors that read it. A turn of a sensor
-is five frames in a row, as a conversion measures them; "first" is the first of a turn, whose memory and caches still
-belong to another sensor. Bar: 40 frames a second for every preset, 25 for those that match images. Beside them Open3D's DepthNoiseSimulator, with our distortion
-table, on the same frame; other published simulators are quoted as they were measured once, on two cores of a Xeon.
+The frame is a view of a furnished room made up from a seed, with colour for the sensors that read it. A turn of a
+sensor is five frames in a row, as a conversion measures them; "first" is the first of a turn, whose memory and caches
+still belong to another sensor. Bar: 40 frames a second for every preset, 25 for those that match images. Beside them
+Open3D's DepthNoiseSimulator, with our distortion table, on the same frame; other published simulators are quoted as
+they were measured once, on two cores of a Xeon.
 """
 
 from __future__ import annotations

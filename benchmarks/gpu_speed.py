@@ -97,7 +97,7 @@ def holes(device: str, *, size: tuple[int, int] = (480, 640), batch: int = 8, re
     """Yield frames/s of the network of ``hybrid``, the images that it sees being on the device."""
     where = torch.device(device)
     channels = len(GEOMETRY_CHANNELS) + len(COLOUR_CHANNELS)
-    network = spread_network(HybridNetwork(channels=channels, draws=2, residual=True), channels).to(where)
+    network = spread_network(HybridNetwork(channels=channels, residual=True), channels).to(where)
     x = torch.rand(batch, channels, *size, generator=torch.Generator().manual_seed(1)).to(where)
 
     def run() -> None:

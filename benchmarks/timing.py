@@ -23,7 +23,7 @@ def in_turn(
 ) -> dict[str, list[float]]:
     """Run every contestant ``warm_up`` times uncounted, then ``repeats`` times in turn; return the seconds of each.
 
-    A turn is ``calls`` calls in a row, each timed by itself: the first of them finds the caches of the contestant before.
+    A turn is ``calls`` calls in a row, each timed by itself: the first finds the caches of the contestant before.
     """
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
     for round_number in range(warm_up + repeats):

@@ -70,7 +70,7 @@ class HoleNet(nn.Module):
         for layer in self.far:
             far = functional.silu(layer(far))
         # A convolution of 1x1 pixels of both, side by side: its parts are added, the far one at its own size.
-        of_near, of_far = self.both.weight.split([_NEAR, _FAR], dim=1)
+        of_near, of_far = self.both.weight[:, :_NEAR], self.both.weight[:, _NEAR:]
         fine = _of_each_pixel(near, of_near, self.both.bias)
         return functional.silu(fine + functional.interpolate(_of_each_pixel(far, of_far), scale_factor=2.0))
 

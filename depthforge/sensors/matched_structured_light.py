@@ -31,9 +31,10 @@ from typing import Literal
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 from pydantic import Field, field_validator
 
-from depthforge.frame import Camera, Frame, NoisyDepth
+from depthforge.frame import Camera, DepthImage, Frame, NoisyDepth
 from depthforge.registry import sensors
 from depthforge.sensors import stereo_views as views
 from depthforge.sensors import structured_light_kernels as kernels

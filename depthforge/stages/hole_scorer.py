@@ -1,15 +1,14 @@
 """How the checkpoints of ``hybrid`` are scored: probabilities of holes against the holes of held-out scans.
 
 The pairs are at hand, so no statistics of two sets are needed: the score is the log loss as a share of that of a
-constant, the scans' own rate of holes; 1 is no better than knowing that rate. Before it is taken, the logits are
-calibrated on the held-out pairs (a temperature and an offset, by Newton's method), and what was found goes into the
-network: probabilities that are drawn from must be right, not merely in order.
+constant, the scans' own rate of holes; 1 is no better than knowing that rate. Before it is taken, the network is
+calibrated on the held-out pairs (``calibrate``): probabilities that are drawn from must be right, not merely in order.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import cv2
 import numpy as np
@@ -24,16 +23,16 @@ from depthforge.realism.same_view.hole_places import HoleOverlap, measure_overla
 from depthforge.training.objective import Objective
 from depthforge.training.scoring import HeldOut, Scored
 from depthforge.translators.hybrid import Hybrid
-from depthforge.translators.hybrid_network import HybridNetwork
+from depthforge.translators.hybrid_network import PRIOR_SHARE, PRIOR_WIDE, HybridNetwork
 from depthforge.translators.learned import Learned, LearnedConfig, device_of
 
-__all__ = ["HoleScorer", "calibrate", "hole_figures", "unseen_figures"]
+__all__ = ["Calibration", "HoleScorer", "Parts", "calibrate", "hole_figures", "unseen_figures"]
 
-Float64 = npt.NDArray[np.float64]
 
 _STRIDE: Final = 3
 _NEWTON_STEPS: Final = 30
 _HIGHEST_TEMPERATURE: Final = 1000.0
+_LEAST_SHARE: Final = 1e-4
 _PICTURES: Final = 4
 _SHOWN: Final = {
     "hole_auc": "holes, AUC",
@@ -42,6 +41,43 @@ _SHOWN: Final = {
     "hole_log_loss_skill": "holes, skill over a constant, %",
     "hole_calibration_error": "holes, calibration error, %",
 }
+
+
+class Parts(NamedTuple):
+    """What ``HybridNetwork.parts`` gives, of one frame (H, W) or of some pixels (N,)."""
+
+    frequency: npt.NDArray[np.float32]
+    inside: npt.NDArray[np.float32]
+    logit: npt.NDArray[np.float32]
+
+
+class Calibration(NamedTuple):
+    """The numbers of a ``HybridNetwork`` that held-out pairs decide.
+
+    The logit h becomes h / ``temperature`` + ``offset``; ``thin`` holes of the physics, and the inside of ``wide``
+    ones, are real ones that often.
+    """
+
+    temperature: float
+    offset: float
+    thin: float
+    wide: float
+
+    @classmethod
+    def of(cls, network: HybridNetwork) -> Calibration:
+        """Return what a network is calibrated to."""
+        shares = (float(torch.sigmoid(share.detach())) for share in (network.thin, network.wide))
+        return cls(float(network.temperature), float(network.offset), *shares)
+
+    def of_network(self) -> dict[str, float]:
+        """Return the values of the network's own tensors, by name."""
+        return {**self._asdict(), "thin": _logit(self.thin), "wide": _logit(self.wide)}
+
+    def probability(self, parts: Parts) -> npt.NDArray[np.float32]:
+        """Return how likely each pixel is to be a hole, of the shape of ``parts``."""
+        physics = self.thin * (parts.frequency - parts.inside) + self.wide * parts.inside
+        found: npt.NDArray[np.float32] = 1 - (1 - physics) / (1 + np.exp(parts.logit / self.temperature + self.offset))
+        return found
 
 
 class HoleScorer:
@@ -65,18 +101,19 @@ class HoleScorer:
         network = objective.networks["holes"]
         assert isinstance(network, HybridNetwork)
         device = next(network.parameters()).device
-        logits = [_logits(network, images["inputs"], device) for _, images in self._seen]
+        parts = [_parts(network, images["inputs"], device) for _, images in self._seen]
         known = [images["known"][0] > 0 for _, images in self._seen]
         holes = [images["hole"][0] > 0 for _, images in self._seen]
         sampled = [
-            (each[here][::_STRIDE], hole[here][::_STRIDE])
-            for each, here, hole in zip(logits, known, holes, strict=True)
+            [image[here][::_STRIDE] for image in (*each, hole)]
+            for each, here, hole in zip(parts, known, holes, strict=True)
         ]
-        x, y = (np.concatenate([pair[part] for pair in sampled]) for part in (0, 1))
-        temperature, offset = calibrate(x.astype(np.float64), y)
-        network.temperature.fill_(temperature)
-        network.offset.fill_(offset)
-        found = [1 / (1 + np.exp(-(each / temperature + offset))) for each in logits]
+        frequency, inside, logit, hole = (np.concatenate(images) for images in zip(*sampled, strict=True))
+        found_to_be = calibrate(Parts(frequency, inside, logit), hole)
+        with torch.no_grad():
+            for name, value in found_to_be.of_network().items():
+                getattr(network, name).fill_(value)
+        found = [found_to_be.probability(each) for each in parts]
         shown = _shown(known, holes, found)
         skill = shown.get(_SHOWN["hole_log_loss_skill"], float("nan"))
         return Scored(
@@ -84,7 +121,7 @@ class HoleScorer:
             shown,
             details={
                 "measured_on": "the held-out ends of the recordings that were trained on",
-                "calibration": {"temperature": round(temperature, 4), "offset": round(offset, 4)},
+                "calibration": {name: round(value, 4) for name, value in found_to_be._asdict().items()},
             },
             summary=f"on {len(found)} held-out scans; " + ", ".join(f"{name} {v:.3g}" for name, v in shown.items()),
             pictures={"samples.png": self._picture(found)},
@@ -118,8 +155,8 @@ def unseen_figures(translator: Learned, frames: list[Frame]) -> dict[str, float]
     network, device = networks["holes"], device_of(networks)
     assert isinstance(network, HybridNetwork)
     seen = [translator.images(frame) for frame in frames]
-    temperature, offset = float(network.temperature), float(network.offset)
-    found = [1 / (1 + np.exp(-(_logits(network, each["inputs"], device) / temperature + offset))) for each in seen]
+    calibration = Calibration.of(network)
+    found = [calibration.probability(_parts(network, each["inputs"], device)) for each in seen]
     return _shown([each["known"][0] > 0 for each in seen], [each["hole"][0] > 0 for each in seen], found)
 
 
@@ -140,18 +177,27 @@ def hole_figures(overlaps: list[HoleOverlap]) -> dict[str, float]:
     return {name: value for name, value in summarise(overlaps).items() if np.isfinite(value)}
 
 
-def calibrate(logits: Float64, holes: npt.NDArray[np.bool_]) -> tuple[float, float]:
-    """Return the temperature and the offset with which sigmoid(logits / T + b) has the least log loss for ``holes``.
+def calibrate(parts: Parts, holes: npt.NDArray[np.bool_]) -> Calibration:
+    """Return the calibration with which ``parts`` (N,) have the least log loss for ``holes`` (N,).
 
-    Platt, "Probabilistic outputs for support vector machines", 1999, by Newton's method; (1, 0) where there are no
+    Platt, "Probabilistic outputs for support vector machines", 1999, by Newton's method. Before each step a hole counts
+    by how likely it is what the logits tell and not the physics (Dempster, Laird and Rubin, 1977), and the physics'
+    share is as often right as holes say, wide ones with the prior of ``HybridNetwork``. The start where there are no
     holes or nothing else. Where the order of the logits says nothing (T would not be positive) the constant is left.
     """
+    start = Calibration(1.0, 0.0, 0.5, PRIOR_WIDE)
     if holes.all() or not holes.any():
-        return 1.0, 0.0
+        return start
+    thin_part, inside, logits = (each.astype(np.float64) for each in (parts.frequency - parts.inside, *parts[1:]))
+    thin, wide = start.thin, start.wide
+    prior = PRIOR_SHARE * len(logits)
     scale, offset = 1.0, 0.0
-    y = holes.astype(np.float64)
     for _ in range(_NEWTON_STEPS):
         p = 1 / (1 + np.exp(-np.clip(scale * logits + offset, -40, 40)))
+        either = np.maximum(1 - (1 - thin * thin_part - wide * inside) * (1 - p), 1e-12)
+        y, of_physics = np.where(holes, p / either, 0.0), np.where(holes, 1 / either, 0.0)
+        thin = _share(thin * float(of_physics @ thin_part), float(thin_part.sum()))
+        wide = _share(wide * float(of_physics @ inside) + PRIOR_WIDE * prior, float(inside.sum()) + prior)
         weight = np.maximum(p * (1 - p), 1e-9)
         gradient = np.array([((p - y) * logits).mean(), (p - y).mean()])
         hessian = np.array(
@@ -163,13 +209,20 @@ def calibrate(logits: Float64, holes: npt.NDArray[np.bool_]) -> tuple[float, flo
         if np.abs(move).max() < 1e-8:
             break
     if scale > 1 / _HIGHEST_TEMPERATURE:
-        return 1 / scale, offset
-    rate = float(y.mean())
-    return _HIGHEST_TEMPERATURE, float(np.log(rate / (1 - rate)))
+        return Calibration(1 / scale, offset, thin, wide)
+    rate = float(np.clip(y.mean(), 1e-6, 1 - 1e-6))
+    return Calibration(_HIGHEST_TEMPERATURE, _logit(rate), thin, wide)
 
 
-def _logits(network: HybridNetwork, inputs: npt.NDArray[np.float32], device: torch.device) -> npt.NDArray[np.float32]:
+def _share(part: float, whole: float) -> float:
+    return min(max(part / max(whole, 1e-9), _LEAST_SHARE), 1 - _LEAST_SHARE)
+
+
+def _logit(share: float) -> float:
+    return float(np.log(share / (1 - share)))
+
+
+def _parts(network: HybridNetwork, inputs: npt.NDArray[np.float32], device: torch.device) -> Parts:
     with torch.inference_mode():
-        logit, _ = network(torch.from_numpy(inputs[None]).to(device))
-        found: npt.NDArray[np.float32] = logit[0, 0].float().cpu().numpy()
-    return found
+        parts = network.parts(torch.from_numpy(inputs[None]).to(device))
+    return Parts(*(part[0, 0].float().cpu().numpy() for part in parts))

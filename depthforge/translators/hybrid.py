@@ -155,7 +155,7 @@ class Hybrid(Learned):
     @staticmethod
     def _network(config: Hybrid.Config) -> HybridNetwork:
         channels = len(GEOMETRY_CHANNELS) + (len(COLOUR_CHANNELS) if config.colour else 0)
-        return HybridNetwork(channels=channels, draws=config.physics_draws, residual=config.residual)
+        return HybridNetwork(channels=channels, residual=config.residual)
 
     @classmethod
     def make_scorer(cls, config: LearnedConfig, held_out: HeldOut) -> Scorer | None:
@@ -202,10 +202,9 @@ class Hybrid(Learned):
         """Return what training's batches hold of a whole frame: ``inputs``, and of a pair what is to be learnt.
 
         ``inputs`` (C, H, W); where the frame has a scan beside its truth (``depth_raw``) ``hole`` (1, H, W), 1 where
-        the scan measures nothing, and ``known`` (1, H, W), 1 where the truth is whole, within the sensor's range, and far
-        enough to be lost for what it is;
-        with ``residual`` the images of ``hybrid_residual.Target``, (1, H, W) each. FrameError for a frame without the
-        colour that the network takes.
+        the scan measures nothing, and ``known`` (1, H, W), 1 where the truth is whole, within the sensor's range, and
+        too far to be lost for its distance; with ``residual`` the images of ``hybrid_residual.Target``, (1, H, W) each.
+        FrameError for a frame without the colour that the network takes.
         """
         words = [frame_words(draw, frame.key, "hybrid") for draw in range(self.config.physics_draws)]
         drawings = [self._physics.measure(frame, each) for each in words]

@@ -1,9 +1,14 @@
 """The network of ``hybrid``: how likely a pixel is to be lost, given what the physics says of it, and how it errs.
 
-The physics is a prior that is trusted, not an input that may be learnt away: P = 1 - (1 - P_physics)(1 - sigmoid(h)),
-where P_physics is the frequency of holes over its drawings and 3x3 pixels, taken through a logistic function of two
-learnt numbers, and h is the map of a ``HoleNet``. What the network has not learnt (h far below 0) is
-left to the physics: so it is in a room unlike those that it was trained in.
+The physics is a prior that is believed, not an input that may be learnt away: P = 1 - (1 - P_physics)(1 - sigmoid(h)),
+where P_physics is the frequency of holes over its drawings and 3x3 pixels times how often such a hole is a real one,
+and h is the map of a ``HoleNet``. What the network has not learnt (h far below 0) is left to the physics: so it is in a
+room unlike those that it was trained in.
+
+How often is learnt for two kinds of holes, thin ones and the inside of wide ones. A thin shadow or a rim depends on a
+pixel more or less, and the truth's own error is as large; where it is wide no light falls, and scans in which
+that seems to be measured mostly show that their truth is wrong there. There are few silhouettes in a recording, and no
+two pixels of one are independent; so a prior (``prior_loss``) keeps the wide ones near 0.9 until many say otherwise.
 
 A second head gives the maps of ``hybrid_residual``. It reads features of the first and does not train them.
 """
@@ -18,35 +23,36 @@ from depthforge.networks.hole_net import HoleNet
 from depthforge.translators.hybrid_inputs import GEOMETRY_CHANNELS
 from depthforge.translators.hybrid_residual import RESIDUAL_MAPS, ResidualMaps
 
-__all__ = ["FREQUENCY", "HybridNetwork"]
+__all__ = ["FREQUENCY", "PRIOR_SHARE", "PRIOR_WIDE", "HybridNetwork"]
 
 FREQUENCY = GEOMETRY_CHANNELS.index("frequency of holes in the simulation, over 3x3 pixels")
 """The channel of its inputs that P_physics is read from."""
 _HIDDEN = 16
 _TRUTH = -3.0
 """Softplus of this is the variance of the truth, in typical errors, that training starts from."""
-_TRUST, _OFFSET, _DOUBT = 0.8, -1.0, 0.1
-"""What P_physics starts from: k of n drawings count as (k + doubt) / (n + 2 doubt), never and always being uncertain,
-and the logit of that is multiplied by the trust before the offset is added.
-"""
+_THIN = 0.5
+PRIOR_WIDE = 0.9
+"""How often holes of the physics are real ones, at the start: thin ones, and the inside of wide ones."""
+PRIOR_SHARE = 0.002
+"""Pixels inside wide holes that the prior counts for, as a share of all pixels."""
+_INSIDE_PX = 2
 
 
 class HybridNetwork(nn.Module):
     """(B, channels, H, W), as of ``hybrid_inputs``, to the logit of a hole (B, 1, H, W), and to ``ResidualMaps``.
 
-    ``draws``: drawings that the frequency is over. ``residual``: whether there is a second head. The probability is
-    calibrated: logits become logits / ``temperature`` + ``offset``, which are found on held-out frames.
+    ``residual``: whether there is a second head. What is learnt is calibrated: h becomes h / ``temperature`` +
+    ``offset``, which are found on held-out frames.
     """
 
     temperature: Tensor
     offset: Tensor
 
-    def __init__(self, *, channels: int, draws: int, residual: bool = False) -> None:
+    def __init__(self, *, channels: int, residual: bool = False) -> None:
         super().__init__()
-        self.draws = draws
         self.holes = HoleNet(channels=channels)
-        self.trust = nn.Parameter(torch.tensor(_TRUST))
-        self.physics_offset = nn.Parameter(torch.tensor(_OFFSET))
+        self.thin = nn.Parameter(torch.logit(torch.tensor(_THIN)))
+        self.wide = nn.Parameter(torch.logit(torch.tensor(PRIOR_WIDE)))
         self.residual = _ResidualHead(self.holes.num_features) if residual else None
         self.truth = nn.Parameter(torch.tensor(_TRUTH)) if residual else None
         self.register_buffer("temperature", torch.ones(()))
@@ -61,16 +67,29 @@ class HybridNetwork(nn.Module):
     def forward(self, inputs: Tensor) -> tuple[Tensor, ResidualMaps | None]:
         """Return the uncalibrated logits, and what the second head says where there is one."""
         features = self.holes.features(inputs)
-        logit = _either(self._physics(inputs), self.holes.whole(self.holes.last(features), inputs))
-        if self.residual is None:
-            return logit, None
-        maps = ResidualMaps.of(self.residual(features.detach()))
-        return logit, ResidualMaps(*(self.holes.whole(each, inputs) for each in maps))
+        logit = _either(self.physics(inputs), self.holes.whole(self.holes.last(features), inputs))
+        return logit, self._residual_of(features, inputs)
+
+    def parts(self, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the frequency of the physics' holes, that inside wide ones, and h uncalibrated, (B, 1, H, W) each."""
+        frequency, inside = _frequencies(inputs)
+        return frequency, inside, self.holes(inputs)
+
+    def physics(self, inputs: Tensor) -> Tensor:
+        """Return how likely a pixel is to be lost for the physics' reasons (B, 1, H, W)."""
+        frequency, inside = _frequencies(inputs)
+        thin, wide = torch.sigmoid(self.thin), torch.sigmoid(self.wide)
+        return thin * (frequency - inside) + wide * inside
+
+    def prior_loss(self) -> Tensor:
+        """Return what is lost, nats a pixel, where wide holes of the physics are real less, or more, often than 0.9."""
+        real, not_real = functional.logsigmoid(self.wide), functional.logsigmoid(-self.wide)
+        return -PRIOR_SHARE * (PRIOR_WIDE * real + (1 - PRIOR_WIDE) * not_real)
 
     @property
     def scalars(self) -> list[nn.Parameter]:
-        """The single numbers among the weights: the physics' trust and offset, and the truth's own variance."""
-        return [self.trust, self.physics_offset, *([] if self.truth is None else [self.truth])]
+        """The single numbers among the weights: how often the physics is right, and the truth's own variance."""
+        return [self.thin, self.wide, *([] if self.truth is None else [self.truth])]
 
     @property
     def truth_variance(self) -> Tensor:
@@ -80,14 +99,16 @@ class HybridNetwork(nn.Module):
 
     def maps(self, inputs: Tensor) -> tuple[Tensor, ResidualMaps | None]:
         """Return the calibrated probability of a hole (B, 1, H, W), and what the second head says."""
-        logit, residual = self(inputs)
-        return torch.sigmoid(logit / self.temperature + self.offset), residual
+        features = self.holes.features(inputs)
+        learnt = self.holes.whole(self.holes.last(features) / self.temperature + self.offset, inputs)
+        probability = 1 - (1 - self.physics(inputs)) * torch.sigmoid(-learnt)
+        return probability, self._residual_of(features, inputs)
 
-    def _physics(self, inputs: Tensor) -> Tensor:
-        # A copy, and two logarithms: torch.logit of every tenth number takes as long as all layers together.
-        frequency = inputs[:, FREQUENCY : FREQUENCY + 1].contiguous()
-        odds = torch.log(frequency * self.draws + _DOUBT) - torch.log((1 - frequency) * self.draws + _DOUBT)
-        return self.trust * odds + self.physics_offset
+    def _residual_of(self, features: Tensor, inputs: Tensor) -> ResidualMaps | None:
+        if self.residual is None:
+            return None
+        maps = ResidualMaps.of(self.residual(features.detach()))
+        return ResidualMaps(*(self.holes.whole(each, inputs) for each in maps))
 
 
 class _ResidualHead(nn.Module):
@@ -108,7 +129,14 @@ class _ResidualHead(nn.Module):
         return maps
 
 
-def _either(first: Tensor, second: Tensor) -> Tensor:
-    """Return the logit of 1 - (1 - sigmoid(first))(1 - sigmoid(second))."""
-    kept = -functional.softplus(first) - functional.softplus(second)  # log of the chance that neither
+def _frequencies(inputs: Tensor) -> tuple[Tensor, Tensor]:
+    """Return how often the physics loses a pixel, and the least of that within ``_INSIDE_PX``, (B, 1, H, W) each."""
+    frequency = inputs[:, FREQUENCY : FREQUENCY + 1].contiguous()  # every tenth number would be slow
+    bordered = functional.pad(-frequency, (_INSIDE_PX,) * 4, mode="replicate")
+    return frequency, -functional.max_pool2d(bordered, 2 * _INSIDE_PX + 1, stride=1)
+
+
+def _either(probability: Tensor, logit: Tensor) -> Tensor:
+    """Return the logit of 1 - (1 - ``probability``)(1 - sigmoid(``logit``))."""
+    kept = torch.log1p(-probability) - functional.softplus(logit)  # log of the chance that neither
     return torch.log(-torch.expm1(kept.clamp(max=-1e-6))) - kept

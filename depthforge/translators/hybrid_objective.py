@@ -71,7 +71,8 @@ class HybridObjective(Objective):
     def step(self, batch: Batch) -> dict[str, Tensor]:
         """Update the network once.
 
-        ``bce`` is the mean cross-entropy of holes over pixels with truth, nats; ``residual``, where there is that head,
+        ``bce`` is the mean cross-entropy of holes over pixels with truth, nats (the network's prior is not in it);
+        ``residual``, where there is that head,
         the negative log likelihood of residuals over pixels that count, nats.
         """
         seen = self._varied(batch.real)
@@ -79,7 +80,8 @@ class HybridObjective(Objective):
         assert isinstance(network, HybridNetwork)
         logit, maps = network(seen["inputs"])
         each = functional.binary_cross_entropy_with_logits(logit, seen["hole"], reduction="none")
-        loss = bce = (each * seen["known"]).sum() / seen["known"].sum().clamp(min=1.0)
+        bce = (each * seen["known"]).sum() / seen["known"].sum().clamp(min=1.0)
+        loss = bce + network.prior_loss()
         told = {"bce": bce.detach()}
         if maps is not None:
             nll = likelihood(maps, network.truth_variance, seen["error"], seen["spread"], seen["counts"])

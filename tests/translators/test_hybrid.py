@@ -39,8 +39,8 @@ def written(folder: Path, logit: float | None = None, **options: Any) -> Hybrid:
             network.holes.last.weight.zero_()
             assert network.holes.last.bias is not None
             network.holes.last.bias.fill_(logit)
-            network.trust.zero_()
-            network.physics_offset.fill_(-40.0)
+            network.thin.fill_(-40.0)
+            network.wide.fill_(-40.0)
             if network.residual is not None:
                 network.residual.last.weight.zero_()
                 assert network.residual.last.bias is not None

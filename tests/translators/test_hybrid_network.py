@@ -10,8 +10,8 @@ from depthforge.translators.hybrid_network import FREQUENCY, HybridNetwork
 from depthforge.translators.hybrid_residual import likelihood
 
 
-def network(draws: int = 4, **options: bool) -> HybridNetwork:
-    made = HybridNetwork(channels=len(GEOMETRY_CHANNELS), draws=draws, **options)
+def network(**options: bool) -> HybridNetwork:
+    made = HybridNetwork(channels=len(GEOMETRY_CHANNELS), **options)
     made.initialise(torch.Generator().manual_seed(0))
     return made.eval()
 
@@ -25,8 +25,8 @@ def seen(frequency: float) -> torch.Tensor:
 def with_logits(physics: float, net: float) -> HybridNetwork:
     made = network()
     with torch.no_grad():
-        made.trust.zero_()
-        made.physics_offset.fill_(physics)
+        made.thin.fill_(physics)
+        made.wide.fill_(physics)
         made.holes.last.weight.zero_()
         assert made.holes.last.bias is not None
         made.holes.last.bias.fill_(net)
@@ -36,11 +36,21 @@ def with_logits(physics: float, net: float) -> HybridNetwork:
 @pytest.mark.parametrize(("physics", "net"), [(-2.0, -1.0), (0.5, -30.0), (-30.0, 1.5), (-30.0, -30.0), (30.0, -5.0)])
 def test_a_pixel_is_lost_by_the_physics_or_by_what_the_network_knows(physics: float, net: float) -> None:
     with torch.inference_mode():
-        probability, residual = with_logits(physics, net).maps(seen(0.0))
+        probability, residual = with_logits(physics, net).maps(seen(1.0))
     kept = (1 - torch.sigmoid(torch.tensor(physics))) * (1 - torch.sigmoid(torch.tensor(net)))
     assert residual is None
     torch.testing.assert_close(probability, (1 - kept).expand_as(probability), atol=2e-6, rtol=1e-4)
     assert torch.isfinite(torch.logit(probability, eps=1e-7)).all()
+
+
+def test_the_inside_of_a_wide_hole_of_the_physics_is_believed_more_than_a_thin_one() -> None:
+    made, inputs = network(), seen(0.0)
+    inputs[..., 3:5], inputs[..., 8:16] = 1.0, 1.0
+    with torch.inference_mode():
+        found = made.physics(inputs)[0, 0, 8]
+    torch.testing.assert_close(found[[3, 4, 8, 9]], torch.full((4,), 0.5))
+    torch.testing.assert_close(found[[0, 1, 6, 7]], torch.zeros(4))
+    torch.testing.assert_close(found[10:], torch.full((6,), 0.9))
 
 
 def test_more_holes_in_the_simulation_are_more_holes_and_none_is_certain() -> None:
@@ -49,17 +59,30 @@ def test_more_holes_in_the_simulation_are_more_holes_and_none_is_certain() -> No
         found = [float(made.maps(seen(share))[0].mean()) for share in (0.0, 0.25, 0.5, 1.0)]
     assert found == sorted(found)
     assert 0 < found[0] < 0.1
-    assert 0.7 < found[-1] < 1
+    assert 0.85 < found[-1] < 1
 
 
-def test_calibration_divides_and_shifts_the_logits() -> None:
+def test_the_prior_alone_draws_what_is_believed_of_wide_holes_to_nine_in_ten() -> None:
+    made = network()
+    for start in (-2.0, 4.0):
+        made.wide.data.fill_(start)
+        optimiser = torch.optim.SGD([made.wide], lr=2000.0)
+        for _ in range(60):
+            optimiser.zero_grad()
+            made.prior_loss().backward()
+            optimiser.step()
+        assert torch.sigmoid(made.wide).item() == pytest.approx(0.9, abs=0.01)
+
+
+def test_calibration_divides_and_shifts_what_is_learnt_and_leaves_the_physics() -> None:
     made = with_logits(-2.0, -1.0)
     with torch.inference_mode():
-        logit, _ = made(seen(0.0))
+        physics, logit = made.physics(seen(1.0)), made.parts(seen(1.0))[2]
         made.temperature.fill_(2.0)
         made.offset.fill_(0.5)
-        probability, _ = made.maps(seen(0.0))
-    torch.testing.assert_close(probability, torch.sigmoid(logit / 2 + 0.5))
+        probability, _ = made.maps(seen(1.0))
+    torch.testing.assert_close(physics, torch.sigmoid(torch.tensor(-2.0)).expand_as(physics))
+    torch.testing.assert_close(probability, 1 - (1 - physics) * (1 - torch.sigmoid(logit / 2 + 0.5)))
 
 
 def test_the_residual_head_trains_itself_alone_and_starts_with_next_to_nothing() -> None:
