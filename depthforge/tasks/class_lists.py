@@ -47,7 +47,7 @@ def class_lookup(vocabulary: str, classes: Sequence[str]) -> npt.NDArray[np.uint
             f"unknown class {unknown[0]!r}",
             where=f"classes, of {vocabulary}",
             expected=f"{', '.join(names[1:])}, or {OTHERS}",
-            remedy=f"did you mean {near!r}?" if near else f"name classes of {vocabulary}, or another `vocabulary`",
+            remedy=(f"did you mean {near!r}? or " if near else "") + "name another `vocabulary`",
         )
     if len(set(classes)) < len(classes) or not 2 <= len(classes) < UNLABELLED:
         raise InputError(
