@@ -77,7 +77,7 @@ class Trial:
         said = [f"By {title}, of which {figure.better} is better, over the same frames:"]
         two = f"{noisy.value:.{figure.decimals}f} against {clean.value:.{figure.decimals}f}"
         bounds = sorted((sign * self.gain.low, sign * self.gain.high))
-        by = f"better by {bounds[0]:.{figure.decimals}f} to {bounds[1]:.{figure.decimals}f} with 95 % certainty"
+        by = f"by {bounds[0]:.{figure.decimals}f} to {bounds[1]:.{figure.decimals}f} (95 % interval)"
         if bounds[0] > 0:
             said.append(f"- training on the corpus beats training on clean depth: {two}, {by}.")
         elif bounds[1] < 0:
