@@ -8,6 +8,7 @@ and a row that changed is the only one that is made again.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -20,6 +21,7 @@ from depthforge.stages.real_side import made_corpus, real_corpus
 from depthforge.stages.train import train
 from depthforge.stages.training_folder import is_trained
 from depthforge.stages.training_plan import plan_training
+from depthforge.tasks.adaptation import require_adaptable
 from depthforge.tasks.base import InputDepth, Task
 from depthforge.tasks.cells import Lesson, Row, measured_cell
 from depthforge.tasks.judging import Interval, figures_with_intervals
@@ -113,10 +115,14 @@ def _row(manifest: TableManifest, block: RowBlock, task: Task, side: Path, note:
         lesson = _lesson(side, "depth_raw", real)
     else:
         lesson = Lesson(_corpus(manifest, block, note), block.input, block.split)
-    for each in (lesson, tuning):
+    target = None
+    if block.adaptation is not None:
+        require_adaptable(task, block.adaptation)
+        target = replace(_lesson(side, "depth_raw", real), labelled=False)
+    for each in (lesson, tuning, target):
         if each is not None:
             TaskTraining(task, each.frames(task))
-    return Row(block.name, lesson, tuning)
+    return Row(block.name, lesson, tuning, block.adaptation, target)
 
 
 def _lesson(corpus: Path, input_depth: InputDepth, frames: FramesBlock) -> Lesson:
@@ -167,6 +173,8 @@ def _words(block: RowBlock) -> str:
         assert block.translator is not None
         said = f"clean frames through {block.translator.name}"
     said += ", its clean depth" if block.input == "depth_clean" and not block.supervised else ""
+    if block.adaptation is not None:
+        said += f"; brought to the real frames by {block.adaptation.method}, without their labels"
     return said if block.finetune is None else f"{said}; {block.finetune:.0%} of the real frames after it"
 
 

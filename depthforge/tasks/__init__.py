@@ -1,3 +1,3 @@
 """What consumes a corpus: tasks on depth, each with its network, losses and figures; see ``tasks.base``."""
 
-PLUGINS = ("enhancement", "normals")
+PLUGINS = ("enhancement", "grasping", "normals", "pose", "segmentation")

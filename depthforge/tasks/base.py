@@ -28,6 +28,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 from depthforge.identity import Identity, changed_fields
+from depthforge.labels.spec import LabelSpec
 
 __all__ = ["Example", "Figure", "Float64", "InputDepth", "Metrics", "Sums", "Task", "TaskConfig", "Tensors", "View"]
 
@@ -150,8 +151,10 @@ class TaskConfig(BaseModel):
 class Task(ABC):
     """One task with its configuration. A subclass is registered by ``depthforge.registry.tasks.register``.
 
-    ``required`` and ``optional`` name the labels that it reads besides depth and ``K``. A raised ``version`` says that
-    the same settings train or measure differently.
+    ``required`` and ``optional`` name the labels that it reads besides depth and ``K``, ``unlabelled`` those that its
+    inputs alone take (``draw_unlabelled``), such as the masks that crops are cut by. ``figures`` are the same for all
+    of a class, or made from the configuration. A raised ``version`` says that the same settings train or measure
+    differently.
     """
 
     name: ClassVar[str]
@@ -159,7 +162,8 @@ class Task(ABC):
     Config: ClassVar[type[TaskConfig]] = TaskConfig
     required: ClassVar[frozenset[str]] = frozenset()
     optional: ClassVar[frozenset[str]] = frozenset()
-    figures: ClassVar[tuple[Figure, ...]]
+    unlabelled: ClassVar[frozenset[str]] = frozenset()
+    figures: tuple[Figure, ...]
 
     def __init__(self, config: TaskConfig | None = None) -> None:
         self.config = self.Config() if config is None else config
@@ -178,6 +182,10 @@ class Task(ABC):
     def headline(self) -> Figure:
         """The figure by which rows are compared, and the checkpoint of a training is chosen: the first."""
         return self.figures[0]
+
+    def require_labels(self, specs: Mapping[str, LabelSpec], *, where: object) -> None:
+        """Raise InputError where a label of a corpus, by name, does not mean what the task takes it to mean."""
+        return
 
     @abstractmethod
     def network(self) -> nn.Module:
@@ -199,14 +207,23 @@ class Task(ABC):
 
         Whatever augments training goes here.
         """
-        crop_px = self.config.crop_px
-        if crop_px is not None:
-            height, width = view.size
-            top = int(random.integers(height - crop_px + 1))
-            left = int(random.integers(width - crop_px + 1))
-            view = view.window(top, left, crop_px, crop_px)
-        examples = self.examples(view)
+        examples = self.examples(self.crop(view, random))
         return examples[int(random.integers(len(examples)))] if examples else None
+
+    def crop(self, view: View, random: np.random.Generator) -> View:
+        """Return a random window of ``crop_px``, the view itself where none is asked for."""
+        crop_px = self.config.crop_px
+        if crop_px is None:
+            return view
+        height, width = view.size
+        top = int(random.integers(height - crop_px + 1))
+        left = int(random.integers(width - crop_px + 1))
+        return view.window(top, left, crop_px, crop_px)
+
+    def draw_unlabelled(self, view: View, random: np.random.Generator) -> Tensors | None:
+        """Return inputs as ``draw`` makes them, of a view that has the labels ``unlabelled`` and perhaps no others."""
+        example = self.draw(view, random)
+        return None if example is None else example.inputs
 
     @abstractmethod
     def predict(self, network: nn.Module, inputs: Tensors) -> dict[str, Tensor]:

@@ -20,6 +20,7 @@ import numpy as np
 from depthforge.durable import storage_errors, write_atomically
 from depthforge.errors import IntegrityError
 from depthforge.identity import fingerprint_of
+from depthforge.tasks.adaptation import AdaptationConfig
 from depthforge.tasks.base import InputDepth, Metrics, Task
 from depthforge.tasks.judging import judge_given, judge_network, predictor
 from depthforge.tasks.learning import TaskTraining, load_task_network, train_task
@@ -46,22 +47,34 @@ class Lesson:
     split: str | None = None
     part: tuple[float, float] = (0.0, 1.0)
     every: int = 1
+    labelled: bool = True
 
     def frames(self, task: Task) -> Frames:
         """Return the frames; raises as ``Frames`` does."""
-        return Frames(self.corpus, task, self.input_depth, split=self.split, part=self.part, every=self.every)
+        return Frames(
+            self.corpus,
+            task,
+            self.input_depth,
+            split=self.split,
+            part=self.part,
+            every=self.every,
+            labelled=self.labelled,
+        )
 
 
 @dataclass(frozen=True)
 class Row:
     """What is compared: a network trained on ``lesson`` and then, at a tenth of the rate, on ``tuning``.
 
-    Without a lesson nothing is trained, and what the sensor gave is measured as it is.
+    With ``adaptation`` it is brought to the frames of ``target``, without their labels, while it is trained. Without a
+    lesson nothing is trained, and what the sensor gave is measured as it is.
     """
 
     name: str
     lesson: Lesson | None
     tuning: Lesson | None = None
+    adaptation: AdaptationConfig | None = None
+    target: Lesson | None = None
 
 
 def measured_cell(
@@ -112,7 +125,8 @@ def _trainings(task: Task, row: Row, seed: int) -> list[TaskTraining]:
     """Return the trainings of a row, one after the other; the second goes on from the first."""
     if row.lesson is None:
         return []
-    first = TaskTraining(task, row.lesson.frames(task), seed)
+    target = None if row.target is None else row.target.frames(task)
+    first = TaskTraining(task, row.lesson.frames(task), seed, adaptation=row.adaptation, target=target)
     if row.tuning is None:
         return [first]
     config, frames = task.config, row.tuning.frames(task)

@@ -90,7 +90,7 @@ class Enhancement(Task):
 
     Config = EnhancementConfig
     config: EnhancementConfig
-    figures: ClassVar[tuple[Figure, ...]] = (
+    figures: tuple[Figure, ...] = (
         Figure("normals_median_deg", "normals from the depth, median", "deg", "lower"),
         Figure("local_rmse_mm", "RMSE less the mean over 31 px", "mm", "lower"),
         Figure("hole_median_mm", "error in holes, median", "mm", "lower", 1),

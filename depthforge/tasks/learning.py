@@ -11,7 +11,7 @@ held-out frames of a training corpus gains little with a falling learning rate, 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
@@ -29,9 +29,12 @@ from depthforge.durable import remove, storage_errors, write_atomically
 from depthforge.errors import CorpusMismatchError, InputError
 from depthforge.identity import differences, fingerprint_of
 from depthforge.seeding import frame_generator
-from depthforge.tasks.base import Example, Task
+from depthforge.tasks.adaptation import AdaptationConfig, AdaptedObjective, require_adaptable
+from depthforge.tasks.base import Task, Tensors, View
+from depthforge.tasks.cycada import CycadaObjective, stages_of
 from depthforge.tasks.reading import Frames
 from depthforge.training.checkpoint import Checkpoints
+from depthforge.training.dropout import drawing_from
 from depthforge.training.loop import Evaluated, LoopSettings, TrainingLoop
 from depthforge.training.objective import Batch, Objective, descend
 from depthforge.training.translator_card import CARD_FILE, WEIGHTS_FILE, TranslatorCard, read_card
@@ -47,13 +50,17 @@ _IDENTITY_FILE: Final = "training.json"
 _TRIES: Final = 8
 _CHECKPOINT_EVERY: Final = 250
 
+Draw = Callable[[View, np.random.Generator], Tensors | None]
+
 
 @dataclass(frozen=True)
 class TaskTraining:
     """One training: of what, on which frames, from which weights, for how long.
 
     ``start`` is the folder of a trained network of the same task to go on from, None for weights drawn from ``seed``.
-    ``steps`` and ``learning_rate`` are the configuration's where None. InputError where crops are larger than frames.
+    ``steps`` and ``learning_rate`` are the configuration's where None. With ``adaptation`` the network learns from the
+    frames of ``target`` besides, and never sees their labels. InputError where crops are larger than frames, and where
+    the task cannot be adapted.
     """
 
     task: Task
@@ -62,13 +69,28 @@ class TaskTraining:
     start: Path | None = None
     steps: int | None = None
     learning_rate: float | None = None
+    adaptation: AdaptationConfig | None = None
+    target: Frames | None = None
 
     def __post_init__(self) -> None:
-        self.frames.require_larger_than(self.task.config.crop_px)
+        if (self.adaptation is None) != (self.target is None):
+            raise InputError("adaptation and the frames that it brings a network to are said together")
+        if self.adaptation is not None:
+            require_adaptable(self.task, self.adaptation)
+        for frames in (self.frames, self.target):
+            if frames is not None:
+                frames.require_larger_than(self.task.config.crop_px)
 
     @property
     def num_steps(self) -> int:
-        """Steps in all."""
+        """Steps in all: those of the task, and of cycada's further stages."""
+        if self.adaptation is not None and self.adaptation.method == "cycada":
+            return sum(stages_of(self.task_steps))
+        return self.task_steps
+
+    @property
+    def task_steps(self) -> int:
+        """Steps on labelled frames as they are."""
         config = self.task.config
         if self.steps is not None:
             return self.steps
@@ -86,6 +108,19 @@ class TaskTraining:
             "steps": self.num_steps,
             "learning_rate": self.learning_rate or self.task.config.learning_rate,
             "start": None if self.start is None else read_card(self.start).weights_sha256,
+            **self._adaptation_identity(),
+        }
+
+    def _adaptation_identity(self) -> dict[str, Any]:
+        if self.adaptation is None or self.target is None:
+            return {}
+        return {
+            "adaptation": self.adaptation.model_dump(mode="json"),
+            "target": {
+                "corpus": self.target.fingerprint,
+                "input": self.target.input_depth,
+                "frames": fingerprint_of(self.target.keys),
+            },
         }
 
 
@@ -102,10 +137,10 @@ def train_task(training: TaskTraining, out: Path, note: Callable[[str], None] = 
     task, config = training.task, training.task.config
     random = torch.Generator().manual_seed(training.seed & (2**63 - 1))
     device = choose_device(config.device)
-    objective = TaskObjective(task, random, device, training.learning_rate)
-    if training.start is not None:
-        load_networks(training.start, objective.networks)
     num_steps = training.num_steps
+    objective = _objective(training, random, device)
+    if training.start is not None:
+        load_networks(training.start, {NETWORK: objective.networks[NETWORK]})
     falling = min(num_steps - 1, round(config.decay * num_steps))
     settings = LoopSettings(
         steps_per_epoch=1,
@@ -118,7 +153,7 @@ def train_task(training: TaskTraining, out: Path, note: Callable[[str], None] = 
     )
     checkpoints = Checkpoints(out / "checkpoints")
     observer = _LastIsBest(training, identity, num_steps, note)
-    batches = StepBatches(task, training.frames, training.seed)
+    batches = StepBatches(task, training.frames, training.seed, training.target)
     loop = TrainingLoop(objective, batches.steps, settings, checkpoints, observer, device=device)
     report = loop.run()
     last = checkpoints.path(report.num_steps)
@@ -127,6 +162,15 @@ def train_task(training: TaskTraining, out: Path, note: Callable[[str], None] = 
         write_atomically(out / CARD_FILE, (last / CARD_FILE).read_bytes())
         remove(checkpoints.folder)
     return read_card(out)
+
+
+def _objective(training: TaskTraining, random: torch.Generator, device: torch.device) -> Objective:
+    task, rate = training.task, training.learning_rate
+    if training.adaptation is None:
+        return TaskObjective(task, random, device, rate)
+    if training.adaptation.method == "cycada":
+        return CycadaObjective(task, training.adaptation, training.task_steps, random, device, rate)
+    return AdaptedObjective(task, training.adaptation, training.num_steps, random, device, rate)
 
 
 def load_task_network(task: Task, folder: Path) -> torch.nn.Module:
@@ -155,74 +199,88 @@ class TaskObjective(Objective):
         network = task.network()
         super().__init__({}, random, device)
         task.initialise(network, random)
-        self._task = task
+        self._task, self._device = task, torch.device(device)
         self.networks[NETWORK] = network.to(device).train()
         self.optimisers[NETWORK] = task.optimiser(network, learning_rate)
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
         """Descend the sum of the loss' terms once; inputs and targets are the real side of the batch, by name."""
-        prediction = self._task.predict(self.networks[NETWORK], batch.real)
+        with drawing_from(self.random, self._device):
+            prediction = self._task.predict(self.networks[NETWORK], batch.real)
         terms = self._task.loss(prediction, batch.real)
         total = torch.stack([term.float() for term in terms.values()]).sum()
         descend(total, self.optimisers[NETWORK])
         return {"total": total.detach(), **{name: term.detach() for name, term in terms.items()}}
 
 
-class StepBatches(Dataset[dict[str, Tensor]]):
+class StepBatches(Dataset[Batch]):
     """The batch of each step, inputs and targets by name: a pure function of (seed, step).
 
-    InputError when the frames give no example however often they are drawn.
+    Without ``target`` they are the real side of the batch; with it they are the clean side, and the real side are
+    inputs of as many examples of ``target``. InputError when the frames give no example however often they are drawn.
     """
 
-    def __init__(self, task: Task, frames: Frames, seed: int) -> None:
-        self._task, self._frames, self._seed = task, frames, seed
+    def __init__(self, task: Task, frames: Frames, seed: int, target: Frames | None = None) -> None:
+        self._task, self._frames, self._seed, self._target = task, frames, seed, target
 
-    def __getitem__(self, step: int) -> dict[str, Tensor]:
+    def __getitem__(self, step: int) -> Batch:
         size = self._task.config.batch_size
-        examples = [self._example(step * size + place, place, step) for place in range(size)]
-        return {
-            name: torch.stack([{**example.inputs, **example.targets}[name] for example in examples])
-            for name in {**examples[0].inputs, **examples[0].targets}
-        }
+        labelled = _stacked([self._drawn(self._frames, self._labelled, step * size + k, k, step) for k in range(size)])
+        if self._target is None:
+            return Batch({}, labelled)
+        draw = self._task.draw_unlabelled
+        return Batch(
+            labelled, _stacked([self._drawn(self._target, draw, step * size + k, size + k, step) for k in range(size)])
+        )
+
+    def _labelled(self, view: View, random: np.random.Generator) -> Tensors | None:
+        example = self._task.draw(view, random)
+        return None if example is None else {**example.inputs, **example.targets}
 
     def steps(self, first: int, last: int) -> Iterator[Batch]:
         """Yield the batches of steps ``first`` to ``last`` - 1, each read while the one before is in use."""
         workers = self._task.config.loader_workers
-        read = self._read_by_processes(first, last, workers) if workers else self._read_by_a_thread(first, last)
-        for tensors in read:
-            yield Batch({}, tensors)
+        yield from self._read_by_processes(first, last, workers) if workers else self._read_by_a_thread(first, last)
 
-    def _read_by_processes(self, first: int, last: int, workers: int) -> Iterator[dict[str, Tensor]]:
-        loader: DataLoader[dict[str, Tensor]] = DataLoader(
-            self, batch_size=None, sampler=range(first, last), num_workers=workers
+    def _read_by_processes(self, first: int, last: int, workers: int) -> Iterator[Batch]:
+        loader: DataLoader[Batch] = DataLoader(
+            self, batch_size=None, sampler=range(first, last), num_workers=workers, collate_fn=_as_it_is
         )
         yield from loader
 
-    def _read_by_a_thread(self, first: int, last: int) -> Iterator[dict[str, Tensor]]:
+    def _read_by_a_thread(self, first: int, last: int) -> Iterator[Batch]:
         with ThreadPoolExecutor(1) as pool:
             coming = pool.submit(self.__getitem__, first) if first < last else None
             for step in range(first, last):
                 assert coming is not None
-                tensors = coming.result()
+                batch = coming.result()
                 coming = pool.submit(self.__getitem__, step + 1) if step + 1 < last else None
-                yield tensors
+                yield batch
 
-    def _example(self, number: int, place: int, step: int) -> Example:
-        count = len(self._frames)
+    def _drawn(self, frames: Frames, draw: Draw, number: int, place: int, step: int) -> Tensors:
+        count = len(frames)
         random = frame_generator(self._seed, f"example/{step}/{place}", f"task {self._task.name}")
         for later in range(count):
             epoch, index = divmod(number + later, count)
-            view = self._frames[int(_order(self._seed, epoch, count)[index])]
+            view = frames[int(_order(self._seed, epoch, count)[index])]
             for _ in range(_TRIES):
-                example = self._task.draw(view, random)
-                if example is not None:
-                    return example
+                tensors = draw(view, random)
+                if tensors is not None:
+                    return tensors
         raise InputError(
             f"no frame holds anything that the task {self._task.name} could learn from",
-            where=self._frames.corpus,
+            where=frames.corpus,
             expected="measured depth and truth in the same places",
             found=f"{count} frames, drawn {_TRIES} times each",
         )
+
+
+def _stacked(examples: Sequence[Tensors]) -> dict[str, Tensor]:
+    return {name: torch.stack([example[name] for example in examples]) for name in examples[0]}
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
 
 
 @lru_cache(maxsize=4)
@@ -259,7 +317,8 @@ class _LastIsBest:
             training={**self._identity, "step": step},
             figures=dict(evaluated.figures),
         )
-        checkpoints.write_weights(step, objective.networks, card)
+        exported = {name: objective.networks[name] for name in objective.exported}
+        checkpoints.write_weights(step, exported, card)
 
     def state_dict(self) -> dict[str, Any]:
         return {}

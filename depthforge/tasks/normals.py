@@ -74,7 +74,7 @@ class Normals(Task):
     Config = NormalsConfig
     config: NormalsConfig
     optional = frozenset({NORMALS.name})
-    figures: ClassVar[tuple[Figure, ...]] = (
+    figures: tuple[Figure, ...] = (
         Figure("median_deg", "angle, median", "deg", "lower"),
         Figure("mean_deg", "angle, mean", "deg", "lower"),
         *(Figure(f"within_{share:g}", f"within {share:g} deg", "", "higher", 3) for share in _SHARES_DEG),

@@ -31,7 +31,8 @@ class Frames:
     """The frames of a corpus that have what a task needs, in key order, as views.
 
     ``split`` names one of its splits, None all of them; ``part`` (from, to), shares in [0, 1], takes that part of the
-    frames in key order, which is time in a recording. Pickles, and opens no array before the first read.
+    frames in key order, which is time in a recording. Without ``labelled`` only labels that the task's inputs take are
+    asked for and read. Pickles, and opens no array before the first read.
 
     Raises MissingDataError when there is no corpus, InputError when it lacks the input depth, a label that the task
     needs, or frames.
@@ -46,14 +47,18 @@ class Frames:
         split: str | None = None,
         part: tuple[float, float] = (0.0, 1.0),
         every: int = 1,
+        labelled: bool = True,
     ) -> None:
         self.corpus, self.input_depth = corpus, input_depth
         reader = CorpusReader(corpus, split)
-        labels = _wanted(reader, task, input_depth)
+        required = task.required if labelled else task.unlabelled
+        labels = _wanted(reader, task, input_depth, required, task.optional if labelled else frozenset())
+        if labelled:
+            task.require_labels({name: reader.spec(name) for name in labels}, where=corpus)
         fields = [DEPTH_CLEAN, *([DEPTH_NOISY] if input_depth == DEPTH_NOISY else []), *labels]
         self._dataset = CorpusDataset(corpus, split, fields, num_threads=1)
         self._images = frozenset(name for name in labels if reader.spec(name).layout == "image")
-        needed = [name for name in labels if name in task.required or name == input_depth]
+        needed = [name for name in labels if name in required or name == input_depth]
         keys = reader.keys.to_pylist()
         having = [place for place in range(len(reader)) if all(reader.has(name, place) for name in needed)]
         ordered = sorted(having, key=keys.__getitem__)
@@ -115,7 +120,9 @@ def _measured(raw_m: Tensor) -> tuple[Tensor, Tensor]:
     return torch.where(valid, raw_m, 0.0)[None], valid[None]
 
 
-def _wanted(reader: CorpusReader, task: Task, input_depth: InputDepth) -> list[str]:
+def _wanted(
+    reader: CorpusReader, task: Task, input_depth: InputDepth, required: frozenset[str], optional: frozenset[str]
+) -> list[str]:
     """Return the labels to read; InputError where one that is needed is not in the corpus."""
     carried = {spec.name for spec in reader.schema.fields}
     where = reader.storage.address
@@ -130,7 +137,7 @@ def _wanted(reader: CorpusReader, task: Task, input_depth: InputDepth) -> list[s
             remedy="the source `fused` makes one of scans with poses (manifests/redkitchen-fused.yaml); it comes from "
             f"{told(sources_with(DEPTH_RAW.name))}",
         )
-    if missing := sorted(task.required - carried):
+    if missing := sorted(required - carried):
         raise InputError(
             f"the corpus lacks what the task {task.name} needs",
             where=where,
@@ -138,5 +145,5 @@ def _wanted(reader: CorpusReader, task: Task, input_depth: InputDepth) -> list[s
             found=told(sorted(carried)) if carried else "no label",
             remedy="; ".join(f"{name} comes from the sources {told(sources_with(name))}" for name in missing),
         )
-    wanted = (task.required | task.optional | {INTRINSICS.name}) & carried
+    wanted = (required | optional | {INTRINSICS.name}) & carried
     return sorted(wanted | ({DEPTH_RAW.name} if input_depth == DEPTH_RAW.name else set()))

@@ -16,6 +16,7 @@ from depthforge.errors import UnknownNameError
 from depthforge.manifest import PluginBlock, parse_as
 from depthforge.manifest_file import read_filled
 from depthforge.registry import tasks, translators
+from depthforge.tasks.adaptation import AdaptationConfig
 from depthforge.tasks.base import InputDepth
 
 __all__ = ["FramesBlock", "RealBlock", "RowBlock", "TableManifest", "load_table"]
@@ -29,6 +30,10 @@ def _share(value: Any) -> Any:
     if isinstance(value, str) and value.strip().endswith("%"):
         return float(value.strip().removesuffix("%")) / 100
     return value
+
+
+def _method(value: Any) -> Any:
+    return {"method": value} if isinstance(value, str) else value
 
 
 def _ordered(part: tuple[float, float]) -> tuple[float, float]:
@@ -82,6 +87,11 @@ class RowBlock(_Block):
         default=None, gt=0, le=1, description="then tuned on this share of `real.train` (10%), at a tenth of the rate"
     )
 
+    adaptation: Annotated[AdaptationConfig | None, BeforeValidator(_method)] = Field(
+        default=None,
+        description="dann, uan or cycada: brought to the frames of `real.train` meanwhile, without their labels",
+    )
+
     @field_validator("translator", mode="before")
     @classmethod
     def _plugin(cls, value: Any) -> PluginBlock | None:
@@ -95,6 +105,8 @@ class RowBlock(_Block):
             raise ValueError(f"row {self.name!r}: say one of {', '.join(self.ways)}, not {found}")
         if self.finetune is not None and (self.supervised or self.untrained):
             raise ValueError(f"row {self.name!r}: fine-tuning goes on from a network of another corpus")
+        if self.adaptation is not None and (self.supervised or self.untrained):
+            raise ValueError(f"row {self.name!r}: adaptation is of a network that another corpus trains")
         return self
 
 

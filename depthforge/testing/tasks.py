@@ -92,6 +92,15 @@ class TaskTests:
             assert value.shape == {**second.inputs, **second.targets}[name].shape, name
             assert torch.equal(value, {**again.inputs, **again.targets}[name]), name
 
+    def test_inputs_without_labels_are_like_those_with(self, task: Task, views: list[View]) -> None:
+        kept = {name: value for name, value in views[0].labels.items() if name in task.unlabelled}
+        unlabelled = task.draw_unlabelled(replace(views[0], labels=kept), np.random.default_rng(0))
+        example = task.draw(views[0], np.random.default_rng(0))
+        assert example is not None
+        assert unlabelled is not None, "labels beyond `unlabelled` are not needed for inputs"
+        shapes = [{name: value.shape for name, value in inputs.items()} for inputs in (unlabelled, example.inputs)]
+        assert shapes[0] == shapes[1]
+
     def test_a_view_of_nothing_gives_no_example_or_one_that_measures_nothing_infinite(
         self, task: Task, views: list[View]
     ) -> None:

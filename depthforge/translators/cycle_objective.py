@@ -106,11 +106,16 @@ class CycleGanObjective(Objective):
             "gan_clean": config.gan_weight * gan_clean,
             "cycle_clean": config.cycle_weight * functional.l1_loss(clean_again, clean),
             "cycle_real": config.cycle_weight * functional.l1_loss(real_again, real),
+            **self.further_terms(batch, noisy, cleaned),
         }
         total = torch.stack(list(terms.values())).sum()
         descend(total, self.optimisers["generators"])
         losses = terms | {"generator": total} | self._improve_discriminators(clean, real, noisy, cleaned)
         return {name: loss.detach() for name, loss in losses.items()}
+
+    def further_terms(self, batch: Batch, noisy: Tensor, cleaned: Tensor) -> dict[str, Tensor]:
+        """Return what a method built on this one asks of the generators besides: weighted terms of their loss."""
+        return {}
 
     def _add_noise(self, images: Tensor, side: Images) -> Tensor:
         depth: Tensor = self.generator(drawn_inputs(images, side, self.config, self.random))

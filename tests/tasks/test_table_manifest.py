@@ -76,3 +76,17 @@ def test_a_table_is_no_manifest_of_a_conversion(tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match="manifest of a table") as raised:
         load_manifest(written(tmp_path))
     assert "depthforge evaluate" in str(raised.value)
+
+
+def test_a_row_says_how_it_is_brought_to_the_real_frames(tmp_path: Path) -> None:
+    rows = [
+        {"name": "a", "corpus": "noisy", "adaptation": "dann"},
+        {"name": "b", "corpus": "noisy", "adaptation": {"method": "uan", "hidden": 64}},
+    ]
+    first, second = load_table(written(tmp_path, rows=rows)).rows
+    assert first.adaptation is not None
+    assert (first.adaptation.method, first.adaptation.hidden) == ("dann", 1024)
+    assert second.adaptation is not None
+    assert (second.adaptation.method, second.adaptation.hidden) == ("uan", 64)
+    with pytest.raises(ManifestError, match="adaptation is of a network that another corpus trains"):
+        load_table(written(tmp_path, rows=[{"name": "a", "supervised": True, "adaptation": "dann"}]))
