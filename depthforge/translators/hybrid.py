@@ -65,7 +65,10 @@ _SHORT, _LONG = 200, 201  # streams of random numbers that no sensor draws from;
 _MADE_UP = ("preset", "patch_share", "blob_dropout")
 _NEAR = ("saturated_m", "saturated_spread")
 _LIKELY_NEAR = 0.02
-_MAY_CHANGE = ("min_depth_m", "max_depth_m", "device_seed", "device_map_px", "device_map_m")
+_MAY_CHANGE = (
+    *("min_depth_m", "max_depth_m", "device_seed", "device_map_px", "device_map_m"),
+    *("focal_length_px", "blank_band", "aligned_offset_m"),
+)
 _BASELINE_M = 0.075  # of a sensor that has none: it only scales slopes
 
 
@@ -111,8 +114,8 @@ class Hybrid(Learned):
         def architecture(self) -> dict[str, Any]:
             """What the network is built from, and the physics that it was trained with.
 
-            The range that is reported and the one camera of its kind may be others afterwards: nothing that the
-            network sees depends on them.
+            The range that is reported, the one camera of its kind and its stream (the images' focal length, whether they
+            are aligned to colour, the blank band) may be others afterwards: the network sees what is relative.
             """
             return {**super().architecture, "sensor": _without(self.physics, _MAY_CHANGE).identity.to_json()}
 

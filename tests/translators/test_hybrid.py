@@ -159,8 +159,12 @@ def test_weights_are_of_one_physics(tmp_path: Path) -> None:
     # Patches are left out, and where they come from does not matter.
     patched = Hybrid.Config(sensor={**SENSOR, "patch_share": 0.1}, weights=tmp_path)
     assert Hybrid(patched).fingerprint == translator.fingerprint
-    # Another camera of its kind, and another driver's range, make other bytes by the same weights.
-    moved = Hybrid(Hybrid.Config(sensor={**SENSOR, "max_depth_m": 2.0, "device_seed": 3}, weights=tmp_path))
+    # Another camera of its kind, another driver's range and another stream make other bytes by the same weights.
+    moved = Hybrid(
+        Hybrid.Config(
+            sensor={**SENSOR, "max_depth_m": 2.0, "device_seed": 3, "focal_length_px": 500.0}, weights=tmp_path
+        )
+    )
     moved.load()
     assert moved.fingerprint != translator.fingerprint
     assert Hybrid(patched.model_copy(update={"long_m": 0.5})).fingerprint != translator.fingerprint
