@@ -6,7 +6,9 @@ from pathlib import Path
 
 import click
 
-from depthforge.cli.options import LOCAL_PATH, as_json, debug, echo_json
+from depthforge.cli.options import LOCAL_PATH, as_json, debug, echo_json, stall_limit
+from depthforge.cli.progress import frame_progress
+from depthforge.stages.cluster import RayOptions
 from depthforge.stages.evaluation import evaluate_against
 
 __all__ = ["command"]
@@ -50,6 +52,14 @@ __all__ = ["command"]
     multiple=True,
     help="Make this row of TABLE alone, and write no table; may be repeated.",
 )
+@click.option(
+    "--workers", metavar="N", type=click.IntRange(min=1), help="Cells of TABLE at once; default: one per core."
+)
+@click.option("--inline", is_flag=True, help="Make TABLE in this process, without Ray: for debugging.")
+@click.option(
+    "--address", metavar="ADDRESS", envvar="RAY_ADDRESS", help="A Ray cluster for TABLE; default: a local Ray."
+)
+@stall_limit
 @as_json
 @debug
 def command(
@@ -59,6 +69,10 @@ def command(
     draws: int,
     baseline_m: float | None,
     rows: tuple[str, ...],
+    workers: int | None,
+    inline: bool,
+    address: str | None,
+    stall_limit_s: float,
     as_json: bool,
     debug: bool,
 ) -> int:
@@ -72,14 +86,16 @@ def command(
     depth, its noisy depth and one half of the real scans, each against the other half.
 
     TABLE is a YAML file (manifests/eval/): one task, networks trained on each of its rows and tested on real scans.
-    What is missing of it is made; it goes on where it was stopped.
+    What is missing of it is made, its cells (a row with a seed) side by side on Ray; it goes on where it was stopped.
     """
     if corpus.suffix in (".yaml", ".yml"):
         if real is not None:
             raise click.UsageError("--real is for a corpus: the table names its real side itself")
-        return _table(corpus, rows, as_json)
-    if rows:
-        raise click.UsageError("--row is for a table, a YAML file")
+        ray = None if inline else RayOptions(workers, address, stall_limit_s=stall_limit_s)
+        return _table(corpus, rows, ray, as_json)
+    for name, given in (("--row", rows), ("--workers", workers)):
+        if given:
+            raise click.UsageError(f"{name} is for a table, a YAML file")
     evaluation = evaluate_against(
         corpus,
         real,
@@ -94,14 +110,15 @@ def command(
     return 0
 
 
-def _table(path: Path, rows: tuple[str, ...], as_json: bool) -> int:
+def _table(path: Path, rows: tuple[str, ...], ray: RayOptions | None, as_json: bool) -> int:
     # Only here, since they load torch.
     from depthforge.stages.task_table import make_table
     from depthforge.tasks.table import TABLE_FILES
     from depthforge.tasks.table_manifest import load_table
 
     manifest = load_table(path)
-    table = make_table(manifest, only=rows, note=lambda line: click.echo(line, err=True))
+    progress = frame_progress("table")
+    table = make_table(manifest, only=rows, ray=ray, note=progress.note, warn=progress.warn)
     echo_json(table.arrow().to_pylist()) if as_json else click.echo(table.markdown())
     if not rows:
         click.echo(f"written: {', '.join(str(manifest.out / name) for name in TABLE_FILES)}", err=True)

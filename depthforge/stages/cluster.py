@@ -12,7 +12,7 @@ import signal
 import socket
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -164,6 +164,11 @@ class Cluster:
         """Return the remote form of class ``kind``, whose actors have ``need`` and are never restarted by Ray."""
         asked = {"num_cpus": need.cores, "num_gpus": need.gpus, "memory": need.memory_bytes or None}
         return self.ray.remote(**{"max_restarts": 0, "max_task_retries": 0, **asked, **options})(kind)
+
+    def task(self, function: Callable[..., Any], need: Need, **options: Any) -> Any:
+        """Return the remote form of ``function``, each call of which has ``need`` to itself."""
+        asked = {"num_cpus": need.cores, "num_gpus": need.gpus, "memory": need.memory_bytes or None}
+        return self.ray.remote(**{**asked, **options})(function)
 
     def actor_here(self, kind: type, *, max_restarts: int = -1) -> Any:
         """Start an actor of class ``kind`` beside the driver, which takes no core; restarted if it dies, by default."""

@@ -15,6 +15,7 @@ from depthforge.labels.catalogue import DEPTH_RAW, NORMALS
 from depthforge.manifest import Manifest, PluginBlock
 from depthforge.manifest_file import load_manifest
 from depthforge.registry import translators
+from depthforge.stages.cluster import RayOptions
 from depthforge.stages.convert import convert, finished
 from depthforge.stages.prepare import prepare
 from depthforge.stages.recording import fused_block, scans_of
@@ -24,10 +25,11 @@ __all__ = ["made_corpus", "real_corpus"]
 Note = Callable[[str], None]
 
 
-def real_corpus(real: Path, folder: Path, note: Note = lambda _: None) -> Path:
+def real_corpus(real: Path, folder: Path, note: Note = lambda _: None, *, ray: RayOptions | None = None) -> Path:
     """Return the corpus of the real side: ``real`` itself where it is a folder, else what its manifest reads.
 
-    Raises InputError for scans without poses, and as the source and the conversion do.
+    ``ray`` as of :func:`made_corpus`. Raises InputError for scans without poses, and as the source and the conversion
+    do.
     """
     if real.is_dir():
         return real
@@ -50,11 +52,11 @@ def real_corpus(real: Path, folder: Path, note: Note = lambda _: None) -> Path:
         "limit": manifest.limit,
         "corpus": {"out": folder / "real"},
     }
-    return made_corpus(Manifest.model_validate(fields), note)
+    return made_corpus(Manifest.model_validate(fields), note, ray=ray)
 
 
-def made_corpus(manifest: Manifest, note: Note = lambda _: None) -> Path:
-    """Return the corpus of ``manifest``, converted in this process where it is not finished yet.
+def made_corpus(manifest: Manifest, note: Note = lambda _: None, *, ray: RayOptions | None = None) -> Path:
+    """Return the corpus of ``manifest``, converted where it is not finished yet: on Ray as ``ray`` says, else here.
 
     Raises as ``prepare`` and ``convert`` do.
     """
@@ -62,7 +64,16 @@ def made_corpus(manifest: Manifest, note: Note = lambda _: None) -> Path:
     if finished(manifest) is None:
         with prepare(manifest, note) as prepared:
             note(f"converting {prepared.plan.num_frames} frames of {manifest.name} to {out.name}, once")
-            convert(prepared, out=out, num_workers=1, inline=True)
+            if ray is None:
+                convert(prepared, out=out, num_workers=1, inline=True)
+            else:
+                convert(
+                    prepared,
+                    out=out,
+                    num_workers=ray.num_workers,
+                    address=ray.address,
+                    stall_limit_s=ray.stall_limit_s,
+                )
     return out
 
 

@@ -17,13 +17,15 @@ from depthforge.errors import InputError
 from depthforge.identity import fingerprint_of
 from depthforge.manifest import Manifest
 from depthforge.manifest_file import load_manifest
+from depthforge.stages.cell_runners import CellJob, measure_cells
+from depthforge.stages.cluster import RayOptions
 from depthforge.stages.real_side import made_corpus, real_corpus
 from depthforge.stages.train import train
 from depthforge.stages.training_folder import is_trained
 from depthforge.stages.training_plan import plan_training
 from depthforge.tasks.adaptation import require_adaptable
 from depthforge.tasks.base import InputDepth, Task
-from depthforge.tasks.cells import Lesson, Row, measured_cell
+from depthforge.tasks.cells import Lesson, Row, cell_file, measured_cell
 from depthforge.tasks.judging import Interval, figures_with_intervals
 from depthforge.tasks.learning import TaskTraining
 from depthforge.tasks.published import PUBLISHED
@@ -36,13 +38,22 @@ __all__ = ["make_table"]
 Note = Callable[[str], None]
 
 
-def make_table(manifest: TableManifest, *, only: tuple[str, ...] = (), note: Note = lambda _: None) -> Table:
+def make_table(
+    manifest: TableManifest,
+    *,
+    only: tuple[str, ...] = (),
+    ray: RayOptions | None = None,
+    note: Note = lambda _: None,
+    warn: Note | None = None,
+) -> Table:
     """Make what is missing of the table, write it to its folder, and return it.
 
-    ``only`` makes just the rows of these names, and writes no table.
+    ``only`` makes just the rows of these names, and writes no table. Cells are measured on Ray as ``ray`` says, in this
+    process where it is None, and so are corpora and translators made that rows need. ``warn`` takes what is slow or
+    went wrong, ``note`` where it is None.
 
     Raises UnknownNameError for a row that is not there, InputError when a corpus lacks truth, a label or frames, and
-    as the conversion, ``train_task`` and ``judge_network`` do; finished cells are kept in all of these.
+    as the conversion and ``measure_cells`` do; finished cells are kept in all of these.
     """
     blocks = manifest.chosen(only)
     cls = registry.tasks.get(manifest.task.name)
@@ -50,14 +61,19 @@ def make_table(manifest: TableManifest, *, only: tuple[str, ...] = (), note: Not
     for block in blocks:
         if block.corpus is not None:
             TaskTraining(task, Lesson(block.corpus, block.input, block.split).frames(task))
-    side = _real(manifest, note)
-    test = _lesson(side, "depth_raw", manifest.real.test).frames(task)
+    side = _real(manifest, ray, note)
+    tested = _lesson(side, "depth_raw", manifest.real.test)
+    test = tested.frames(task)
     _require_unseen(_lesson(side, "depth_raw", manifest.real.train).frames(task), test)
-    rows = [_row(manifest, block, task, side, note) for block in blocks]
+    rows = [_row(manifest, block, task, side, ray, note) for block in blocks]
+    folder = manifest.out.absolute()
+    seeds = {row.name: manifest.seeds if row.lesson is not None else manifest.seeds[:1] for row in rows}
+    jobs = [CellJob(task, row, seed, tested, folder) for row in rows for seed in seeds[row.name]]
+    missing = [job for job in jobs if not cell_file(task, job.row, job.seed, test, folder).exists()]
+    measure_cells(missing, ray, note, warn or note)
     found: dict[str, Mapping[str, Interval]] = {}
     for row in rows:
-        seeds = manifest.seeds if row.lesson is not None else manifest.seeds[:1]
-        cells = [measured_cell(task, row, seed, test, manifest.out, note) for seed in seeds]
+        cells = [measured_cell(task, row, seed, test, folder, note) for seed in seeds[row.name]]
         measured = [cell for cell in cells if cell is not None]
         if not measured:
             raise InputError(
@@ -85,10 +101,10 @@ def make_table(manifest: TableManifest, *, only: tuple[str, ...] = (), note: Not
     return table
 
 
-def _real(manifest: TableManifest, note: Note) -> Path:
+def _real(manifest: TableManifest, ray: RayOptions | None, note: Note) -> Path:
     real = manifest.real.corpus or manifest.real.manifest
     assert real is not None
-    return real_corpus(real, manifest.out / "corpora", note)
+    return real_corpus(real, manifest.out / "corpora", note, ray=ray)
 
 
 def _require_unseen(learnt: Frames, test: Frames) -> None:
@@ -102,7 +118,7 @@ def _require_unseen(learnt: Frames, test: Frames) -> None:
         )
 
 
-def _row(manifest: TableManifest, block: RowBlock, task: Task, side: Path, note: Note) -> Row:
+def _row(manifest: TableManifest, block: RowBlock, task: Task, side: Path, ray: RayOptions | None, note: Note) -> Row:
     """Return what a row trains on, its corpus made where need be; raises as ``Frames`` where it lacks something."""
     real = manifest.real.train
     tuning = None
@@ -114,7 +130,7 @@ def _row(manifest: TableManifest, block: RowBlock, task: Task, side: Path, note:
     if block.supervised:
         lesson = _lesson(side, "depth_raw", real)
     else:
-        lesson = Lesson(_corpus(manifest, block, note), block.input, block.split)
+        lesson = Lesson(_corpus(manifest, block, ray, note).absolute(), block.input, block.split)
     target = None
     if block.adaptation is not None:
         require_adaptable(task, block.adaptation)
@@ -126,10 +142,10 @@ def _row(manifest: TableManifest, block: RowBlock, task: Task, side: Path, note:
 
 
 def _lesson(corpus: Path, input_depth: InputDepth, frames: FramesBlock) -> Lesson:
-    return Lesson(corpus, input_depth, frames.split, frames.part, frames.every)
+    return Lesson(corpus.absolute(), input_depth, frames.split, frames.part, frames.every)
 
 
-def _corpus(manifest: TableManifest, block: RowBlock, note: Note) -> Path:
+def _corpus(manifest: TableManifest, block: RowBlock, ray: RayOptions | None, note: Note) -> Path:
     """Return the corpus that a row is trained on, made from its manifest or translator where it is not there."""
     if block.corpus is not None:
         return block.corpus
@@ -139,8 +155,11 @@ def _corpus(manifest: TableManifest, block: RowBlock, note: Note) -> Path:
         conversion = _converting(manifest, block)
     if _needs_training(conversion):
         note(f"{block.name}: training the translator {conversion.translator.name}")
-        train(conversion, inline=True)
-    return made_corpus(conversion, note)
+        if ray is None:
+            train(conversion, inline=True)
+        else:
+            train(conversion, address=ray.address, stall_limit_s=ray.stall_limit_s)
+    return made_corpus(conversion, note, ray=ray)
 
 
 def _needs_training(conversion: Manifest) -> bool:

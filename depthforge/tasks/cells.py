@@ -17,17 +17,17 @@ from typing import Any, Final
 
 import numpy as np
 
-from depthforge.durable import storage_errors, write_atomically
+from depthforge.durable import locked, storage_errors, write_atomically
 from depthforge.errors import IntegrityError
 from depthforge.identity import fingerprint_of
 from depthforge.tasks.adaptation import AdaptationConfig
-from depthforge.tasks.base import InputDepth, Metrics, Task
-from depthforge.tasks.judging import judge_given, judge_network, predictor
+from depthforge.tasks.base import Example, InputDepth, Metrics, Task, Tensors
+from depthforge.tasks.judging import Predict, judge_given, judge_network, predictor
 from depthforge.tasks.learning import TaskTraining, load_task_network, train_task
 from depthforge.tasks.reading import Frames
 from depthforge.translators.learned import choose_device
 
-__all__ = ["Lesson", "Row", "cell_file", "measured_cell"]
+__all__ = ["Lesson", "Row", "cell_file", "measured_cell", "networks_of"]
 
 CELL_VERSION: Final = 1
 """Raised whenever the same network and frames would give other figures; a task has a version of its own."""
@@ -78,12 +78,20 @@ class Row:
 
 
 def measured_cell(
-    task: Task, row: Row, seed: int, test: Frames, folder: Path, note: Note = lambda _: None
+    task: Task,
+    row: Row,
+    seed: int,
+    test: Frames,
+    folder: Path,
+    note: Note = lambda _: None,
+    *,
+    beat: Callable[[], None] = lambda: None,
 ) -> Metrics | None:
     """Return what a row measures on ``test`` with one seed: from ``folder``, or trained and tested now.
 
-    None for a row without a lesson where the task's input says nothing. Raises as ``Frames``, ``train_task`` and
-    ``judge_network`` do, and IntegrityError for a damaged cell.
+    None for a row without a lesson where the task's input says nothing. ``beat`` is called as each step and each tested
+    frame ends. A network that another process is training is waited for, and then found trained. Raises as ``Frames``,
+    ``train_task`` and ``judge_network`` do, and IntegrityError for a damaged cell.
     """
     trainings = _trainings(task, row, seed)
     path = cell_file(task, row, seed, test, folder)
@@ -94,16 +102,19 @@ def measured_cell(
         if metrics is None:
             return None
     else:
-        network, identities = None, []
-        for training in trainings:
-            identities.append(training.identity())
-            place = folder / "networks" / fingerprint_of(identities)[:16]
+        network = None
+        for training, name in zip(trainings, networks_of(task, row, seed), strict=True):
+            place = folder / "networks" / name
             started = TaskTraining(**{**_fields(training), "start": network})
-            train_task(started, place, lambda line: note(f"{row.name}, seed {seed}: {line}"))
+            with storage_errors(place):
+                place.parent.mkdir(parents=True, exist_ok=True)
+            # The worker of a killed table outlives it by a second or so.
+            with locked(place.with_name(f".{name}.lock")):
+                train_task(started, place, lambda line: note(f"{row.name}, seed {seed}: {line}"), stepped=beat)
             network = place
         assert network is not None
         trained = load_task_network(task, network).to(choose_device(task.config.device))
-        metrics = judge_network(task, test, predictor(task, trained))
+        metrics = judge_network(task, test, _beating(predictor(task, trained), beat))
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, _to_bytes(metrics))
@@ -119,6 +130,23 @@ def cell_file(task: Task, row: Row, seed: int, test: Frames, folder: Path) -> Pa
         "test": {"corpus": test.fingerprint, "input": test.input_depth, "frames": fingerprint_of(test.keys)},
     }
     return folder / "cells" / f"{fingerprint_of(identity)[:16]}.npz"
+
+
+def networks_of(task: Task, row: Row, seed: int) -> list[str]:
+    """Return the names of the networks that a cell trains, one after the other; none for a row without a lesson.
+
+    Cells with a name in common start from the same training.
+    """
+    identities = [training.identity() for training in _trainings(task, row, seed)]
+    return [fingerprint_of(identities[: count + 1])[:16] for count in range(len(identities))]
+
+
+def _beating(predict: Predict, beat: Callable[[], None]) -> Predict:
+    def predicted(example: Example) -> Tensors:
+        beat()
+        return predict(example)
+
+    return predicted
 
 
 def _trainings(task: Task, row: Row, seed: int) -> list[TaskTraining]:

@@ -23,6 +23,7 @@ from depthforge.tasks.reading import Frames
 
 __all__ = [
     "Interval",
+    "Predict",
     "as_json",
     "differences_with_intervals",
     "figures_with_intervals",

@@ -124,8 +124,16 @@ class TaskTraining:
         }
 
 
-def train_task(training: TaskTraining, out: Path, note: Callable[[str], None] = lambda _: None) -> TranslatorCard:
+def train_task(
+    training: TaskTraining,
+    out: Path,
+    note: Callable[[str], None] = lambda _: None,
+    *,
+    stepped: Callable[[], None] = lambda: None,
+) -> TranslatorCard:
     """Train into ``out``, or go on where an earlier run stopped; return the card of the finished network.
+
+    ``stepped`` is called before every step.
 
     CorpusMismatchError where ``out`` holds another training, NotFiniteLossError, StorageError, and what reading the
     corpus raises; checkpoints are kept in all of these.
@@ -154,7 +162,13 @@ def train_task(training: TaskTraining, out: Path, note: Callable[[str], None] = 
     checkpoints = Checkpoints(out / "checkpoints")
     observer = _LastIsBest(training, identity, num_steps, note)
     batches = StepBatches(task, training.frames, training.seed, training.target)
-    loop = TrainingLoop(objective, batches.steps, settings, checkpoints, observer, device=device)
+
+    def counted(first: int, last: int) -> Iterator[Batch]:
+        for batch in batches.steps(first, last):
+            stepped()
+            yield batch
+
+    loop = TrainingLoop(objective, counted, settings, checkpoints, observer, device=device)
     report = loop.run()
     last = checkpoints.path(report.num_steps)
     with storage_errors(out):

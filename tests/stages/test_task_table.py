@@ -64,10 +64,10 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     done: list[str] = []
     train = cells.train_task
 
-    def watched(training: Any, out: Path, note: Any) -> Any:
+    def watched(training: Any, out: Path, note: Any, **options: Any) -> Any:
         if not (out / "card.json").exists():
             done.append(out.name)
-        return train(training, out, note)
+        return train(training, out, note, **options)
 
     monkeypatch.setattr(cells, "train_task", watched)
     return done

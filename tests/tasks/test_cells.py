@@ -26,9 +26,9 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     done: list[Path] = []
     train = cells.train_task
 
-    def watched(training: Any, out: Path, note: Any) -> Any:
+    def watched(training: Any, out: Path, note: Any, **options: Any) -> Any:
         done.append(out)
-        return train(training, out, note)
+        return train(training, out, note, **options)
 
     monkeypatch.setattr(cells, "train_task", watched)
     return done
