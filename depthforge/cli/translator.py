@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from depthforge.cli.options import LOCAL_PATH, as_json, debug, echo_json
+from depthforge.durable import storage_errors, write_atomically
 from depthforge.errors import CorpusMismatchError
 from depthforge.registry import translators
 from depthforge.training.translator_card import CARD_FILE, Normalisation, TranslatorCard, read_card
@@ -73,6 +74,61 @@ def import_(checkpoint: Path, out: Path, method: str, max_depth: float | None, q
     block = ", ".join(f"{name}: {str(value).lower()}" for name, value in {"name": method, **options, **scale}.items())
     click.echo(f"imported {checkpoint} to {out}")
     click.echo(f"use it in a manifest: translator: {{{block}, weights: {out}}}")
+    return 0
+
+
+@command.command("similarity")
+@click.argument("corpora", metavar="CORPUS...", nargs=-1, required=True, type=LOCAL_PATH)
+@click.option(
+    "--frame", "key", metavar="KEY", help="The frame, by its key in every CORPUS; default: the first of each."
+)
+@click.option("--at", "at_px", metavar="ROW COLUMN", nargs=2, type=int, help="The pixel; default: the centre.")
+@click.option(
+    "--tap",
+    metavar="N",
+    type=click.Choice(["3", "12", "14", "16", "18"]),
+    default="14",
+    show_default=True,
+    help="The layer, by its number in the published code.",
+)
+@click.option("--out", metavar="FILE.png", type=LOCAL_PATH, required=True, help="The picture to write.")
+@as_json
+@debug
+def similarity(
+    corpora: tuple[Path, ...],
+    key: str | None,
+    at_px: tuple[int, int] | None,
+    tap: str,
+    out: Path,
+    as_json: bool,
+    debug: bool,
+) -> int:
+    """Draw which places a generator holds to be like one, in clean and in noisy depth, for each CORPUS of dcl or cut.
+
+    Fig. 8 of DCL's paper: where the two maps of a row are alike, the noise left the geometry as it was.
+    """
+    # Only here, since they load torch.
+    from depthforge.report.similarity import alike_in, draw_alike
+
+    rows = [alike_in(corpus, key, at_px, int(tap)) for corpus in corpora]
+    with storage_errors(out):
+        write_atomically(out, draw_alike(rows))
+    if as_json:
+        echo_json(
+            [
+                {
+                    "corpus": row.corpus,
+                    "translator": row.method,
+                    "frame": row.frame.key,
+                    "agreement": row.places.agreement,
+                }
+                for row in rows
+            ]
+        )
+        return 0
+    for row in rows:
+        click.echo(f"{row.corpus}: both maps of {row.method} correlate by {row.places.agreement:.3f} ({row.frame.key})")
+    click.echo(f"written: {out}", err=True)
     return 0
 
 

@@ -15,20 +15,20 @@ from typing import cast
 from depthforge import registry
 from depthforge.errors import InputError
 from depthforge.identity import fingerprint_of
-from depthforge.manifest import Manifest
+from depthforge.manifest import Manifest, TrainingSettings
 from depthforge.manifest_file import load_manifest
 from depthforge.stages.cell_runners import CellJob, measure_cells
 from depthforge.stages.cluster import RayOptions
 from depthforge.stages.real_side import made_corpus, real_corpus
 from depthforge.stages.train import train
-from depthforge.stages.training_folder import is_trained
+from depthforge.stages.training_folder import identity_of, is_trained
 from depthforge.stages.training_plan import plan_training
 from depthforge.tasks.adaptation import require_adaptable
 from depthforge.tasks.base import InputDepth, Task
 from depthforge.tasks.cells import Lesson, Row, cell_file, measured_cell
 from depthforge.tasks.judging import Interval, figures_with_intervals
 from depthforge.tasks.learning import TaskTraining
-from depthforge.tasks.published import PUBLISHED
+from depthforge.tasks.published import published_beside
 from depthforge.tasks.reading import Frames
 from depthforge.tasks.table import Table, write_table
 from depthforge.tasks.table_manifest import FramesBlock, RowBlock, TableManifest
@@ -94,7 +94,7 @@ def make_table(
         columns=task.figures,
         rows=found,
         trained_on={block.name: _words(block) for block in blocks},
-        published=PUBLISHED.get(task.name),
+        published=published_beside(task.name, manifest.published),
     )
     if not only:
         write_table(table, manifest.out)
@@ -173,10 +173,22 @@ def _converting(manifest: TableManifest, block: RowBlock) -> Manifest:
     """Return the manifest that puts the clean source through the row's translator, into the table's folder."""
     assert block.translator is not None
     clean = load_manifest(cast(Path, manifest.clean))
-    conversion = clean.model_copy(update={"translator": block.translator, "training": None})
+    training = None
+    if block.translator.is_learned and getattr(block.translator.config, "weights", None) is None:
+        training = _training(manifest, clean.model_copy(update={"translator": block.translator}))
+    conversion = clean.model_copy(update={"translator": block.translator, "training": training})
     mark = fingerprint_of(conversion.portable())[:12]
     corpus = conversion.corpus.model_copy(update={"out": manifest.out / "corpora" / f"{block.translator.name}-{mark}"})
     return conversion.model_copy(update={"name": f"{clean.name}-{block.translator.name}", "corpus": corpus})
+
+
+def _training(manifest: TableManifest, clean: Manifest) -> TrainingSettings | None:
+    """Return how ``clean`` trains its translator, in a folder of the table's own for each training; None: not said."""
+    if clean.training is None:
+        return None
+    mark = fingerprint_of(identity_of(plan_training(clean)))[:12]
+    out = manifest.out / "translators" / f"{clean.translator.name}-{mark}"
+    return clean.training.model_copy(update={"out": out})
 
 
 def _words(block: RowBlock) -> str:

@@ -7,7 +7,7 @@ Variables, lines in errors and unknown fields are as in any manifest; relative p
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
@@ -78,7 +78,9 @@ class RowBlock(_Block):
     name: str = Field(min_length=1, description="name of the row")
     corpus: Path | None = Field(default=None, description="folder of a corpus")
     manifest: Path | None = Field(default=None, description="manifest of a conversion, run where it is not yet done")
-    translator: PluginBlock | None = Field(default=None, description="applied to the source of `clean`")
+    translator: PluginBlock | None = Field(
+        default=None, description="applied to the source of `clean`; a learned one is trained as `clean` says"
+    )
     supervised: bool = Field(default=False, description="trained on the real frames of `real.train`")
     untrained: bool = Field(default=False, description="no network: the scans as they are, holes filled")
     input: InputDepth = Field(default="depth_noisy", description="of `corpus` and `manifest`; depth_clean: no noise")
@@ -120,6 +122,9 @@ class TableManifest(_Block):
     clean: Path | None = Field(default=None, description="manifest whose source rows with a `translator` convert")
     real: RealBlock = Field(description="what every row is tested on")
     rows: tuple[RowBlock, ...] = Field(description="what is compared")
+    published: Literal["task", "ablation", "none"] = Field(
+        default="task", description="printed rows beside it: the task's table; ablation: DCL's Table VI, of enhancement"
+    )
     out: Path = Field(description="folder of the table, its finished cells, networks and corpora; made by the run")
 
     @field_validator("task", mode="before")
@@ -141,6 +146,8 @@ class TableManifest(_Block):
             raise ValueError(f"two rows have the same name: {names}")
         if self.clean is None and any(row.translator is not None for row in self.rows):
             raise ValueError("a row with a `translator` needs `clean`: the manifest whose source it converts")
+        if self.published == "ablation" and self.task.name != "enhancement":
+            raise ValueError(f"the published ablation is of enhancement, not of {self.task.name}")
         if len(set(self.seeds)) != len(self.seeds):
             raise ValueError(f"a seed is there twice: {list(self.seeds)}")
         return self

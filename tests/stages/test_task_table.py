@@ -14,7 +14,7 @@ from depthforge.errors import InputError, MissingDataError, UnknownNameError
 from depthforge.registry import tasks
 from depthforge.stages.task_table import make_table
 from depthforge.tasks import cells
-from depthforge.tasks.published import PUBLISHED
+from depthforge.tasks.published import ABLATION, PUBLISHED
 from depthforge.tasks.table import TABLE_FILES
 from depthforge.tasks.table_manifest import TableManifest
 from tests.tasks.corpora import ROOMS, make_corpus
@@ -187,8 +187,40 @@ def test_the_command_prints_the_table_and_may_make_a_row_alone(
     assert ended.value.code == 2
 
 
+def test_a_row_with_a_learned_translator_has_it_trained_as_the_clean_manifest_says(
+    sides: Path, tmp_path: Path, trained: list[str]
+) -> None:
+    fields = yaml.safe_load((sides / "clean.yaml").read_text())
+    fields["training"] = {
+        "real": {"name": "procedural", **ROOMS, "seed": 2, "sensor": "gaussian_dropout"},
+        "out": str(tmp_path / "elsewhere"),
+        "epochs": 1,
+        "decay_epochs": 0,
+        "steps_per_epoch": 2,
+        "batch_size": 2,
+        "crop_px": 32,
+        "evaluation_frames": 2,
+        "held_out": 0.25,
+    }
+    (tmp_path / "clean.yaml").write_text(yaml.safe_dump(fields))
+    dcl = {"name": "dcl", "width": 2, "num_vectors": 16, "residual": 0.02, "min_kept": 0}
+    rows = [{"name": f"alpha {weight}", "translator": {**dcl, "contrast_weight": weight}} for weight in (1.0, 2.0)]
+    manifest = table_of(sides, tmp_path / "out", rows=rows, clean=str(tmp_path / "clean.yaml"), published="ablation")
+    table = make_table(manifest)
+    assert list(table.rows) == ["alpha 1.0", "alpha 2.0"]
+    assert len(trained) == 2, "two translators, two corpora"
+    assert len(list((tmp_path / "out" / "translators").iterdir())) == 2
+    assert len(list((tmp_path / "out" / "corpora").iterdir())) == 2
+    assert not (tmp_path / "elsewhere").exists()
+    text = (tmp_path / "out" / "table.md").read_text()
+    assert "| published: alpha 1.5, beta 1 |" in text
+    assert "Table VI" in text
+    assert make_table(manifest).rows == table.rows
+    assert len(trained) == 2
+
+
 def test_published_rows_name_figures_that_the_task_has() -> None:
-    for name, table in PUBLISHED.items():
+    for name, table in [*PUBLISHED.items(), ("enhancement", ABLATION)]:
         known = {figure.id for figure in tasks.get(name).figures}
         assert set(table.figures) <= known
         assert all(len(values) == len(table.figures) for values in table.rows.values())
