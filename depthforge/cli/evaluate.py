@@ -52,6 +52,7 @@ __all__ = ["command"]
     multiple=True,
     help="Make this row of TABLE alone, and write no table; may be repeated.",
 )
+@click.option("--record", is_flag=True, help="Put TABLE into each corpus a row is trained on: `report` shows it.")
 @click.option(
     "--workers", metavar="N", type=click.IntRange(min=1), help="Cells of TABLE at once; default: one per core."
 )
@@ -69,6 +70,7 @@ def command(
     draws: int,
     baseline_m: float | None,
     rows: tuple[str, ...],
+    record: bool,
     workers: int | None,
     inline: bool,
     address: str | None,
@@ -91,9 +93,11 @@ def command(
     if corpus.suffix in (".yaml", ".yml"):
         if real is not None:
             raise click.UsageError("--real is for a corpus: the table names its real side itself")
+        if record and rows:
+            raise click.UsageError("--row writes no table that could be recorded")
         ray = None if inline else RayOptions(workers, address, stall_limit_s=stall_limit_s)
-        return _table(corpus, rows, ray, as_json)
-    for name, given in (("--row", rows), ("--workers", workers)):
+        return _table(corpus, rows, record, ray, as_json)
+    for name, given in (("--row", rows), ("--record", record), ("--workers", workers)):
         if given:
             raise click.UsageError(f"{name} is for a table, a YAML file")
     evaluation = evaluate_against(
@@ -110,7 +114,7 @@ def command(
     return 0
 
 
-def _table(path: Path, rows: tuple[str, ...], ray: RayOptions | None, as_json: bool) -> int:
+def _table(path: Path, rows: tuple[str, ...], record: bool, ray: RayOptions | None, as_json: bool) -> int:
     # Only here, since they load torch.
     from depthforge.stages.task_table import make_table
     from depthforge.tasks.table import TABLE_FILES
@@ -118,7 +122,7 @@ def _table(path: Path, rows: tuple[str, ...], ray: RayOptions | None, as_json: b
 
     manifest = load_table(path)
     progress = frame_progress("table")
-    table = make_table(manifest, only=rows, ray=ray, note=progress.note, warn=progress.warn)
+    table = make_table(manifest, only=rows, record=record, ray=ray, note=progress.note, warn=progress.warn)
     echo_json(table.arrow().to_pylist()) if as_json else click.echo(table.markdown())
     if not rows:
         click.echo(f"written: {', '.join(str(manifest.out / name) for name in TABLE_FILES)}", err=True)

@@ -40,6 +40,7 @@ __all__ = ["command"]
     type=LOCAL_PATH,
     help="Keep networks, results and what was made of the scans there; the same command then goes on from them.",
 )
+@click.option("--record", is_flag=True, help="Put the table into CORPUS, where `depthforge report` shows it.")
 @as_json
 @debug
 def command(
@@ -50,6 +51,7 @@ def command(
     seconds: float | None,
     seeds: int,
     keep: Path | None,
+    record: bool,
     as_json: bool,
     debug: bool,
 ) -> int:
@@ -76,5 +78,7 @@ def command(
             seeds=range(seeds),
             note=lambda line: click.echo(line, err=True),
         )
+    if record:
+        click.echo(f"recorded: {trial.record(corpus)}", err=True)
     echo_json(trial.to_json()) if as_json else click.echo("\n".join(trial.lines()))
     return 0

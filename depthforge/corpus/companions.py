@@ -1,25 +1,25 @@
 """What lies beside the frames of a finished corpus and says more of it: a translator's card, a day, tables, a report.
 
-The report is made after the corpus is sealed. It is no part of it: ``SHA256SUMS`` does not list it, and a run that
-changes the corpus takes it away.
+The report and the tables of tasks are made after the corpus is sealed. They are no part of it: ``SHA256SUMS`` does not
+list them, and a run that changes the corpus takes them away.
 """
 
 from __future__ import annotations
 
 import io
 import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from depthforge.corpus.layout import Layout
+from depthforge.durable import storage_errors
 from depthforge.errors import InputError
 from depthforge.storage import Storage
 
-__all__ = ["finished_on", "put_report", "task_tables", "translator_card"]
-
-_TASKS = "tasks"
+__all__ = ["finished_on", "put_report", "put_task_table", "task_tables", "translator_card"]
 
 
 def translator_card(storage: Storage) -> dict[str, Any] | None:
@@ -39,10 +39,10 @@ def finished_on(storage: Storage) -> str | None:
 def task_tables(storage: Storage) -> dict[str, list[dict[str, object]]]:
     """Return the rows of every ``tasks/<name>.parquet`` by name; InputError for a file that is none."""
     found: dict[str, list[dict[str, object]]] = {}
-    for name in storage.children(_TASKS):
+    for name in storage.children(Layout.tasks):
         if not name.endswith(".parquet"):
             continue
-        path = f"{_TASKS}/{name}"
+        path = f"{Layout.tasks}/{name}"
         try:
             rows = pq.read_table(io.BytesIO(storage.read(path))).to_pylist()
         except (pa.ArrowException, OSError) as error:
@@ -50,6 +50,19 @@ def task_tables(storage: Storage) -> dict[str, list[dict[str, object]]]:
             raise InputError("a table of tasks cannot be read", where=where, expected="parquet", found=error) from None
         found[name.removesuffix(".parquet")] = rows
     return found
+
+
+def put_task_table(storage: Storage, name: str, rows: Sequence[Mapping[str, object]]) -> str:
+    """Put a table of what tasks found into the corpus, in the place of an older one of the name; return where it lies.
+
+    ``rows`` have the same keys, which are its columns. StorageError when it cannot be written.
+    """
+    buffer = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist([dict(row) for row in rows]), buffer)
+    path = f"{Layout.tasks}/{name}.parquet"
+    with storage_errors(storage.where(path)):
+        storage.write(path, buffer.getvalue())
+    return storage.where(path)
 
 
 def put_report(storage: Storage, content: bytes) -> str:

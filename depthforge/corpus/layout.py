@@ -65,6 +65,8 @@ class Layout:
     translator: Final = "translator"
     report: Final = "report"
     report_page: Final = "report/index.html"
+    tasks: Final = "tasks"
+    """What networks learnt from the corpus, a table a file, put there after it was finished."""
     card: Final = "README.md"
     croissant: Final = "croissant.json"
     sums: Final = "SHA256SUMS"

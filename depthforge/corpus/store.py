@@ -166,9 +166,10 @@ class CorpusStore:
         return len(shards)
 
     def reopen(self) -> None:
-        """Take back what says that the corpus is finished, and its report, before any of it changes."""
+        """Take back what says that the corpus is finished, its report and tables of tasks, before any of it changes."""
         self.storage.delete(Layout.sums)
         self.storage.delete(Layout.index_whole, Layout.report_page)
+        self.storage.delete_prefix(Layout.tasks)
 
     def keep(self, files: Mapping[str, bytes]) -> None:
         """Keep a translator's ``files`` (content by name) in ``translator/``, each whole or not at all."""
@@ -299,8 +300,9 @@ def _remove_corpus(storage: Storage) -> None:
         Layout.shards,
         Layout.index,
         Layout.rejects,
-        Layout.translator,  # this and the report were put there by other stages
+        Layout.translator,  # these were put there by other stages
         Layout.report,
+        Layout.tasks,
     ):
         storage.delete_prefix(prefix)
     storage.delete(Layout.croissant, Layout.card)

@@ -167,7 +167,7 @@ def _not_listed(name: str) -> CheckedFile:
     room = name.partition("/")[0]
     if any(map(is_stray, name.split("/"))):
         return CheckedFile(note=f"{name}: put there by an operating system or a file server; readers ignore it")
-    if room in (Layout.report, Layout.replacement):
+    if room in (Layout.report, Layout.tasks, Layout.replacement):
         return CheckedFile()
     if room in _OURS and room != name:
         text = "not a file of this corpus (SHA256SUMS does not list it), and it lies among its files"

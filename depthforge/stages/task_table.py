@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import cast
 
 from depthforge import registry
+from depthforge.corpus.companions import put_task_table
 from depthforge.errors import InputError
 from depthforge.identity import fingerprint_of
 from depthforge.manifest import Manifest, TrainingSettings
@@ -23,6 +24,7 @@ from depthforge.stages.real_side import made_corpus, real_corpus
 from depthforge.stages.train import train
 from depthforge.stages.training_folder import identity_of, is_trained
 from depthforge.stages.training_plan import plan_training
+from depthforge.storage import open_storage
 from depthforge.tasks.adaptation import require_adaptable
 from depthforge.tasks.base import InputDepth, Task
 from depthforge.tasks.cells import Lesson, Row, cell_file, measured_cell
@@ -42,13 +44,15 @@ def make_table(
     manifest: TableManifest,
     *,
     only: tuple[str, ...] = (),
+    record: bool = False,
     ray: RayOptions | None = None,
     note: Note = lambda _: None,
     warn: Note | None = None,
 ) -> Table:
     """Make what is missing of the table, write it to its folder, and return it.
 
-    ``only`` makes just the rows of these names, and writes no table. Cells are measured on Ray as ``ray`` says, in this
+    ``only`` makes just the rows of these names, and writes no table. With ``record`` the table is put into every corpus
+    that a row is trained on, too, whose report then shows it. Cells are measured on Ray as ``ray`` says, in this
     process where it is None, and so are corpora and translators made that rows need. ``warn`` takes what is slow or
     went wrong, ``note`` where it is None.
 
@@ -98,6 +102,10 @@ def make_table(
     )
     if not only:
         write_table(table, manifest.out)
+        if record:
+            pairs = zip(rows, blocks, strict=True)
+            for corpus in sorted({row.lesson.corpus for row, block in pairs if row.lesson and not block.supervised}):
+                note(f"recorded: {put_task_table(open_storage(corpus), manifest.name, table.for_report())}")
     return table
 
 

@@ -17,12 +17,15 @@ from typing import Any, Final
 import torch
 
 from depthforge import registry
+from depthforge.corpus.companions import put_task_table
 from depthforge.stages.real_side import real_corpus
+from depthforge.storage import open_storage
 from depthforge.tasks.base import Figure, Metrics, Task
 from depthforge.tasks.cells import Lesson, Row, measured_cell
 from depthforge.tasks.judging import Interval, as_json, differences_with_intervals, figures_with_intervals
 from depthforge.tasks.learning import StepBatches, TaskObjective
 from depthforge.tasks.reading import Frames
+from depthforge.tasks.table import report_rows
 
 __all__ = ["Trial", "steps_within", "try_corpus"]
 
@@ -61,6 +64,10 @@ class Trial:
             "figures": {figure.id: {"unit": figure.unit, "better": figure.better} for figure in self.columns},
             "rows": {name: as_json(figures) for name, figures in self.rows.items()},
         }
+
+    def record(self, corpus: Path) -> str:
+        """Put the table into ``corpus``, whose report then shows it; return where it lies. Raises StorageError."""
+        return put_task_table(open_storage(corpus), f"try-{self.task}", report_rows(self.columns, self.rows))
 
     def lines(self) -> list[str]:
         """Return the table and what it means, a line each."""

@@ -22,7 +22,7 @@ from depthforge.tasks.base import Figure
 from depthforge.tasks.judging import Interval
 from depthforge.tasks.published import PublishedTable
 
-__all__ = ["TABLE_FILES", "Table", "write_table"]
+__all__ = ["TABLE_FILES", "Table", "report_rows", "write_table"]
 
 TABLE_FILES: Final = ("table.md", "table.parquet", "table.png")
 _PANELS_A_ROW: Final = 3
@@ -80,6 +80,10 @@ class Table:
                     lines.append(_line(row, "published", figure_id, units[figure_id], value, None, None))
         return pa.Table.from_pylist(lines)
 
+    def for_report(self) -> list[dict[str, str]]:
+        """Return the measured rows as a corpus keeps them for its report: see :func:`report_rows`."""
+        return report_rows(self.columns, self.rows, self.trained_on)
+
     def png(self) -> bytes:
         """Draw a panel for each figure: values and intervals, measured rows black and published ones grey."""
         from matplotlib.figure import Figure as Drawing
@@ -118,6 +122,25 @@ class Table:
         if len(known) < 2:
             return None
         return (min if figure.better == "lower" else max)(known, key=known.__getitem__)
+
+
+def report_rows(
+    columns: Sequence[Figure], rows: Mapping[str, Mapping[str, Interval]], trained_on: Mapping[str, str] | None = None
+) -> list[dict[str, str]]:
+    """Return a line a row for the report of a corpus: what it was trained on, then each figure with its interval."""
+    return [
+        {
+            "row": row,
+            **({} if trained_on is None else {"trained on": trained_on[row]}),
+            **{
+                f"{figure.title}, {figure.unit}" if figure.unit else figure.title: _cell(
+                    found[figure.id], figure, False
+                )
+                for figure in columns
+            },
+        }
+        for row, found in rows.items()
+    ]
 
 
 def write_table(table: Table, folder: Path) -> None:

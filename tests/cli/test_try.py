@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from depthforge.cli.main import main
@@ -45,6 +47,11 @@ def test_it_says_what_the_figures_mean_and_the_same_again(
     again = call(capsys, *arguments)
     assert again[:2] == (code, out)
     assert "step" not in again[2], "nothing is trained again"
+    own = shutil.copytree(sides[0], tmp_path / "own")
+    recorded = call(capsys, own, *arguments[1:], "--record")
+    assert recorded[:2] == (code, out)
+    kept_rows = pq.read_table(own / "tasks" / "try-enhancement.parquet").to_pylist()
+    assert "the corpus" in [row["row"] for row in kept_rows]
     anew = call(capsys, *arguments[:-2], "--json")
     kept = call(capsys, *arguments, "--json")
     assert json.loads(anew[1])["rows"] == json.loads(kept[1])["rows"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,10 @@ import pytest
 import yaml
 
 from depthforge.cli.main import main
+from depthforge.corpus.verify import verify_corpus
 from depthforge.errors import InputError, MissingDataError, UnknownNameError
 from depthforge.registry import tasks
+from depthforge.report import build_report
 from depthforge.stages.task_table import make_table
 from depthforge.tasks import cells
 from depthforge.tasks.published import ABLATION, PUBLISHED
@@ -102,6 +105,28 @@ def test_a_table_has_every_row_and_the_published_ones_and_is_not_made_twice(
     assert table.rows["clean"]["normals_median_deg"].value == pytest.approx(
         table.rows["nothing"]["normals_median_deg"].value, rel=0.05
     )
+
+
+def test_a_table_is_recorded_in_the_corpora_that_rows_are_trained_on_and_their_reports_show_it(
+    sides: Path, tmp_path: Path
+) -> None:
+    own = Path(shutil.copytree(sides / "noisy", tmp_path / "own"))
+    rows = [{"name": "mine | noisy", "corpus": str(own)}, {"name": "supervised", "supervised": True}]
+    notes: list[str] = []
+    table = make_table(table_of(sides, tmp_path / "out", rows=rows), record=True, note=notes.append)
+    assert f"recorded: {own / 'tasks' / 'tiny.parquet'}" in notes
+    assert not (sides / "real" / "tasks").exists()
+    kept = pq.read_table(own / "tasks" / "tiny.parquet").to_pylist()
+    assert [row["row"] for row in kept] == ["mine | noisy", "supervised"]
+    found = table.rows["mine | noisy"]["rmse_m"]
+    assert kept[0]["RMSE, m"] == f"{found.value:.4f} [{found.low:.4f}, {found.high:.4f}]"
+    assert kept[0]["trained on"] == "corpus own"
+    checked = verify_corpus(own)
+    assert checked.ok
+    assert checked.notes == []
+    page = build_report(own).content.decode()
+    assert "mine | noisy" in page
+    assert kept[0]["RMSE, m"] in page
 
 
 def test_a_changed_row_runs_alone_and_seeds_are_trainings(sides: Path, tmp_path: Path, trained: list[str]) -> None:
