@@ -44,7 +44,7 @@ class Table:
 
     def markdown(self) -> str:
         """Return the table as Markdown."""
-        head = ["", *(f"{f.title}, {f.unit}" if f.unit else f.title for f in self.columns), "trained on"]
+        head = ["", *map(_titled, self.columns), "trained on"]
         best = {figure.id: self._best(figure) for figure in self.columns}
         lines = [
             f"# {self.name}",
@@ -96,8 +96,7 @@ class Table:
         panels = drawing.subplots(down, across, squeeze=False, sharey=True).ravel()
         names = [*self.rows, *(f"published: {name}" for name in theirs)]
         for panel, figure in zip(panels, self.columns, strict=False):
-            title = f"{figure.title}, {figure.unit}" if figure.unit else figure.title
-            panel.set_title(f"{title}: {figure.better} is better", fontsize=9)
+            panel.set_title(f"{_titled(figure)}: {figure.better} is better", fontsize=9)
             for place, found in enumerate(figures[figure.id] for figures in self.rows.values()):
                 if math.isfinite(found.value):
                     panel.plot([found.low, found.high], [place, place], color="black", linewidth=1)
@@ -132,12 +131,7 @@ def report_rows(
         {
             "row": row,
             **({} if trained_on is None else {"trained on": trained_on[row]}),
-            **{
-                f"{figure.title}, {figure.unit}" if figure.unit else figure.title: _cell(
-                    found[figure.id], figure, False
-                )
-                for figure in columns
-            },
+            **{_titled(figure): _cell(found[figure.id], figure, False) for figure in columns},
         }
         for row, found in rows.items()
     ]
@@ -150,6 +144,10 @@ def write_table(table: Table, folder: Path) -> None:
     contents = (table.markdown().encode(), buffer.getvalue(), table.png())
     for name, content in zip(TABLE_FILES, contents, strict=True):
         write_atomically(folder / name, content)
+
+
+def _titled(figure: Figure) -> str:
+    return f"{figure.title}, {figure.unit}" if figure.unit else figure.title
 
 
 def _as_text(words: str) -> str:

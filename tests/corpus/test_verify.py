@@ -252,9 +252,11 @@ def text_of(root: Path) -> str:
     return "\n".join(verify_corpus(root, deep=False).lines())
 
 
-def test_a_report_may_be_added_to_a_finished_corpus(own_corpus: Path) -> None:
+def test_a_report_and_tables_of_tasks_may_be_added_to_a_finished_corpus(own_corpus: Path) -> None:
     (own_corpus / "report/figures").mkdir(parents=True)
     (own_corpus / "report/index.html").write_text("<html>")
+    (own_corpus / "tasks").mkdir()
+    (own_corpus / "tasks/mine.parquet").write_bytes(b"PAR1")
     (own_corpus / "report/figures/holes.png").write_bytes(b"png")
     report = verify_corpus(own_corpus)
     assert report.ok

@@ -199,11 +199,12 @@ def test_the_command_prints_the_table_and_may_make_a_row_alone(
     path.write_text(yaml.safe_dump(fields_of(sides, tmp_path / "out")))
     for arguments, code, words in (
         (["--row", "noisy"], 0, "| noisy |"),
+        (["--row", "noisy", "--record"], 2, "--row writes no table"),
         (["--row", "nosy"], 3, "unknown row 'nosy'"),
         (["--real", str(sides / "real")], 2, "--real is for a corpus"),
     ):
         with pytest.raises(SystemExit) as ended:
-            main(["evaluate", str(path), *arguments])
+            main(["evaluate", str(path), "--inline", *arguments])
         captured = capsys.readouterr()
         assert ended.value.code == code, captured.err
         assert words in captured.out + captured.err
