@@ -72,6 +72,10 @@ class EnhancementNet(nn.Module):
 
         ``depth_m`` (B, 1, H, W), 0 in holes; ``hole`` the same, 1 where nothing is measured.
         """
+        return self.forward_with_features(depth_m, hole)[0]
+
+    def forward_with_features(self, depth_m: Tensor, hole: Tensor) -> tuple[tuple[Tensor, Tensor, Tensor], Tensor]:
+        """Return the images of ``forward``, and the features (B, width, H, W) that the finest one is made of."""
         height, width = depth_m.shape[-2:]
         below, right = -height % SIZE_MULTIPLE, -width % SIZE_MULTIPLE
         x = torch.cat([depth_m, hole], dim=1)
@@ -89,11 +93,12 @@ class EnhancementNet(nn.Module):
         half = half + self.heads[1](features)
         features = self.decode[1](_active(self.up[1](features)) + encoded[0])
         whole = self.grow(half) + self.heads[2](features)
-        return (
+        images = (
             quarter[..., : -(-height // 4), : -(-width // 4)],
             half[..., : -(-height // 2), : -(-width // 2)],
             whole[..., :height, :width],
         )
+        return images, features[..., :height, :width]
 
 
 class _Trunk(nn.Module):

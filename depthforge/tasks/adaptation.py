@@ -77,16 +77,16 @@ class DenseTask(Protocol):
         """Return what ``predict`` returns, and the features (B, C, h, w) that domains are told apart by."""
 
     def num_map_features(self) -> int:
-        """Return the C of those features."""
+        """Return the C of those features; InputError for a network that cannot be adapted."""
 
     def targets_said(self, prediction: Tensors) -> dict[str, Tensor]:
         """Return what a prediction says as if it were the truth, detached."""
 
 
 def require_adaptable(task: Task, config: AdaptationConfig) -> None:
-    """Raise InputError for a task that the method cannot bring to another sensor."""
+    """Raise InputError for a task, or a network of it, that the method cannot bring to another sensor."""
     if config.method == "cycada":
-        fits, wanted = isinstance(task, DenseTask), "a task on images of depth, as segmentation and grasping"
+        fits, wanted = isinstance(task, DenseTask), "a task on images of depth, as segmentation, normals and grasping"
     else:
         fits, wanted = isinstance(task, FeatureTask), "a task with one feature an example, as pose"
     if not fits:
@@ -95,6 +95,8 @@ def require_adaptable(task: Task, config: AdaptationConfig) -> None:
             expected=wanted,
             found=task.name,
         )
+    if isinstance(task, DenseTask) and config.method == "cycada":
+        task.num_map_features()
 
 
 class AdaptedObjective(Objective):

@@ -23,6 +23,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from depthforge.errors import InputError
 from depthforge.frame import Camera
 from depthforge.geometry import normals_from_depth
 from depthforge.labels.catalogue import NORMALS
@@ -42,6 +43,7 @@ _STEP_DEG, _BINS = 0.05, 3600
 _SHARES_DEG: Final = (11.25, 16.0, 22.5, 30.0)
 _REACH_PX: Final = 5
 _AXES: Final = 3
+_RANGE_M: Final = 10.0
 
 
 class NormalsConfig(TaskConfig):
@@ -108,11 +110,17 @@ class Normals(Task):
         known = (normals != 0).any(0, keepdim=True)
         if min(view.valid.float().mean(), known.float().mean()) < _LEAST_VALID:
             return []
+        return [Example(view.key, self._inputs(view), {"normals": normals, "known": known})]
+
+    def draw_unlabelled(self, view: View, random: np.random.Generator) -> Tensors | None:
+        """Return inputs of a random crop, whose truth is not looked at; None where under a tenth of it is measured."""
+        window = self.crop(view, random)
+        return None if window.valid.float().mean() < _LEAST_VALID else self._inputs(window)
+
+    def _inputs(self, view: View) -> dict[str, Tensor]:
         if self.config.network == "small":
-            inputs = {"channels": torch.from_numpy(self._channels(view))}
-        else:
-            inputs = {"depth_m": view.depth_m, "hole": (~view.valid).float()}
-        return [Example(view.key, inputs, {"normals": normals, "known": known})]
+            return {"channels": torch.from_numpy(self._channels(view))}
+        return {"depth_m": view.depth_m, "hole": (~view.valid).float()}
 
     def _channels(self, view: View) -> npt.NDArray[np.float32]:
         K = view.K.numpy()
@@ -130,7 +138,39 @@ class Normals(Task):
             raw = channels[:, :_AXES] + network(channels)
         else:
             _, _, raw = network(inputs["depth_m"], inputs["hole"])
-        return {"normals": raw / raw.norm(dim=1, keepdim=True).clamp(min=1e-6)}
+        return {"normals": _unit(raw)}
+
+    def depth_of(self, inputs: Tensors) -> Tensor:
+        """Return the depth of inputs of the published network as a share of 10 m, 0 where nothing is measured."""
+        measured = inputs["depth_m"] * (1 - inputs["hole"])
+        return (measured / _RANGE_M).clamp(max=1)
+
+    def inputs_of(self, depth: Tensor) -> dict[str, Tensor]:
+        """Return the inputs of such depth; 0 is no measurement."""
+        return {"depth_m": depth * _RANGE_M, "hole": (depth <= 0).to(depth)}
+
+    def predict_with_features(self, network: nn.Module, inputs: Tensors) -> tuple[dict[str, Tensor], Tensor]:
+        """Return the normals, and the features that the last convolution makes them of."""
+        assert isinstance(network, EnhancementNet)
+        (_, _, raw), features = network.forward_with_features(inputs["depth_m"], inputs["hole"])
+        return {"normals": _unit(raw)}, features
+
+    def num_map_features(self) -> int:
+        """Return the width of the published network; InputError for `small`, to which depth comes as disparity."""
+        if self.config.network == "small":
+            raise InputError(
+                "the small network of normals cannot be brought to another sensor by cycada",
+                where="task.network",
+                expected="published, which is given depth itself",
+                found="small, which is given disparity and the normals that it implies",
+                remedy="task: {name: normals, setting: small, network: published, width: 16, trunk_layers: 2}",
+            )
+        return self.config.width or 64
+
+    def targets_said(self, prediction: Tensors) -> dict[str, Tensor]:
+        """Return the normals of a prediction, known everywhere."""
+        normals = prediction["normals"].detach()
+        return {"normals": normals, "known": torch.ones_like(normals[:, :1], dtype=torch.bool)}
 
     def loss(self, prediction: Tensors, targets: Tensors) -> dict[str, Tensor]:
         """Return the mean absolute difference of unit vectors over pixels with a normal."""
@@ -164,6 +204,11 @@ class Normals(Task):
         found = {"median_deg": quantile(sums["angles"], _STEP_DEG), "mean_deg": float(sums["sum_deg"]) / count}
         shares = zip(_SHARES_DEG, sums["within"], strict=True)
         return found | {f"within_{share:g}": float(within) / count for share, within in shares}
+
+
+def _unit(raw: Tensor) -> Tensor:
+    unit: Tensor = raw / raw.norm(dim=1, keepdim=True).clamp(min=1e-6)
+    return unit
 
 
 def true_normals(view: View) -> Tensor:

@@ -76,3 +76,20 @@ def test_the_small_network_starts_by_changing_nothing_at_any_size() -> None:
         change = network(torch.rand(1, 5, 37, 51))
     assert change.shape == (1, 1, 37, 51)
     assert float(change.abs().max()) == 0
+
+
+def test_the_finest_image_is_made_of_the_features_that_are_given() -> None:
+    network = EnhancementNet(outputs=3, adds_input=False, width=4, layers=1)
+    network.initialise(torch.Generator().manual_seed(0))
+    depth_m = torch.rand(2, 1, 18, 22, generator=torch.Generator().manual_seed(1))
+    hole = torch.zeros_like(depth_m)
+    with torch.no_grad():
+        images, features = network.forward_with_features(depth_m, hole)
+        assert features.shape == (2, 4, 18, 22)
+        for found, expected in zip(network(depth_m, hole), images, strict=True):
+            torch.testing.assert_close(found, expected, rtol=0, atol=0)
+        # The half-size image, brought to the whole size, is what the head's part is added to.
+        rest = images[2] - network.heads[2](features)
+        torch.testing.assert_close(
+            rest[..., 2:-4, 2:-4], network.grow(images[1])[..., :18, :22][..., 2:-4, 2:-4], rtol=0, atol=1e-5
+        )

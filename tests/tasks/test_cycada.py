@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,12 @@ from torch import Tensor
 
 from depthforge.errors import InputError
 from depthforge.tasks import learning
-from depthforge.tasks.adaptation import AdaptationConfig
+from depthforge.tasks.adaptation import AdaptationConfig, require_adaptable
 from depthforge.tasks.base import Task, View
 from depthforge.tasks.cycada import CycadaObjective, stages_of
 from depthforge.tasks.grasping import Grasping, GraspingConfig
 from depthforge.tasks.learning import StepBatches, TaskTraining, train_task
+from depthforge.tasks.normals import Normals, NormalsConfig
 from depthforge.tasks.pose import Pose, PoseConfig
 from depthforge.tasks.reading import Frames
 from depthforge.tasks.segmentation import Segmentation, SegmentationConfig
@@ -46,7 +48,22 @@ def batch_of(task: Task, views: list[View]) -> Batch:
     return Batch(*sides)
 
 
+def normals(**fields: Any) -> Normals:
+    tiny = {"network": "published", "width": 4, "trunk_layers": 1, "batch_size": 2, "crop_px": 32, "steps": 2}
+    return Normals(NormalsConfig(**{"setting": "small", **tiny, **fields}))
+
+
+def wall_view(slope: float) -> View:
+    """A slanted wall of 48x64 pixels with a hole."""
+    depth_m = 2 + slope * torch.arange(64.0).expand(48, 64)[None]
+    valid = torch.ones(1, 48, 64, dtype=torch.bool)
+    valid[:, 20:24, 30:34] = False
+    K = torch.tensor([[60.0, 0.0, 31.5], [0.0, 60.0, 23.5], [0.0, 0.0, 1.0]], dtype=torch.float64)
+    return View(f"a/b/{slope}", torch.where(valid, depth_m, 0.0), valid, depth_m, torch.ones_like(valid), K)
+
+
 CASES = {
+    "normals": (normals, [wall_view(0.01), wall_view(0.03)]),
     "segmentation": (segmentation, [classed_view(48, 64), classed_view(48, 64, seed=1)]),
     "grasping": (grasping, [grasped_view(), grasped_view(seed=1)]),
 }
@@ -155,7 +172,7 @@ def test_a_stopped_training_ends_with_the_same_bytes(
     assert first == second
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", ["segmentation", "grasping"])
 def test_frames_without_labels_give_inputs_and_nothing_else_is_asked_of_them(
     synthetic: Path, tmp_path: Path, name: str
 ) -> None:
@@ -176,3 +193,31 @@ def test_frames_without_labels_give_inputs_and_nothing_else_is_asked_of_them(
 def test_a_task_on_crops_is_refused() -> None:
     with pytest.raises(InputError, match="task pose cannot be brought to another sensor by cycada"):
         CycadaObjective(Pose(PoseConfig(setting="small")), CONFIG, 2, torch.Generator())
+
+
+def test_normals_of_frames_without_truth_are_learnt_from_and_their_truth_is_not_looked_at() -> None:
+    task, view = normals(), CASES["normals"][1][0]
+    blind = replace(view, truth_m=torch.zeros_like(view.truth_m), truth_valid=torch.zeros_like(view.truth_valid))
+    assert task.draw(blind, np.random.default_rng(0)) is None
+    seen, unseen = (task.draw_unlabelled(each, np.random.default_rng(0)) for each in (view, blind))
+    assert seen is not None
+    assert unseen is not None
+    for name in ("depth_m", "hole"):
+        torch.testing.assert_close(seen[name], unseen[name], rtol=0, atol=0)
+
+
+def test_what_normals_say_is_a_truth_that_their_loss_takes() -> None:
+    task = normals()
+    said = torch.tensor([0.0, 0.0, -1.0]).view(1, 3, 1, 1).expand(1, 3, 4, 4)
+    targets = task.targets_said({"normals": said})
+    assert targets["known"].all()
+    other = torch.tensor([0.0, -1.0, 0.0]).view(1, 3, 1, 1).expand(1, 3, 4, 4)
+    assert task.loss({"normals": said}, targets)["normals"].item() == 0
+    assert task.loss({"normals": other}, targets)["normals"].item() == pytest.approx(2 / 3)
+
+
+def test_the_small_network_of_normals_is_refused_with_what_to_write() -> None:
+    task = Normals(NormalsConfig(setting="small"))
+    with pytest.raises(InputError, match="small network of normals cannot be brought") as caught:
+        require_adaptable(task, CONFIG)
+    assert "network: published" in str(caught.value.remedy)
