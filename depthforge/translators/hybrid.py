@@ -114,7 +114,7 @@ class Hybrid(Learned):
         def architecture(self) -> dict[str, Any]:
             """What the network is built from, and the physics that it was trained with.
 
-            The range that is reported, the one camera of its kind and its stream (the focal length of its images, whether
+            The range that is reported, the one camera of its kind and its stream (focal length of its images, whether
             they are aligned to colour, the blank band) may be others afterwards: the network sees what is relative.
             """
             return {**super().architecture, "sensor": _without(self.physics, _MAY_CHANGE).identity.to_json()}
