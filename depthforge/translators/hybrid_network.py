@@ -23,7 +23,7 @@ from depthforge.networks.hole_net import HoleNet
 from depthforge.translators.hybrid_inputs import GEOMETRY_CHANNELS
 from depthforge.translators.hybrid_residual import RESIDUAL_MAPS, ResidualMaps
 
-__all__ = ["FREQUENCY", "PRIOR_SHARE", "PRIOR_WIDE", "HybridNetwork"]
+__all__ = ["FREQUENCY", "PRIOR_SHARE", "PRIOR_WIDE", "WIDE_PX", "HybridNetwork"]
 
 FREQUENCY = GEOMETRY_CHANNELS.index("frequency of holes in the simulation, over 3x3 pixels")
 """The channel of its inputs that P_physics is read from."""
@@ -35,7 +35,8 @@ PRIOR_WIDE = 0.9
 """How often holes of the physics are real ones, at the start: thin ones, and wide ones."""
 PRIOR_SHARE = 0.002
 """Pixels of wide holes that the prior counts for, as a share of all pixels."""
-_WIDE_PX = 7
+WIDE_PX = 7
+"""A hole is wide where a square of so many pixels fits in."""
 
 
 class HybridNetwork(nn.Module):
@@ -96,12 +97,13 @@ class HybridNetwork(nn.Module):
         assert self.truth is not None
         return functional.softplus(self.truth)
 
-    def maps(self, inputs: Tensor) -> tuple[Tensor, ResidualMaps | None]:
-        """Return the calibrated probability of a hole (B, 1, H, W), and what the second head says."""
+    def maps(self, inputs: Tensor) -> tuple[Tensor, Tensor, ResidualMaps | None]:
+        """Return the calibrated probability of a hole by what is learnt, that by the physics, independent of it,
+        (B, 1, H, W) each, and what the second head says.
+        """
         features = self.holes.features(inputs)
         learnt = self.holes.whole(self.holes.last(features) / self.temperature + self.offset, inputs)
-        probability = 1 - (1 - self.physics(inputs)) * torch.sigmoid(-learnt)
-        return probability, self._residual_of(features, inputs)
+        return torch.sigmoid(learnt), self.physics(inputs), self._residual_of(features, inputs)
 
     def _residual_of(self, features: Tensor, inputs: Tensor) -> ResidualMaps | None:
         if self.residual is None:
@@ -135,8 +137,8 @@ def _frequencies(inputs: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _highest(image: Tensor) -> Tensor:
-    reach = _WIDE_PX // 2
-    return functional.max_pool2d(functional.pad(image, (reach,) * 4, mode="replicate"), _WIDE_PX, stride=1)
+    reach = WIDE_PX // 2
+    return functional.max_pool2d(functional.pad(image, (reach,) * 4, mode="replicate"), WIDE_PX, stride=1)
 
 
 def _either(probability: Tensor, logit: Tensor) -> Tensor:
