@@ -47,15 +47,15 @@ class Parts(NamedTuple):
     """What ``HybridNetwork.parts`` gives, of one frame (H, W) or of some pixels (N,)."""
 
     frequency: npt.NDArray[np.float32]
-    inside: npt.NDArray[np.float32]
+    of_wide: npt.NDArray[np.float32]
     logit: npt.NDArray[np.float32]
 
 
 class Calibration(NamedTuple):
     """The numbers of a ``HybridNetwork`` that held-out pairs decide.
 
-    The logit h becomes h / ``temperature`` + ``offset``; ``thin`` holes of the physics, and the inside of ``wide``
-    ones, are real ones that often.
+    The logit h becomes h / ``temperature`` + ``offset``; ``thin`` holes of the physics and ``wide`` ones are
+    real ones that often.
     """
 
     temperature: float
@@ -75,7 +75,7 @@ class Calibration(NamedTuple):
 
     def probability(self, parts: Parts) -> npt.NDArray[np.float32]:
         """Return how likely each pixel is to be a hole, of the shape of ``parts``."""
-        physics = self.thin * (parts.frequency - parts.inside) + self.wide * parts.inside
+        physics = self.thin * (parts.frequency - parts.of_wide) + self.wide * parts.of_wide
         found: npt.NDArray[np.float32] = 1 - (1 - physics) / (1 + np.exp(parts.logit / self.temperature + self.offset))
         return found
 
@@ -108,8 +108,8 @@ class HoleScorer:
             [image[here][::_STRIDE] for image in (*each, hole)]
             for each, here, hole in zip(parts, known, holes, strict=True)
         ]
-        frequency, inside, logit, hole = (np.concatenate(images) for images in zip(*sampled, strict=True))
-        found_to_be = calibrate(Parts(frequency, inside, logit), hole)
+        frequency, of_wide, logit, hole = (np.concatenate(images) for images in zip(*sampled, strict=True))
+        found_to_be = calibrate(Parts(frequency, of_wide, logit), hole)
         with torch.no_grad():
             for name, value in found_to_be.of_network().items():
                 getattr(network, name).fill_(value)
@@ -188,16 +188,16 @@ def calibrate(parts: Parts, holes: npt.NDArray[np.bool_]) -> Calibration:
     start = Calibration(1.0, 0.0, 0.5, PRIOR_WIDE)
     if holes.all() or not holes.any():
         return start
-    thin_part, inside, logits = (each.astype(np.float64) for each in (parts.frequency - parts.inside, *parts[1:]))
+    of_thin, of_wide, logits = (each.astype(np.float64) for each in (parts.frequency - parts.of_wide, *parts[1:]))
     thin, wide = start.thin, start.wide
     prior = PRIOR_SHARE * len(logits)
     scale, offset = 1.0, 0.0
     for _ in range(_NEWTON_STEPS):
         p = 1 / (1 + np.exp(-np.clip(scale * logits + offset, -40, 40)))
-        either = np.maximum(1 - (1 - thin * thin_part - wide * inside) * (1 - p), 1e-12)
+        either = np.maximum(1 - (1 - thin * of_thin - wide * of_wide) * (1 - p), 1e-12)
         y, of_physics = np.where(holes, p / either, 0.0), np.where(holes, 1 / either, 0.0)
-        thin = _share(thin * float(of_physics @ thin_part), float(thin_part.sum()))
-        wide = _share(wide * float(of_physics @ inside) + PRIOR_WIDE * prior, float(inside.sum()) + prior)
+        thin = _share(thin * float(of_physics @ of_thin), float(of_thin.sum()))
+        wide = _share(wide * float(of_physics @ of_wide) + PRIOR_WIDE * prior, float(of_wide.sum()) + prior)
         weight = np.maximum(p * (1 - p), 1e-9)
         gradient = np.array([((p - y) * logits).mean(), (p - y).mean()])
         hessian = np.array(

@@ -4,9 +4,10 @@ The sensor's physics makes disparity, its steps, its noise and its silhouettes; 
 camera loses (dark, glossy, slanted ones) and how wide its shadows are in practice. That is learnt from pairs: scans
 with poses, and the truth that is fused from them; or scans alone, whose clean guess stands for the truth. Of every
 pixel the network gives the probability of a hole (``hybrid_network``): that of the physics, and what it adds from what
-is relative only (``hybrid_inputs``). Holes are drawn with it by a copula (``hole_sampling``), so that they are as
-large, and as steady from frame to frame, as the sensor's. A second head, off by default, adds to the sensor's errors
-where a surface is noisier than the physics says (``hybrid_residual``), before the sensor rounds.
+is relative only (``hybrid_inputs``). What the network adds is drawn by a copula (``hole_sampling``), so that holes are
+as large, and as steady from frame to frame, as the sensor's; holes of the physics are those of its own drawing, of
+which as many stay, silhouette by silhouette, as are believed. A second head, off by default, adds to the sensor's
+errors where a surface is noisier than the physics says (``hybrid_residual``), before the sensor rounds.
 
 Where a pixel is kept that this drawing of the physics lost, depth comes from the same sensor without what makes it lose
 surfaces; what even that does not measure (range, borders) is a hole. What is lost near the camera to too much light is
@@ -21,10 +22,12 @@ Flow", ICCV 2019 (parametric layers within a flow); Shrivastava et al., CVPR 201
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -32,7 +35,7 @@ from pydantic import Field, model_validator
 from torch import nn
 
 from depthforge.errors import FrameError
-from depthforge.frame import Capture, Frame, NoisyDepth
+from depthforge.frame import BoolImage, Capture, Frame, NoisyDepth
 from depthforge.identity import Identity, changed_fields
 from depthforge.labels.catalogue import DEPTH_RAW
 from depthforge.networks.precision import arithmetic
@@ -53,7 +56,7 @@ from depthforge.translators.hybrid_inputs import (
     inputs_of,
     well_known,
 )
-from depthforge.translators.hybrid_network import HybridNetwork
+from depthforge.translators.hybrid_network import WIDE_PX, HybridNetwork
 from depthforge.translators.hybrid_objective import HybridObjective, HybridTraining
 from depthforge.translators.hybrid_residual import drawn_error, on_steps, target_of
 from depthforge.translators.learned import Learned, LearnedConfig, device_of, failures_of_the_worker
@@ -61,7 +64,11 @@ from depthforge.translators.surface_noise import HoleFields
 
 __all__ = ["Hybrid"]
 
-_SHORT, _LONG = 200, 201  # streams of random numbers that no sensor draws from; the long field takes three
+# Streams of random numbers that no sensor draws from; the long field takes three for even octaves and three for odd.
+_SHORT, _SILHOUETTES, _LONG = 200, 201, 202
+_ALONG_PX = 20.0
+_AT_M = 2.0
+_MOST_OCTAVES = 8
 _MADE_UP = ("preset", "patch_share", "blob_dropout")
 _NEAR = ("saturated_m", "saturated_spread")
 _LIKELY_NEAR = 0.02
@@ -114,7 +121,7 @@ class Hybrid(Learned):
         def architecture(self) -> dict[str, Any]:
             """What the network is built from, and the physics that it was trained with.
 
-            The range that is reported, the one camera of its kind and its stream (the focal length of its images, whether
+            The range that is reported, the one camera of its kind and its stream (focal length of its images, whether
             they are aligned to colour, the blank band) may be others afterwards: the network sees what is relative.
             """
             return {**super().architecture, "sensor": _without(self.physics, _MAY_CHANGE).identity.to_json()}
@@ -249,30 +256,34 @@ class Hybrid(Learned):
 
     def _maps(
         self, frame: Frame, drawings: Sequence[NoisyDepth]
-    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32] | None]:
-        """Return probabilities in fixed point, and (4, H, W) bias and variances where there is a second head."""
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.float32] | None]:
+        """Return the probability of a hole by what is learnt and by the physics, (H, W) each, and (4, H, W) bias and
+        variances where there is a second head.
+        """
         networks = self.loaded()
         network, device = networks["holes"], device_of(networks)
         assert isinstance(network, HybridNetwork)
         inputs = torch.from_numpy(self._inputs(frame, drawings)[None])
         # A frame alone, whatever its company: another size of the batch may mean other rounding.
         with failures_of_the_worker(), torch.inference_mode(), arithmetic(self.config.precision, device):
-            probability, residual = network.maps(inputs.to(device, memory_format=torch.channels_last))
-            found = probability[0, 0].float().cpu().numpy()
+            learnt, by_physics, residual = network.maps(inputs.to(device, memory_format=torch.channels_last))
+            found, physics = (image[0, 0].float().cpu().numpy() for image in (learnt, by_physics))
             maps = None if residual is None else torch.cat(residual, dim=1)[0].float().cpu().numpy()
-        if not np.isfinite(found).all() or (maps is not None and not np.isfinite(maps).all()):
+        if not (np.isfinite(found).all() and np.isfinite(physics).all()) or (
+            maps is not None and not np.isfinite(maps).all()
+        ):
             raise FrameError("the translator gave numbers that are none", where=frame.key)
         near = self.config.sensor.near_loss(frame.depth_m)
         if near is not None:
             found = 1 - (1 - found) * (1 - near)
-        return fixed_point(found), maps
+        return found, physics, maps
 
     def _measured(self, frame: Frame, words: tuple[int, int]) -> _Measured:
         # The frame's own drawing is one of those that tell how often a pixel is lost, unless it is to be drawn again.
         first = 1 if self.config.residual else 0
         aside = [_aside(words, draw) for draw in range(first, first + self.config.physics_draws)]
         drawings = [self._physics.measure(frame, each) for each in aside]
-        levels, maps = self._maps(frame, drawings)
+        learnt, by_physics, maps = self._maps(frame, drawings)
         physics, dense = self._physics, self._dense
         if maps is not None:
             assert isinstance(physics, ResidualSensor)
@@ -283,15 +294,31 @@ class Hybrid(Learned):
         kept = dense.measure(frame, words)
         reached = frame.valid & (own.valid | kept.valid)
         depth_m = np.where(own.valid, own.depth_m, kept.depth_m)
-        return _Measured(np.where(reached, levels, np.int32(LEVELS)), depth_m)
+        return _Measured(
+            levels=np.where(reached, fixed_point(1 - (1 - learnt) * (1 - by_physics)), np.int32(LEVELS)),
+            learnt=np.where(reached, fixed_point(learnt), np.int32(LEVELS)),
+            believed=fixed_point(self._believed(frame.valid & ~own.valid)),
+            depth_m=depth_m,
+        )
+
+    def _believed(self, holes: BoolImage) -> npt.NDArray[np.float32]:
+        """Return how often each of the physics' ``holes`` (H, W) is a real one, 0 elsewhere."""
+        network = self.loaded()["holes"]
+        assert isinstance(network, HybridNetwork)
+        thin, wide = (float(torch.sigmoid(share.detach())) for share in (network.thin, network.wide))
+        square = np.ones((WIDE_PX, WIDE_PX), np.uint8)
+        is_wide = cv2.dilate(cv2.erode(holes.view(np.uint8), square), square)
+        return np.where(holes, np.where(is_wide > 0, np.float32(wide), np.float32(thin)), np.float32(0))
 
     def _drawn(self, frame: Frame, words: tuple[int, int]) -> NoisyDepth:
         config, size = self.config, frame.camera.size
-        levels, depth_m = self._measured(frame, words)
-        long = surface_field(frame, words, _OnSurfaces(config.long_m), stream=_LONG)
-        assert long is not None
+        measured = self._measured(frame, words)
         short = correlated_normals(words, size, config.short_px, stream=_SHORT)
-        valid = ~sampled_holes(levels, long, short, config.long_share)
+        lost = sampled_holes(measured.learnt, _long_field(frame, words, config.long_m), short, config.long_share)
+        if measured.believed.any():
+            along = correlated_normals(words, size, _ALONG_PX, stream=_SILHOUETTES)
+            lost |= sampled_holes(measured.believed, along, along, 1.0)
+        valid = ~lost
         require_kept(
             frame,
             valid,
@@ -299,7 +326,26 @@ class Hybrid(Learned):
             what="the translator leaves",
             remedy="check that depth is in metres and within the sensor's range, or lower min_kept",
         )
-        return NoisyDepth(np.where(valid, depth_m, np.float32(0)), valid)
+        return NoisyDepth(np.where(valid, measured.depth_m, np.float32(0)), valid)
+
+
+def _long_field(frame: Frame, words: tuple[int, int], length_m: float) -> npt.NDArray[np.float32]:
+    """Return N(0, 1) of the surfaces (H, W), over ``length_m`` in a view of 2 m, and in proportion nearer and farther.
+
+    What a sensor loses is as large in its image over a table as in a room. Fields have lengths of whole octaves, and
+    two are mixed by the median distance of the frame: views of one scene share most of theirs.
+    """
+    median_m = float(np.median(frame.depth_m[frame.valid])) if frame.valid.any() else _AT_M
+    octaves = float(np.clip(np.log2(max(median_m, 1e-3) / _AT_M), -_MOST_OCTAVES, _MOST_OCTAVES))
+    lower = math.floor(octaves)
+    field = np.zeros(frame.camera.size, np.float32)
+    for octave, share in ((lower, 1 - (octaves - lower)), (lower + 1, octaves - lower)):
+        if share > 0:
+            stream = _LONG + 3 * (octave % 2)
+            part = surface_field(frame, words, _OnSurfaces(length_m * 2.0**octave), stream=stream)
+            assert part is not None
+            field += np.float32(math.sqrt(share)) * part
+    return field
 
 
 def _without(sensor: Sensor, names: Sequence[str]) -> Sensor:
@@ -309,9 +355,13 @@ def _without(sensor: Sensor, names: Sequence[str]) -> Sensor:
 
 
 class _Measured(NamedTuple):
-    """Of one frame (H, W): the probability of a hole in fixed point, 1 out of reach; and depth wherever it is less."""
+    """Of one frame (H, W): the probability of a hole in fixed point, 1 out of reach; that by what is learnt; how often
+    each hole of this drawing of the physics is a real one; and depth wherever the first is less than 1.
+    """
 
     levels: npt.NDArray[np.int32]
+    learnt: npt.NDArray[np.int32]
+    believed: npt.NDArray[np.int32]
     depth_m: npt.NDArray[np.float32]
 
 

@@ -5,10 +5,10 @@ where P_physics is the frequency of holes over its drawings and 3x3 pixels times
 and h is the map of a ``HoleNet``. What the network has not learnt (h far below 0) is left to the physics: so it is in a
 room unlike those that it was trained in.
 
-How often is learnt for two kinds of holes, thin ones and the inside of wide ones. A thin shadow or a rim depends on a
-pixel more or less, and the truth's own error is as large; where it is wide no light falls, and scans in which
-that seems to be measured mostly show that their truth is wrong there. There are few silhouettes in a recording, and no
-two pixels of one are independent; so a prior (``prior_loss``) keeps the wide ones near 0.9 until many say otherwise.
+How often is learnt for two kinds of holes, thin ones and wide ones. A thin shadow depends on a pixel more or less, a
+window bridges it, and the truth's own error is as large; where one is wider than a window no light falls, and scans in
+which that seems to be measured mostly show that their truth is wrong there. There are few silhouettes in a recording,
+and no two pixels of one are independent; so a prior (``prior_loss``) keeps wide ones near 0.9 until many say otherwise.
 
 A second head gives the maps of ``hybrid_residual``. It reads features of the first and does not train them.
 """
@@ -23,7 +23,7 @@ from depthforge.networks.hole_net import HoleNet
 from depthforge.translators.hybrid_inputs import GEOMETRY_CHANNELS
 from depthforge.translators.hybrid_residual import RESIDUAL_MAPS, ResidualMaps
 
-__all__ = ["FREQUENCY", "PRIOR_SHARE", "PRIOR_WIDE", "HybridNetwork"]
+__all__ = ["FREQUENCY", "PRIOR_SHARE", "PRIOR_WIDE", "WIDE_PX", "HybridNetwork"]
 
 FREQUENCY = GEOMETRY_CHANNELS.index("frequency of holes in the simulation, over 3x3 pixels")
 """The channel of its inputs that P_physics is read from."""
@@ -32,10 +32,11 @@ _TRUTH = -3.0
 """Softplus of this is the variance of the truth, in typical errors, that training starts from."""
 _THIN = 0.5
 PRIOR_WIDE = 0.9
-"""How often holes of the physics are real ones, at the start: thin ones, and the inside of wide ones."""
+"""How often holes of the physics are real ones, at the start: thin ones, and wide ones."""
 PRIOR_SHARE = 0.002
-"""Pixels inside wide holes that the prior counts for, as a share of all pixels."""
-_INSIDE_PX = 2
+"""Pixels of wide holes that the prior counts for, as a share of all pixels."""
+WIDE_PX = 7
+"""A hole is wide where a square of so many pixels fits in."""
 
 
 class HybridNetwork(nn.Module):
@@ -71,15 +72,14 @@ class HybridNetwork(nn.Module):
         return logit, self._residual_of(features, inputs)
 
     def parts(self, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the frequency of the physics' holes, that inside wide ones, and h uncalibrated, (B, 1, H, W) each."""
-        frequency, inside = _frequencies(inputs)
-        return frequency, inside, self.holes(inputs)
+        """Return the frequency of the physics' holes, that of wide ones, and h uncalibrated, (B, 1, H, W) each."""
+        return *_frequencies(inputs), self.holes(inputs)
 
     def physics(self, inputs: Tensor) -> Tensor:
         """Return how likely a pixel is to be lost for the physics' reasons (B, 1, H, W)."""
-        frequency, inside = _frequencies(inputs)
+        frequency, of_wide = _frequencies(inputs)
         thin, wide = torch.sigmoid(self.thin), torch.sigmoid(self.wide)
-        return thin * (frequency - inside) + wide * inside
+        return thin * (frequency - of_wide) + wide * of_wide
 
     def prior_loss(self) -> Tensor:
         """Return what is lost, nats a pixel, where wide holes of the physics are real less, or more, often than 0.9."""
@@ -97,12 +97,13 @@ class HybridNetwork(nn.Module):
         assert self.truth is not None
         return functional.softplus(self.truth)
 
-    def maps(self, inputs: Tensor) -> tuple[Tensor, ResidualMaps | None]:
-        """Return the calibrated probability of a hole (B, 1, H, W), and what the second head says."""
+    def maps(self, inputs: Tensor) -> tuple[Tensor, Tensor, ResidualMaps | None]:
+        """Return the calibrated probability of a hole by what is learnt, that by the physics, independent of it,
+        (B, 1, H, W) each, and what the second head says.
+        """
         features = self.holes.features(inputs)
         learnt = self.holes.whole(self.holes.last(features) / self.temperature + self.offset, inputs)
-        probability = 1 - (1 - self.physics(inputs)) * torch.sigmoid(-learnt)
-        return probability, self._residual_of(features, inputs)
+        return torch.sigmoid(learnt), self.physics(inputs), self._residual_of(features, inputs)
 
     def _residual_of(self, features: Tensor, inputs: Tensor) -> ResidualMaps | None:
         if self.residual is None:
@@ -130,10 +131,14 @@ class _ResidualHead(nn.Module):
 
 
 def _frequencies(inputs: Tensor) -> tuple[Tensor, Tensor]:
-    """Return how often the physics loses a pixel, and the least of that within ``_INSIDE_PX``, (B, 1, H, W) each."""
+    """Return how often the physics loses a pixel, and what a morphological opening leaves of it, (B, 1, H, W) each."""
     frequency = inputs[:, FREQUENCY : FREQUENCY + 1].contiguous()  # every tenth number would be slow
-    bordered = functional.pad(-frequency, (_INSIDE_PX,) * 4, mode="replicate")
-    return frequency, -functional.max_pool2d(bordered, 2 * _INSIDE_PX + 1, stride=1)
+    return frequency, _highest(-_highest(-frequency))
+
+
+def _highest(image: Tensor) -> Tensor:
+    reach = WIDE_PX // 2
+    return functional.max_pool2d(functional.pad(image, (reach,) * 4, mode="replicate"), WIDE_PX, stride=1)
 
 
 def _either(probability: Tensor, logit: Tensor) -> Tensor:

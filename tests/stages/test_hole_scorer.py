@@ -18,9 +18,9 @@ from depthforge.translators.hybrid_network import HybridNetwork
 SENSOR = {"name": "structured_light"}
 
 
-def parts_of(logits: np.ndarray, thin: np.ndarray | float = 0.0, inside: np.ndarray | float = 0.0) -> Parts:
-    inside = np.broadcast_to(np.asarray(inside, np.float32), logits.shape)
-    return Parts(np.asarray(thin + inside, np.float32), inside, logits.astype(np.float32))
+def parts_of(logits: np.ndarray, thin: np.ndarray | float = 0.0, of_wide: np.ndarray | float = 0.0) -> Parts:
+    of_wide = np.broadcast_to(np.asarray(of_wide, np.float32), logits.shape)
+    return Parts(np.asarray(thin + of_wide, np.float32), of_wide, logits.astype(np.float32))
 
 
 def test_calibration_gives_back_temperature_and_offset() -> None:
@@ -36,13 +36,13 @@ def test_holes_that_the_physics_tells_are_not_counted_twice_and_it_is_as_often_r
     random = np.random.default_rng(0)
     logits = random.normal(-2, 2, 400_000)
     kind = random.random(logits.size)
-    thin, inside = (kind < 0.1).astype(np.float32), (kind > 0.8).astype(np.float32)
+    thin, of_wide = (kind < 0.1).astype(np.float32), (kind > 0.8).astype(np.float32)
     learnt = random.random(logits.size) < 1 / (1 + np.exp(-(logits / 1.7 - 0.4)))
-    holes = learnt | (random.random(logits.size) < 0.3 * thin + 0.6 * inside)
-    found = calibrate(parts_of(logits, thin, inside), holes)
+    holes = learnt | (random.random(logits.size) < 0.3 * thin + 0.6 * of_wide)
+    found = calibrate(parts_of(logits, thin, of_wide), holes)
     assert found[:2] == pytest.approx((1.7, -0.4), rel=0.04, abs=0.03)
     assert found[2:] == pytest.approx((0.3, 0.6), abs=0.02)
-    # Few pixels inside wide holes, and the prior stands.
+    # Few pixels of wide holes, and the prior stands.
     few = np.where(np.arange(logits.size) < 40, np.float32(1), np.float32(0))
     assert calibrate(parts_of(logits, 0.0, few), holes & (few == 0)).wide == pytest.approx(0.9, abs=0.05)
 

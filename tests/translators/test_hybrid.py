@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -126,6 +127,44 @@ def test_what_is_lost_near_the_camera_is_the_sensors_and_not_learnt(tmp_path: Pa
     known = translator.images(pair)["known"][0]
     assert not known[:, ramp[0] < 0.9].any()
     assert known[20:-20, (ramp[0] > 1.1) & (ramp[0] < 2.5)].all()
+
+
+def test_holes_of_the_physics_are_its_own_drawing_as_often_as_they_are_believed(tmp_path: Path) -> None:
+    translator = written(tmp_path, -30.0, min_kept=0.0)
+    network = translator.loaded()["holes"]
+    assert isinstance(network, HybridNetwork)
+    network.thin.data.fill_(-40.0)
+    network.wide.data.fill_(torch.logit(torch.tensor(0.75)))
+    box_m = np.full((240, 320), 2.0, np.float32)
+    box_m[60:180, 120:200] = 0.6
+    frame = replace(clean_frame(240, 320), depth_m=box_m, valid=np.ones((240, 320), np.bool_))
+    shares, expected = [], []
+    for seed in range(12):
+        physics = translator.config.physics.measure(frame, frame_words(seed, frame.key))
+        holes = frame.valid & ~physics.valid
+        lost = frame.valid & ~drawn(translator, frame, seed)[1]
+        assert not (lost & ~holes)[:, :-8].any()
+        square = np.ones((7, 7), np.uint8)
+        wide = cv2.dilate(cv2.erode(holes.view(np.uint8), square), square) > 0
+        shares.append((lost & holes)[:, :-8].sum())
+        expected.append(0.75 * (wide & holes)[:, :-8].sum())
+    assert np.sum(expected) > 1000
+    assert np.sum(shares) == pytest.approx(np.sum(expected), rel=0.15)
+
+
+def test_the_long_field_is_as_large_in_the_image_nearer_and_farther(tmp_path: Path) -> None:
+    """A wall at 0.5 and at 4 m: the same share is lost, in patches of as many pixels, and a still camera keeps them."""
+    translator = written(tmp_path, 0.0, min_kept=0.0, short_px=2.0, long_share=0.95)
+    frame = clean_frame(240, 320)
+    whole = np.ones((240, 320), np.bool_)
+    lengths = {}
+    for z_m in (0.5, 0.7, 4.0):
+        wall = replace(frame, depth_m=np.full((240, 320), z_m, np.float32), valid=whole)
+        lost = [~drawn(translator, replace(wall, key=f"a/{n}/0"), n)[1][20:-20, 20:-20] for n in range(8)]
+        assert np.mean(lost) == pytest.approx(0.5, abs=0.15)
+        lengths[z_m] = np.mean([1 / max((each[:, 1:] != each[:, :-1]).mean(), 1e-6) for each in lost])
+    assert lengths[0.5] == pytest.approx(lengths[4.0], rel=0.3)
+    assert lengths[0.7] == pytest.approx(lengths[4.0], rel=0.3)
 
 
 def test_calibration_moves_probabilities(tmp_path: Path) -> None:
