@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -187,3 +188,24 @@ def test_a_table_on_ray_that_was_killed_goes_on_behind_its_last_finished_cell(si
     assert {path: path.stat().st_mtime_ns for path in before} == before
     assert "| supervised |" in ended.stdout
     assert "measured, 1 of" in ended.stderr
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_cell_whose_worker_was_killed_is_begun_again_and_ends_as_in_this_process(sides: Path, tmp_path: Path) -> None:
+    task = Enhancement(EnhancementConfig(setting="small", crop_px=48, width=8, steps=120))
+    here, there = (replace(jobs_of(sides, tmp_path / name)[0], task=task) for name in ("here", "ray"))
+    measure_cells([here], None, lambda _: None, lambda _: None)
+    killed: list[int] = []
+
+    def kill(line: str) -> None:
+        if not killed and line.startswith("noisy, seed 0: step 50 of 120"):
+            for process in psutil.Process().children(recursive=True):
+                with suppress(psutil.NoSuchProcess):
+                    if "ray::noisy" in " ".join(process.cmdline()):
+                        process.kill()
+                        killed.append(process.pid)
+
+    measure_cells([there], RayOptions(1, stall_limit_s=120), kill, lambda _: None)
+    assert killed
+    assert contents(tmp_path / "ray") == contents(tmp_path / "here")
