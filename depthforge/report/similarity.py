@@ -81,6 +81,8 @@ def draw_alike(rows: Sequence[Alike]) -> bytes:
     for line, row in zip(panels, rows, strict=True):
         frame, places = row.frame, row.places
         far_m = float(frame.clean_depth_m[frame.clean_valid].max()) if frame.clean_valid.any() else 1.0
+        # One scale for both maps of a row: they are to be compared.
+        least = min(float(places.clean.min()), float(places.noisy.min()))
         depths = (
             np.where(frame.clean_valid, frame.clean_depth_m, np.nan),
             np.where(frame.noisy_valid, frame.noisy_depth_m, np.nan),
@@ -88,11 +90,11 @@ def draw_alike(rows: Sequence[Alike]) -> bytes:
         titles = (f"{row.method}: clean depth", f"{row.method}: noisy depth")
         for side, (depth, title, found) in enumerate(zip(depths, titles, (places.clean, places.noisy), strict=True)):
             shown = line[2 * side].imshow(depth, cmap="viridis", vmin=0, vmax=far_m)
-            _mark(line[2 * side], row.at_px)
+            _mark(line[2 * side], row.at_px, "black")
             line[2 * side].set_title(title, fontsize=9)
             drawing.colorbar(shown, ax=line[2 * side], label="m", shrink=0.8)
-            shown = line[2 * side + 1].imshow(found, cmap="coolwarm", vmin=-1, vmax=1)
-            _mark(line[2 * side + 1], places.at)
+            shown = line[2 * side + 1].imshow(found, cmap="magma", vmin=least, vmax=1)
+            _mark(line[2 * side + 1], places.at, "cyan")
             drawing.colorbar(shown, ax=line[2 * side + 1], label="cosine similarity", shrink=0.8)
         line[1].set_title("features like those of the cross", fontsize=9)
         line[3].set_title(f"the same; both maps correlate by {places.agreement:.2f}", fontsize=9)
@@ -102,7 +104,7 @@ def draw_alike(rows: Sequence[Alike]) -> bytes:
     return content.getvalue()
 
 
-def _mark(panel: Any, at: tuple[int, int]) -> None:
-    panel.plot(at[1], at[0], "x", color="black", markersize=7, markeredgewidth=2)
+def _mark(panel: Any, at: tuple[int, int], colour: str) -> None:
+    panel.plot(at[1], at[0], "x", color=colour, markersize=7, markeredgewidth=2)
     panel.set_xticks([])
     panel.set_yticks([])
