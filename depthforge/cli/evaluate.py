@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from depthforge.cli.options import LOCAL_PATH, as_json, debug, echo_json, stall_limit
+from depthforge.cli.options import LOCAL_PATH, as_json, debug, echo_json, realism_options, stall_limit
 from depthforge.cli.progress import frame_progress
 from depthforge.stages.cluster import RayOptions
 from depthforge.stages.evaluation import evaluate_against
@@ -22,29 +22,7 @@ __all__ = ["command"]
     type=LOCAL_PATH,
     help="Real scans: a corpus of them, or the manifest whose source reads them; by default the depth_raw of CORPUS.",
 )
-@click.option(
-    "--frames",
-    metavar="N",
-    type=click.IntRange(2, 1000),
-    default=40,
-    show_default=True,
-    help="Frames of CORPUS, and of each half of the real scans.",
-)
-@click.option(
-    "--draws",
-    metavar="N",
-    type=click.IntRange(1, 64),
-    default=8,
-    show_default=True,
-    help="Drawings of the noise from which the holes' probabilities come, in the same view; 1: none.",
-)
-@click.option(
-    "--baseline",
-    "baseline_m",
-    metavar="METRES",
-    type=click.FloatRange(min=0, min_open=True),
-    help="Distance of the real sensor's two eyes, for disparities in the same view; by default what CORPUS says.",
-)
+@realism_options
 @click.option(
     "--row",
     "rows",

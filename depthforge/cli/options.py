@@ -18,7 +18,7 @@ from depthforge.manifest import Manifest
 from depthforge.manifest_file import load_manifest
 from depthforge.stages.cluster import STALL_LIMIT_S
 
-__all__ = ["LOCAL_PATH", "RunOptions", "as_json", "debug", "echo_json", "run_options", "stall_limit"]
+__all__ = ["LOCAL_PATH", "RunOptions", "as_json", "debug", "echo_json", "realism_options", "run_options", "stall_limit"]
 
 
 class _LocalPath(click.Path):
@@ -123,6 +123,40 @@ def run_options(command: Callable[[Path, RunOptions], int]) -> Callable[..., int
     ):
         gathered = option(gathered)
     return gathered
+
+
+def realism_options(command: Callable[..., int]) -> Callable[..., int]:
+    """Give a command what it needs to hold a corpus against real scans: ``frames``, ``draws`` and ``baseline_m``."""
+    for option in reversed(
+        (
+            click.option(
+                "--frames",
+                metavar="N",
+                type=click.IntRange(2, 1000),
+                default=40,
+                show_default=True,
+                help="Frames of CORPUS, and of each half of the real scans, that realism is measured on.",
+            ),
+            click.option(
+                "--draws",
+                metavar="N",
+                type=click.IntRange(1, 64),
+                default=8,
+                show_default=True,
+                help="Drawings of the noise from which the holes' probabilities come, in the same view; 1: none.",
+            ),
+            click.option(
+                "--baseline",
+                "baseline_m",
+                metavar="METRES",
+                type=click.FloatRange(min=0, min_open=True),
+                help="Distance of the real sensor's two eyes, for disparities in the same view; by default what CORPUS "
+                "says.",
+            ),
+        )
+    ):
+        command = option(command)
+    return command
 
 
 def echo_json(value: Any) -> None:

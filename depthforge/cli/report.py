@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from depthforge.cli.options import LOCAL_PATH, as_json, debug, echo_json
+from depthforge.cli.options import LOCAL_PATH, as_json, debug, echo_json, realism_options
 from depthforge.corpus.reader import CorpusReader
 from depthforge.errors import DepthforgeError
 from depthforge.report import build_report, write_report
@@ -25,29 +25,7 @@ __all__ = ["command"]
     "depth_raw of CORPUS, if it has any.",
 )
 @click.option("--out", metavar="FILE", type=LOCAL_PATH, help="Where the page goes; default: CORPUS/report/index.html.")
-@click.option(
-    "--frames",
-    metavar="N",
-    type=click.IntRange(2, 1000),
-    default=40,
-    show_default=True,
-    help="Frames of CORPUS, and of each half of the real scans, that realism is measured on.",
-)
-@click.option(
-    "--draws",
-    metavar="N",
-    type=click.IntRange(1, 64),
-    default=8,
-    show_default=True,
-    help="Drawings of the noise from which the holes' probabilities come, in the same view; 1: none.",
-)
-@click.option(
-    "--baseline",
-    "baseline_m",
-    metavar="METRES",
-    type=click.FloatRange(min=0, min_open=True),
-    help="Distance of the real sensor's two eyes, for disparities in the same view; by default what CORPUS says.",
-)
+@realism_options
 @as_json
 @debug
 def command(
