@@ -202,9 +202,11 @@ def near_loss(depth_m: DepthImage, saturated_m: float, spread: float) -> Float32
     """Return the probability (H, W) of ``_saturated`` at depth (H, W), 0 for holes; None without saturation."""
     if saturated_m == 0:
         return None
-    nearness = np.log(saturated_m / np.maximum(depth_m, _NEAREST_M))
-    lost = ndtr(nearness / max(spread, _LEAST_SPREAD))
-    return np.where(depth_m > 0, lost, 0).astype(np.float32)
+    lost = np.zeros(depth_m.shape, np.float32)
+    is_near = (depth_m > 0) & (depth_m < np.float32(saturated_m * np.exp(_MOST_SIGMAS * max(spread, _LEAST_SPREAD))))
+    nearness = np.log(saturated_m / np.maximum(depth_m[is_near], _NEAREST_M))
+    lost[is_near] = ndtr(nearness / max(spread, _LEAST_SPREAD))
+    return lost
 
 
 @njit(error_model="numpy")
