@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from depthforge.corpus.layout import Layout
+from depthforge.corpus.tables import read_table
 from depthforge.durable import storage_errors
 from depthforge.errors import InputError
 from depthforge.storage import Storage
@@ -44,7 +45,7 @@ def task_tables(storage: Storage) -> dict[str, list[dict[str, object]]]:
             continue
         path = f"{Layout.tasks}/{name}"
         try:
-            rows = pq.read_table(io.BytesIO(storage.read(path))).to_pylist()
+            rows = read_table(storage.read(path)).to_pylist()
         except (pa.ArrowException, OSError) as error:
             where = storage.where(path)
             raise InputError("a table of tasks cannot be read", where=where, expected="parquet", found=error) from None

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 
 from depthforge.corpus.index import METADATA_KEY, ShardCommit, index_columns, intact_commit, parts
 from depthforge.corpus.layout import FORMAT_VERSION, CorpusInfo, Layout
+from depthforge.corpus.tables import open_table, read_row_groups, read_table
 from depthforge.errors import IncompleteError, IntegrityError
 from depthforge.storage import Storage
 
@@ -104,12 +105,12 @@ class FrameIndex:
             groups = [i for i, end in enumerate(ends) if begins[i] < stop and end > start]
             if not groups:
                 return wanted.empty_table()
-            rows = file.read_row_groups(groups, columns=wanted.names).select(wanted.names).cast(wanted)
+            rows = read_row_groups(file, groups, wanted.names).cast(wanted)
             return rows.slice(start - begins[groups[0]], stop - start)
 
     def _footer(self) -> pq.ParquetFile:
         with _readable(self._storage, Layout.index_whole):
-            return pq.ParquetFile(self._storage.open(Layout.index_whole).file())
+            return open_table(self._storage.open(Layout.index_whole).file())
 
 
 def is_sealed(storage: Storage) -> bool:
@@ -159,7 +160,7 @@ def _row_groups(storage: Storage, order: Sequence[ShardCommit], columns: pa.Sche
 def _part(storage: Storage, shard: str, columns: pa.Schema) -> pa.Table:
     name = Layout.index_part(shard)
     with _readable(storage, name):
-        return pq.read_table(pa.BufferReader(storage.read(name)), columns=columns.names).cast(columns)
+        return read_table(storage.read(name), columns.names).cast(columns)
 
 
 def _sealed_shards(

@@ -16,6 +16,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from depthforge.corpus.tables import row_groups
 from depthforge.frame import FrameRef
 from depthforge.plan import WorkItem
 
@@ -68,11 +69,10 @@ def read_plan(plan: Path | RawIOBase) -> Iterator[WorkItem]:
 
     Raises OSError, pyarrow.ArrowException or KeyError when it is no plan.
     """
-    with pq.ParquetFile(plan) as file:
-        rows = (
-            row
-            for batch in file.iter_batches(batch_size=_ROWS_AT_ONCE)
-            for row in zip(*(batch.column(name).to_pylist() for name in _SCHEMA.names), strict=True)
-        )
-        for (shard, split), group in groupby(rows, key=lambda row: (row[3], row[2])):
-            yield WorkItem(shard, split, tuple(FrameRef(key, locator) for key, locator, _, _ in group))
+    rows = (
+        row
+        for group in row_groups(plan)
+        for row in zip(*(group.column(name).to_pylist() for name in _SCHEMA.names), strict=True)
+    )
+    for (shard, split), refs in groupby(rows, key=lambda row: (row[3], row[2])):
+        yield WorkItem(shard, split, tuple(FrameRef(key, locator) for key, locator, _, _ in refs))

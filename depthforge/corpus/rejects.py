@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import io
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from depthforge.corpus.index import REJECTS_SCHEMA, Reject
 from depthforge.corpus.layout import Layout
+from depthforge.corpus.tables import read_table
 from depthforge.errors import IntegrityError
 from depthforge.storage import Storage
 
@@ -46,7 +45,8 @@ def read_rejects(storage: Storage) -> Iterator[Reject]:
         if not name.endswith(".parquet"):
             continue
         try:
-            table = pq.read_table(io.BytesIO(storage.read(path)), schema=REJECTS_SCHEMA)
+            read = read_table(storage.read(path))
+            table = pa.concat_tables([REJECTS_SCHEMA.empty_table(), read], promote_options="default")
         except (pa.ArrowException, OSError) as error:
             raise IntegrityError("the rejects of a shard cannot be read", where=path, found=error) from None
         for row in table.select(_COLUMNS).to_pylist():

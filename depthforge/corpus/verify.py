@@ -17,7 +17,6 @@ from typing import Any, Final, Protocol
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from depthforge.corpus.content_hashes import content_hashes
 from depthforge.corpus.encode import encode_depth
@@ -28,6 +27,7 @@ from depthforge.corpus.plan_file import read_plan
 from depthforge.corpus.reader import depth_encoding
 from depthforge.corpus.schema import DEPTH_CLEAN, DEPTH_NOISY, CorpusSchema, decode_depth
 from depthforge.corpus.shard import ShardReader
+from depthforge.corpus.tables import read_table
 from depthforge.corpus.verify_files import Problem, blame_sums, check_files, in_order
 from depthforge.corpus.writer import as_held, jpeg_of, label_of
 from depthforge.errors import DepthforgeError, IntegrityError, told
@@ -316,7 +316,7 @@ class _Shard:
         return self._table(name, columns=["key"])["key"].to_pylist() if self._storage.exists(name) else []
 
     def _table(self, name: str, columns: Sequence[str] | None = None) -> pa.Table:
-        return pq.read_table(pa.BufferReader(self._storage.read(name)), columns=columns)
+        return read_table(self._storage.read(name), columns)
 
     def _check_keys(self, index: str, rejected: list[str]) -> None:
         """Every planned key once, in the index or in the rejects; rows numbered from 0."""
