@@ -64,8 +64,8 @@ def parts(manifest: Path) -> dict[str, Sensor | Trained]:
     assert isinstance(whole.translator, Hybrid)
     found: dict[str, Sensor | Trained] = {
         PHYSICS: whole.translator.config.physics,
-        ALONE: Trained(manifest, short_px=0.0, long_share=0.0),
-        SHORT: Trained(manifest, long_share=0.0),
+        ALONE: Trained(manifest, short_px=0.0, long_share=0.0, persistence=0.0),
+        SHORT: Trained(manifest, long_share=0.0, persistence=0.0),
         CAMERA: InTheCamera(manifest),
         WHOLE: whole,
     }

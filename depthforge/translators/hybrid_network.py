@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from depthforge.networks.hole_net import HoleNet
+from depthforge.translators.hole_fields import Correlation
 from depthforge.translators.hybrid_inputs import GEOMETRY_CHANNELS
 from depthforge.translators.hybrid_residual import RESIDUAL_MAPS, ResidualMaps
 
@@ -43,7 +44,7 @@ class HybridNetwork(nn.Module):
     """(B, channels, H, W), as of ``hybrid_inputs``, to the logit of a hole (B, 1, H, W), and to ``ResidualMaps``.
 
     ``residual``: whether there is a second head. What is learnt is calibrated: h becomes h / ``temperature`` +
-    ``offset``, which are found on held-out frames.
+    ``offset``, which are found on held-out frames, and so is the ``correlation`` of holes.
     """
 
     temperature: Tensor
@@ -58,6 +59,8 @@ class HybridNetwork(nn.Module):
         self.truth = nn.Parameter(torch.tensor(_TRUTH)) if residual else None
         self.register_buffer("temperature", torch.ones(()))
         self.register_buffer("offset", torch.zeros(()))
+        for name, value in Correlation()._asdict().items():
+            self.register_buffer(name, torch.tensor(value))
 
     def initialise(self, random: torch.Generator) -> None:
         """Draw every weight from ``random``, in the order of the modules."""
@@ -96,6 +99,11 @@ class HybridNetwork(nn.Module):
         """What residuals have everywhere beyond the physics: the truth's own errors, which are not drawn."""
         assert self.truth is not None
         return functional.softplus(self.truth)
+
+    @property
+    def correlation(self) -> Correlation:
+        """How what is learnt is drawn, as the held-out pairs say."""
+        return Correlation(*(float(getattr(self, name)) for name in Correlation._fields))
 
     def maps(self, inputs: Tensor) -> tuple[Tensor, Tensor, ResidualMaps | None]:
         """Return the calibrated probability of a hole by what is learnt, that by the physics, independent of it,
