@@ -55,7 +55,7 @@ from depthforge.translators.hybrid_inputs import (
     inputs_of,
     well_known,
 )
-from depthforge.translators.hybrid_network import WIDE_PX, HybridNetwork
+from depthforge.translators.hybrid_network import FREQUENCY, WIDE_PX, HybridNetwork
 from depthforge.translators.hybrid_objective import HybridObjective, HybridTraining
 from depthforge.translators.hybrid_residual import drawn_error, on_steps, target_of
 from depthforge.translators.learned import Learned, LearnedConfig, device_of, failures_of_the_worker
@@ -259,20 +259,20 @@ class Hybrid(Learned):
         networks = self.loaded()
         network, device = networks["holes"], device_of(networks)
         assert isinstance(network, HybridNetwork)
-        inputs = torch.from_numpy(self._inputs(frame, drawings)[None])
+        seen = self._inputs(frame, drawings)
+        # Of rows with channels innermost, so that nothing is copied: a numpy axis of length 1 has no stride of use.
+        inputs = torch.from_numpy(seen.transpose(1, 2, 0))[None].permute(0, 3, 1, 2)
         # A frame alone, whatever its company: another size of the batch may mean other rounding.
         with failures_of_the_worker(), torch.inference_mode(), arithmetic(self.config.precision, device):
-            learnt, by_physics, residual = network.maps(inputs.to(device, memory_format=torch.channels_last))
-            found, physics = (image[0, 0].float().cpu().numpy() for image in (learnt, by_physics))
+            learnt, residual = network.maps(inputs.to(device, memory_format=torch.channels_last))
+            found = learnt[0, 0].float().cpu().numpy()
             maps = None if residual is None else torch.cat(residual, dim=1)[0].float().cpu().numpy()
-        if not (np.isfinite(found).all() and np.isfinite(physics).all()) or (
-            maps is not None and not np.isfinite(maps).all()
-        ):
+        if not np.isfinite(found).all() or (maps is not None and not np.isfinite(maps).all()):
             raise FrameError("the translator gave numbers that are none", where=frame.key)
         near = self.config.sensor.near_loss(frame.depth_m)
         if near is not None:
             found = 1 - (1 - found) * (1 - near)
-        return found, physics, maps
+        return found, network.physics_of(seen[FREQUENCY]), maps
 
     def _measured(self, frame: Frame, words: tuple[int, int]) -> _Measured:
         # The frame's own drawing is one of those that tell how often a pixel is lost, unless it is to be drawn again.
