@@ -2,9 +2,9 @@
 
 A name is a relative POSIX path (``shards/train-000000.zarr/rgb/zarr.json``). An object is whole or absent: nobody sees
 a part of one. What has to appear together is *staged*: written as streams, then published as one or dropped. On a
-folder, staged objects lie under a temporary name until they are renamed; on an object store, which cannot rename, they
-lie under their final names at once, and publishing moves nothing. Either way the object that is put last is what says
-that they count (an index part, for a shard), so no reader looks for a staged object before that.
+folder, staged objects lie under a temporary name until they are renamed; for an object store, which cannot rename, they
+lie on this machine's disk until they are uploaded under their final names, one by one. Either way the object that is
+put last is what says that they count (an index part, for a shard), so no reader looks for a staged object before that.
 
 A storage pickles as its address, holds no handle open, and may be used from several threads and after a fork.
 The alternative, fsspec, offers no staging, no put-if-absent and no lock, and its event loop does not survive a fork.
@@ -17,7 +17,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, ClassVar, Final, NamedTuple
 
 from depthforge.errors import InputError
 
@@ -124,7 +124,12 @@ class Staged(ABC):
 
 
 class Lock(ABC):
-    """A lock that this process holds; it goes with the process."""
+    """A lock that this process holds; it goes with the process, at once or after ``Storage.lets_go_after_s``."""
+
+    @property
+    def is_held(self) -> bool:
+        """False when the lock was lost, which can happen where it is a lease: then nothing more is to be written."""
+        return True
 
     @abstractmethod
     def sign(self, text: str) -> None:
@@ -142,6 +147,9 @@ class Storage(ABC):
     StorageError. Every method raises InputError for a name that leads out of the storage. Objects that are not
     complete, and locks, are in no listing.
     """
+
+    lets_go_after_s: ClassVar[float] = 0.0
+    """Seconds after which the lock of a process that died on another machine is free again."""
 
     @property
     @abstractmethod
