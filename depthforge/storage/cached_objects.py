@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from depthforge.storage.base import ObjectReader, require_name
 from depthforge.storage.disk_cache import DiskCache
-from depthforge.storage.object_client import library
+from depthforge.storage.object_client import library, tried_again
 from depthforge.storage.object_store import ObjectStorage
 
 __all__ = ["BLOCK_BYTES", "CachedObjects"]
@@ -51,15 +51,15 @@ class CachedObjects(ObjectStorage):
     def fetch(self, name: str, start: int, stop: int) -> bytes:
         """Ask the store for some bytes of an object."""
         with self._reading(name) as store:
-            return bytes(library().get_range(store, name, start=start, end=stop))
+            return tried_again(lambda: bytes(library().get_range(store, name, start=start, end=stop)))
 
     def fetch_end(self, name: str) -> tuple[int, bytes]:
         """Ask the store for the size of an object and its last bytes: a block, or all of it."""
-        size = super().size(name) if self._url.startswith("az:") else None  # which answers no question for an end
-        with self._reading(name) as store:
-            if size is not None:
-                start = max(0, size - BLOCK_BYTES)
-                return size, bytes(library().get_range(store, name, start=start, end=size)) if size else b""
+        if self._url.startswith("az:"):  # which answers no question for an end
+            size = super().size(name)
+            return size, self.fetch(name, max(0, size - BLOCK_BYTES), size) if size else b""
+
+        def end() -> tuple[int, bytes]:
             try:
                 found = library().get(store, name, options={"range": {"suffix": BLOCK_BYTES}})
             except library().exceptions.BaseError as error:
@@ -67,6 +67,9 @@ class CachedObjects(ObjectStorage):
                     raise
                 return 0, b""  # an empty object has no end
             return int(found.meta["size"]), bytes(found.bytes())
+
+        with self._reading(name) as store:
+            return tried_again(end)
 
 
 def _again(url: str, version: str, cache: DiskCache, fits: bool) -> CachedObjects:

@@ -23,18 +23,19 @@ import os
 import re
 import sys
 import threading
+import time
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from importlib.machinery import ExtensionFileLoader
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 from depthforge.errors import DepthforgeError, InputError, MissingDependencyError, StorageError
 
-__all__ = ["connected", "library", "store_errors"]
+__all__ = ["connected", "library", "store_errors", "tried_again"]
 
 _RETRIES: Final[Mapping[str, Any]] = {
     "max_retries": 8,
@@ -63,6 +64,12 @@ _REMEDIES: Final = {
     "AWS_ALLOW_HTTP=true), then run the same command again",
     "later": "run the same command again: what is committed is kept",
 }
+
+
+Answer = TypeVar("Answer")
+_CUT_SHORT: Final = re.compile(
+    r"response body|body error|decoding|incomplete|end of file|unexpected EOF", re.IGNORECASE
+)
 
 
 class _Process:
@@ -136,12 +143,30 @@ def store_errors(where: str, *, writing: bool = False) -> Iterator[None]:
         raise _in_words(error, exceptions, where, writing) from None
 
 
+def tried_again(ask: Callable[[], Answer]) -> Answer:
+    """Return what ``ask``, a request that changes nothing, returns; it is asked again when its answer was cut short.
+
+    The library does so itself where a request fails, and not where the answer breaks off: of a listing, say.
+    """
+    errors = library().exceptions
+    for pause_s in (0.05, 0.2, 0.8):
+        try:
+            return ask()
+        except (errors.NotFoundError, errors.AlreadyExistsError, errors.PreconditionError):
+            raise
+        except errors.BaseError as error:
+            if _CUT_SHORT.search(str(error)) is None:
+                raise
+            time.sleep(pause_s)
+    return ask()
+
+
 def _in_words(error: Exception, exceptions: Any, where: str, writing: bool) -> StorageError:
     reason = _reason(error)
     if _lacks_bucket(error):
         return StorageError("there is no such bucket", where=where, found=reason, remedy=_REMEDIES["bucket"])
     if isinstance(error, exceptions.PermissionDeniedError | exceptions.UnauthenticatedError) or (
-        "credential" in str(error).lower() or "169.254.169.254" in str(error)
+        re.search(r"status code: 40[13]|[Cc]redential|169\.254\.169\.254", str(error)) is not None
     ):
         message = "the object store does not let us in, or not do this"
         return StorageError(message, where=where, found=reason, remedy=_REMEDIES["credentials"])

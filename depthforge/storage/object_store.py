@@ -39,7 +39,7 @@ from depthforge.storage.base import (
     name_order,
     require_name,
 )
-from depthforge.storage.object_client import connected, library, store_errors
+from depthforge.storage.object_client import connected, library, store_errors, tried_again
 from depthforge.storage.object_lease import LEASE_S, SETTLE_S, Lease
 from depthforge.storage.object_staging import SpooledWriter, StagedObjects, copied_folder, remove_dead_stages
 
@@ -82,10 +82,13 @@ class ObjectStorage(Storage):
         return self._url
 
     def read(self, name: str) -> bytes:
-        with self._reading(name) as store:
+        def whole() -> tuple[int, bytes | None]:
             found = library().get(store, name)
             size = int(found.meta["size"])
-            content = bytes(found.bytes()) if size <= 2 * PART_BYTES else None
+            return size, bytes(found.bytes()) if size <= 2 * PART_BYTES else None
+
+        with self._reading(name) as store:
+            size, content = tried_again(whole)
         if content is None:  # in requests that can each be tried again
             return _RangeReader(self, name, size).read_at(0, size)
         return content
@@ -137,9 +140,9 @@ class ObjectStorage(Storage):
 
     def delete_prefix(self, prefix: str) -> None:
         require_name(prefix)
-        with self._listing(prefix) as store:
-            for page in library().list(store, prefix=prefix, chunk_size=1000):
-                self.delete(*(each["path"] for each in page))
+        found = (each.name for each in self._in_name_order(prefix, levels=2 - len(prefix.split("/"))))
+        while names := tuple(islice(found, 1000)):
+            self.delete(*names)
 
     def stage(self, name: str) -> Staged:
         return StagedObjects(self, require_name(name))
@@ -188,7 +191,7 @@ class ObjectStorage(Storage):
         """
         require_name(prefix)
         with self._listing(prefix) as store:
-            found = library().list_with_delimiter(store, prefix)["objects"]
+            found = tried_again(lambda: library().list_with_delimiter(store, prefix)["objects"])
         about = sorted((each["path"], int(each["size"]), str(each["e_tag"])) for each in found)
         name = hashlib.sha256(repr((self._url, prefix, about)).encode()).hexdigest()[:32]
         return copied_folder(name, {path.rpartition("/")[2]: partial(self.read, path) for path, _, _ in about})
@@ -199,13 +202,14 @@ class ObjectStorage(Storage):
     def adopt(self, prefix: str, *, last: str) -> None:
         require_name(prefix)
 
-        def move(each: Any) -> None:
-            if each["path"] != f"{prefix}/{last}":
-                self._copy(each["path"], each["path"].removeprefix(f"{prefix}/"), each["size"])
+        def move(each: StoredObject) -> None:
+            if each.name != f"{prefix}/{last}":
+                self._copy(each.name, each.name.removeprefix(f"{prefix}/"), each.size)
 
-        with self._listing(prefix) as store, ThreadPoolExecutor(_LISTED_AHEAD) as pool:
-            for page in library().list(store, prefix=prefix, chunk_size=1000):
-                list(pool.map(move, page))
+        found = self._in_name_order(prefix, levels=1)
+        with ThreadPoolExecutor(_LISTED_AHEAD) as pool:
+            while part := list(islice(found, 1000)):
+                list(pool.map(move, part))
         if self.exists(f"{prefix}/{last}"):
             self._copy(f"{prefix}/{last}", last, 0)
         # First the one that says what the rest is: without it nobody takes what is left for a whole.
@@ -320,16 +324,19 @@ class ObjectStorage(Storage):
         return here + (self._everything(name) if name in level.prefixes else [])
 
     def _everything(self, prefix: str) -> list[StoredObject]:
+        def pages() -> list[StoredObject]:
+            asked = library().list(store, prefix=prefix or None, chunk_size=1000)
+            return [StoredObject(each["path"], each["size"]) for page in asked for each in page]
+
         with self._listing(prefix) as store:
-            pages = library().list(store, prefix=prefix or None, chunk_size=1000)
-            found = [StoredObject(each["path"], each["size"]) for page in pages for each in page]
+            found = tried_again(pages)
         return sorted(found, key=lambda each: name_order(each.name))
 
     def _level(self, prefix: str) -> _Level:
         if prefix:
             require_name(prefix)
         with self._listing(prefix) as store:
-            found = library().list_with_delimiter(store, prefix or None)
+            found = tried_again(lambda: library().list_with_delimiter(store, prefix or None))
         return _Level(
             frozenset(found["common_prefixes"]), {each["path"]: int(each["size"]) for each in found["objects"]}
         )
@@ -370,9 +377,9 @@ class _RangeReader(ObjectReader):
         with self._storage._reading(self._name) as store:
             edges = [*range(offset, stop, 2 * PART_BYTES), stop]
             if len(edges) == 2:
-                return bytes(library().get_range(store, self._name, start=offset, end=stop))
-            parts = library().get_ranges(store, self._name, starts=edges[:-1], ends=edges[1:], coalesce=0)
-            return b"".join(map(bytes, parts))
+                return tried_again(lambda: bytes(library().get_range(store, self._name, start=offset, end=stop)))
+            ranges = {"starts": edges[:-1], "ends": edges[1:], "coalesce": 0}
+            return tried_again(lambda: b"".join(map(bytes, library().get_ranges(store, self._name, **ranges))))
 
 
 def _visible(found: Iterator[StoredObject], with_strays: bool) -> Iterator[StoredObject]:

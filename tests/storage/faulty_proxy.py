@@ -70,7 +70,7 @@ def _handler(proxy: Proxy, upstream_port: int) -> type[BaseHTTPRequestHandler]:
 
         def _pass_on(self, body: bytes, fault: Fault | None) -> None:
             if fault == "slow":
-                time.sleep(1.0)
+                time.sleep(0.3)
             upstream = http.client.HTTPConnection("127.0.0.1", upstream_port, timeout=30)
             upstream.request(self.command, self.path, body, dict(self.headers))
             answer = upstream.getresponse()
