@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from depthforge.corpus.layout import Layout
+from depthforge.corpus.companions import kept_translator
 from depthforge.corpus.schema import CorpusSchema
 from depthforge.corpus.writer import ShardReceipt, ShardWriter, as_held
 from depthforge.errors import FrameError
@@ -149,7 +149,7 @@ def _translator_of(job: ShardJob) -> Translator:
     translator = make_translator(job.translator)
     if not job.translator_kept:
         return translator
-    config = translator.relocated(job.storage.local_copy(Layout.translator))
+    config = translator.relocated(kept_translator(job.storage))
     return make_translator(job.translator.model_copy(update={"config": config}))
 
 

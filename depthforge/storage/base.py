@@ -201,6 +201,10 @@ class Storage(ABC):
         """
 
     @abstractmethod
+    def level(self, prefix: str = "") -> tuple[list[str], list[str]]:
+        """Return the names directly below ``prefix`` without it, of further prefixes and of objects, each sorted."""
+
+    @abstractmethod
     def create(self, name: str) -> ObjectWriter:
         """Begin an object that is to take the place of one of that name when it is finished, and not before."""
 
@@ -260,7 +264,8 @@ class Storage(ABC):
     def local_copy(self, prefix: str) -> Path:
         """Return a folder of this machine with the objects directly below ``prefix``: their own, or one of copies.
 
-        For libraries that read files, of few and small ones. A copy is kept for whoever asks again.
+        ``prefix`` may be empty. For libraries that read files, of few and small ones. A copy is kept for whoever asks
+        again, for a week after its last use. StorageError when it cannot be read, or not be written here.
         """
 
     def local_path(self, name: str) -> Path | None:

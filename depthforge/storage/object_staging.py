@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -31,6 +32,7 @@ __all__ = ["SpooledWriter", "StagedObjects", "copied_folder", "remove_dead_stage
 _PREFIX: Final = "depthforge-stage-"
 _OWNER: Final = "owner.json"
 _UPLOADS: Final = 8
+_COPIES_KEPT_S: Final = 7 * 24 * 3600.0
 
 
 class SpooledWriter(ObjectWriter):
@@ -154,7 +156,12 @@ def copied_folder(name: str, contents: Mapping[str, Callable[[], bytes]]) -> Pat
         room.mkdir(mode=0o700, exist_ok=True)
         if room.is_symlink() or room.stat().st_uid != os.getuid():
             raise PermissionError(errno.EACCES, "the folder is another user's")
+        with suppress(OSError):
+            os.utime(final)
         if not final.is_dir():
+            for old in room.iterdir():
+                if time.time() - old.stat().st_mtime > _COPIES_KEPT_S:
+                    shutil.rmtree(old, ignore_errors=True)
             folder = Path(tempfile.mkdtemp(prefix=".", suffix=".tmp", dir=room))
             for file, content in contents.items():
                 (folder / require_name(file)).write_bytes(content())

@@ -18,7 +18,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -118,8 +118,11 @@ class ObjectStorage(Storage):
 
     def children(self, prefix: str = "") -> list[str]:
         found = self._level(prefix)
-        names = {name.rpartition("/")[2] for name in (*found.prefixes, *found.sizes)}
-        return sorted(name for name in names if not (is_temporary(name) or is_stray(name)))
+        return _shown({*found.prefixes, *found.sizes})
+
+    def level(self, prefix: str = "") -> tuple[list[str], list[str]]:
+        found = self._level(prefix)
+        return _shown(found.prefixes), _shown(found.sizes)
 
     def create(self, name: str) -> ObjectWriter:
         require_name(name)
@@ -189,9 +192,10 @@ class ObjectStorage(Storage):
 
         StorageError when they cannot be read, or not be written here.
         """
-        require_name(prefix)
+        if prefix:
+            require_name(prefix)
         with self._listing(prefix) as store:
-            found = tried_again(lambda: library().list_with_delimiter(store, prefix)["objects"])
+            found = tried_again(lambda: library().list_with_delimiter(store, prefix or None)["objects"])
         about = sorted((each["path"], int(each["size"]), str(each["e_tag"])) for each in found)
         name = hashlib.sha256(repr((self._url, prefix, about)).encode()).hexdigest()[:32]
         return copied_folder(name, {path.rpartition("/")[2]: partial(self.read, path) for path, _, _ in about})
@@ -351,6 +355,12 @@ class ObjectStorage(Storage):
     def _listing(self, prefix: str) -> Iterator[Any]:
         with store_errors(self.where(prefix)):
             yield connected(self._url)
+
+
+def _shown(names: Iterable[str]) -> list[str]:
+    """Return the last parts of names, sorted, without those that no listing has."""
+    last = {name.rpartition("/")[2] for name in names}
+    return sorted(name for name in last if not (is_temporary(name) or is_stray(name)))
 
 
 class _Level:
