@@ -17,7 +17,6 @@ where that is safe, after a time-out. Credentials come from the environment as t
 from __future__ import annotations
 
 import errno
-import importlib
 import importlib.util
 import os
 import re
@@ -102,7 +101,7 @@ def library() -> Any:
     with process.lock:
         if process.library is None:
             try:
-                process.library = _loaded_anew() if process.is_forked else importlib.import_module("obstore")
+                process.library = _loaded_anew() if process.is_forked else _loaded()
             except ModuleNotFoundError as error:
                 raise MissingDependencyError(
                     "object stores need the library obstore",
@@ -209,8 +208,7 @@ def _opened(obstore: Any, url: str) -> Any:
                 expected="http(s)://host:port",
                 remedy="give credentials by AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
             )
-    stores = importlib.import_module(f"{obstore.__name__}.store")
-    kind = {"s3": stores.S3Store, "gs": stores.GCSStore, "az": stores.AzureStore}[scheme]
+    kind = {"s3": obstore.store.S3Store, "gs": obstore.store.GCSStore, "az": obstore.store.AzureStore}[scheme]
     allow_http = any(os.environ.get(name, "").lower() in ("true", "1", "yes") for name in _ALLOW_HTTP[scheme])
     options: dict[str, Any] = {"retry_config": dict(_RETRIES), "client_options": {**_CLIENT, "allow_http": allow_http}}
     if scheme == "s3" and os.environ.get("AWS_ENDPOINT_URL_S3"):
@@ -224,6 +222,12 @@ def _opened(obstore: Any, url: str) -> Any:
 
 
 _ALLOW_HTTP: Final = {"s3": ("AWS_ALLOW_HTTP",), "gs": ("GOOGLE_ALLOW_HTTP",), "az": ("AZURE_ALLOW_HTTP",)}
+
+
+def _loaded() -> Any:
+    import obstore
+
+    return obstore
 
 
 def _loaded_anew() -> Any:
@@ -246,7 +250,7 @@ def _loaded_anew() -> Any:
     sys.modules["obstore._obstore"] = module
     loader.exec_module(module)
     os.close(copy)
-    return importlib.import_module("obstore")
+    return _loaded()
 
 
 _inherited_modules: list[Any] = []
