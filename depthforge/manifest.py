@@ -24,7 +24,7 @@ from pydantic import (
     model_serializer,
 )
 
-from depthforge.addresses import Address, address_of, local_folder
+from depthforge.addresses import Address, address_of
 from depthforge.encoding import Codec, DepthEncoding
 from depthforge.errors import InputError, ManifestError
 from depthforge.manifest_problems import WrongFieldsError, problems_of, raise_problems
@@ -209,7 +209,9 @@ class TrainingSettings(_Block):
         default=False,
         description="train once more without each recording; its card then says what they give when they are unseen",
     )
-    out: Path = Field(description="folder of the trained translator, its checkpoints and curves; made by the run")
+    out: Address = Field(
+        description="folder or URL of the trained translator, its checkpoints and curves; made by the run"
+    )
     epochs: int = Field(default=40, ge=1, description="passes over the clean frames at the full learning rate")
     decay_epochs: int = Field(default=20, ge=0, description="passes in which the learning rate falls to 0")
     steps_per_epoch: int | None = Field(default=None, ge=1, description="default: clean frames / batch_size")
@@ -237,7 +239,7 @@ class TrainingSettings(_Block):
     @field_validator("out", mode="before")
     @classmethod
     def _folder(cls, value: Any) -> Any:
-        return local_folder(value, where="training.out") if isinstance(value, str | Path) else value
+        return address_of(value, where="training.out") if isinstance(value, str | Path) else value
 
     @field_validator("real", mode="before")
     @classmethod

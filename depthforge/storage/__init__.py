@@ -18,6 +18,7 @@ from depthforge.storage.base import (
 )
 from depthforge.storage.disk_cache import DEFAULT_CACHE_BYTES, DiskCache
 from depthforge.storage.local import LocalFolder
+from depthforge.storage.object_staging import make_work_folder
 from depthforge.storage.object_store import ObjectStorage
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "Storage",
     "StoredObject",
     "is_stray",
+    "make_work_folder",
     "name_order",
     "open_storage",
 ]

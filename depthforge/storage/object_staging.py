@@ -27,7 +27,7 @@ from depthforge.storage.processes import ProcessName
 if TYPE_CHECKING:
     from depthforge.storage.object_store import ObjectStorage
 
-__all__ = ["SpooledWriter", "StagedObjects", "copied_folder", "remove_dead_stages"]
+__all__ = ["SpooledWriter", "StagedObjects", "copied_folder", "make_work_folder", "remove_dead_stages"]
 
 _PREFIX: Final = "depthforge-stage-"
 _OWNER: Final = "owner.json"
@@ -84,10 +84,7 @@ class StagedObjects(Staged):
     """A group in a temporary folder, uploaded when it is published."""
 
     def __init__(self, storage: ObjectStorage, name: str) -> None:
-        remove_dead_stages()
-        with storage_errors(tempfile.gettempdir()):
-            self._folder: Path | None = Path(tempfile.mkdtemp(prefix=_PREFIX))
-            (self._folder / _OWNER).write_text(json.dumps(ProcessName.of_this().to_json()))
+        self._folder: Path | None = make_work_folder()
         super().__init__(LocalFolder(self._folder), name, "group")
         self._store = storage
         self._writers: list[_PlainWriter] = []
@@ -143,6 +140,18 @@ class StagedObjects(Staged):
         assert self._folder is not None
         with open(self._folder / f"{self.prefix}{name.removeprefix(self.name)}", "rb") as file:
             self._store.upload(name, file)
+
+
+def make_work_folder() -> Path:
+    """Return a new folder for temporary files, which goes with this process at the latest when another one needs one.
+
+    It holds a file that says whose it is: what is to be empty is a folder in it. StorageError when there is no room.
+    """
+    remove_dead_stages()
+    with storage_errors(tempfile.gettempdir()):
+        folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
+        (folder / _OWNER).write_text(json.dumps(ProcessName.of_this().to_json()))
+    return folder
 
 
 def copied_folder(name: str, contents: Mapping[str, Callable[[], bytes]]) -> Path:

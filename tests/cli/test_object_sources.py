@@ -50,6 +50,7 @@ def test_a_data_set_is_read_where_it_lies(depthforge: Any, tmp_path: Path, bucke
         outcome = depthforge("convert", manifest, "--inline", "--limit", "3")
         assert outcome.code == 0, outcome.err
     assert contents(tmp_path / "there") == contents(tmp_path / "here")
+    assert depthforge("check", there, "--source", layout, "--frames", "2").code == 0
     assert not any(bucket.encode() in content for content in contents(tmp_path / "there").values())
 
 
