@@ -195,6 +195,7 @@ class CorpusStore:
         Raises IncompleteError when a planned shard is not committed. Digests of shards come from their commits:
         nothing is read again but the small files.
         """
+        self.require_lock()
         commits = self._commits()
         if len(commits) != self.info.plan.num_shards:
             raise IncompleteError(
@@ -204,7 +205,6 @@ class CorpusStore:
                 found=len(commits),
                 remedy="run the same command again: committed shards are kept",
             )
-        self.require_lock()
         storage = self.storage
         with storage_errors(storage.address):
             storage.remove_leftovers(Layout.shards, Layout.index, Layout.rejects)

@@ -221,3 +221,17 @@ def test_a_corpus_says_nothing_of_credentials(manifest: Path, bucket: str) -> No
     for name, content in objects(bucket).items():
         for variable in ("AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID"):
             assert os.environ[variable].encode() not in content, name
+
+
+def test_no_output_says_a_credential(manifest: Path, bucket: str) -> None:
+    secret = os.environ["AWS_SECRET_ACCESS_KEY"][::-1]
+    environment = {**os.environ, "AWS_SECRET_ACCESS_KEY": secret, "AWS_SESSION_TOKEN": "a-token-that-is-secret-too"}
+    for command in (("verify", bucket), ("convert", str(manifest), "--inline", "--out", bucket)):
+        for option in ("--debug", "--json"):
+            done = subprocess.run(
+                [sys.executable, "-m", "depthforge", *command, option], capture_output=True, text=True, env=environment
+            )
+            assert done.returncode != 0
+            assert "does not let us in" in done.stdout + done.stderr
+            for hidden in (secret, "a-token-that-is-secret-too", "Signature=", "Credential="):
+                assert hidden not in done.stdout + done.stderr

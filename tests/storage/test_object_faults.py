@@ -2,38 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 import uuid
-from collections.abc import Iterator
-from datetime import timedelta
 
 import pytest
 
-from depthforge.errors import StorageError
-from depthforge.storage import ObjectStorage, object_client, object_lease, open_storage
-from depthforge.storage.object_lease import Lease
+from depthforge.errors import MissingDependencyError, StorageError
+from depthforge.storage import ObjectStorage, object_client, open_storage
 from depthforge.storage.object_store import PART_BYTES
-from tests.storage.faulty_proxy import Fault, Proxy, running_proxy
+from tests.storage.faulty_proxy import Fault, Proxy
 from tests.storage.object_server import SECRET_KEY, ObjectServer
 
 CONTENT = bytes(range(256)) * 400
-
-
-@pytest.fixture
-def proxy(object_server: ObjectServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
-    quick = {"init_backoff": timedelta(milliseconds=5), "max_backoff": timedelta(milliseconds=20), "base": 2}
-    monkeypatch.setattr(object_client, "_RETRIES", {**object_client._RETRIES, "max_retries": 3, "backoff": quick})
-    with running_proxy(object_server.port) as running:
-        for name, value in object_server.environment(running.url).items():
-            monkeypatch.setenv(name, value)
-        yield running
-
-
-@pytest.fixture
-def storage(proxy: Proxy) -> ObjectStorage:
-    opened = open_storage(f"s3://corpora/{uuid.uuid4().hex}")
-    assert isinstance(opened, ObjectStorage)
-    return opened
 
 
 def first(count: int, fault: Fault, method: str, part: str = "") -> object:
@@ -75,6 +57,19 @@ def test_a_write_that_fails_at_first_puts_the_content(proxy: Proxy, storage: Obj
     proxy.rule = lambda method, path: None
     assert storage.read("large") == large
     assert [each.name for each in storage.objects()] == ["large"]
+
+
+@pytest.mark.parametrize("part", ["uploads", "uploadId"])
+@pytest.mark.parametrize("fault", ["500", "dropped", "lost answer"])
+def test_a_large_object_whose_begin_or_end_fails_at_first_is_put_or_the_error_is_clear(
+    proxy: Proxy, storage: ObjectStorage, fault: Fault, part: str
+) -> None:
+    large = CONTENT * (1 + 2 * PART_BYTES // len(CONTENT))
+    proxy.rule = first(1, fault, "POST", part)  # type: ignore[assignment]
+    storage.write("large", large)
+    assert proxy.faults
+    proxy.rule = lambda method, path: None
+    assert storage.read("large") == large
 
 
 @pytest.mark.parametrize("fault", ["500", "dropped", "truncated"])
@@ -186,46 +181,6 @@ def test_a_store_without_conditional_puts_has_one_winner_all_the_same(
     assert conditional
 
 
-def test_a_lease_that_is_not_renewed_is_free_and_its_holder_is_told(
-    storage: ObjectStorage, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(object_lease, "LEASE_S", 1.0)
-    monkeypatch.setattr(object_lease, "_SLACK_S", 1.0)
-    monkeypatch.setattr(object_lease, "RENEW_EVERY_S", 1000.0)
-    held = storage.try_lock(".lock")
-    assert isinstance(held, Lease)
-    assert held.is_held
-    assert storage.try_lock(".lock") is None
-    taken = None
-    for _ in range(60):
-        taken = storage.try_lock(".lock")
-        if taken is not None:
-            break
-        threading.Event().wait(0.1)
-    assert taken is not None
-    assert not held.is_held
-    taken.sign("the second")
-    held.sign("the first")  # says nothing any more
-    held.release()
-    assert storage.lock_owner(".lock") == "the second"
-    taken.release()
-    assert storage.lock_owner(".lock") is None
-
-
-def test_a_lease_is_renewed_for_as_long_as_it_is_held(storage: ObjectStorage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(object_lease, "LEASE_S", 1.0)
-    monkeypatch.setattr(object_lease, "_SLACK_S", 1.0)
-    monkeypatch.setattr(object_lease, "RENEW_EVERY_S", 0.2)
-    held = storage.try_lock(".lock")
-    assert held is not None
-    for _ in range(6):
-        threading.Event().wait(0.4)
-        assert storage.try_lock(".lock") is None
-        assert held.is_held
-    held.release()
-    assert [each.name for each in storage._everything("")] == []
-
-
 def test_a_wrong_key_is_said_without_the_key(object_server: ObjectServer, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in object_server.environment().items():
         monkeypatch.setenv(name, value)
@@ -260,3 +215,30 @@ def test_a_bucket_that_is_not_there_is_said(storage: ObjectStorage) -> None:
         with pytest.raises((StorageError, FileNotFoundError)) as caught:
             use(open_storage(f"s3://none-{uuid.uuid4().hex}/x"))
         assert isinstance(caught.value, StorageError) == ("no such bucket" in str(caught.value))
+
+
+def test_without_the_library_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(object_client, "_process", object_client._Process(is_forked=False))
+    monkeypatch.setitem(sys.modules, "obstore", None)
+    storage = open_storage("s3://corpora/x")  # nothing is asked of it yet
+    with pytest.raises(MissingDependencyError, match="need the library obstore") as caught:
+        storage.read("x")
+    assert "pip install 'depthforge[cloud]'" in str(caught.value)
+
+
+def test_a_forked_child_and_its_child_have_a_library_that_answers(storage: ObjectStorage) -> None:
+    storage.write("x", b"content")
+
+    def reads_and_forks(depth: int) -> int:
+        child = os.fork()
+        if child:
+            return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        try:
+            found = storage.read("x") == b"content" and not storage.exists("absent")
+            storage.write(f"by-{depth}", b"x")
+            os._exit(0 if found and (depth == 0 or reads_and_forks(depth - 1) == 0) else 1)
+        finally:
+            os._exit(2)
+
+    assert reads_and_forks(1) == 0
+    assert [each.name for each in storage.objects()] == ["by-0", "by-1", "x"]
