@@ -23,7 +23,7 @@ from depthforge.storage.base import Lock
 from depthforge.storage.processes import ProcessName
 
 if TYPE_CHECKING:
-    from depthforge.storage.object_store import ObjectStorage
+    from depthforge.storage.object_store import ObjectStorage, Version
 
 __all__ = ["LEASE_S", "SETTLE_S", "Lease"]
 
@@ -38,7 +38,7 @@ _SLACK_S: Final = 5.0
 class Lease(Lock):
     """A lock that this process holds and renews."""
 
-    def __init__(self, storage: ObjectStorage, name: str, content: dict[str, Any], version: str) -> None:
+    def __init__(self, storage: ObjectStorage, name: str, content: dict[str, Any], version: Version) -> None:
         self._storage, self._name = storage, name
         self._content, self._version = content, version
         self._renewed, self._is_lost = time.monotonic(), False
@@ -101,7 +101,7 @@ class Lease(Lock):
             if _token_of(self._storage, self._name) != self._content["token"]:
                 self._is_lost = True
                 return
-            version = self._storage.put_version(self._name, _bytes(self._content), mode={"e_tag": self._version})
+            version = self._storage.put_version(self._name, _bytes(self._content), mode=self._version)
             if version is None:
                 self._is_lost = True
             else:
@@ -128,7 +128,7 @@ def _token_of(storage: ObjectStorage, name: str) -> object:
         return None
 
 
-def _taken_over(storage: ObjectStorage, name: str, content: dict[str, Any]) -> str | None:
+def _taken_over(storage: ObjectStorage, name: str, content: dict[str, Any]) -> Version | None:
     """Take the lock of a holder that is dead, or did not renew it; return its version, None when another holds it."""
     try:
         seen, put_at = storage.version(name)
@@ -137,7 +137,7 @@ def _taken_over(storage: ObjectStorage, name: str, content: dict[str, Any]) -> s
         return storage.put_version(name, _bytes(content), mode="create")
     if not _is_dead(held) and _now(storage, name) - put_at < LEASE_S + _SLACK_S:
         return None
-    return storage.put_version(name, _bytes(content), mode={"e_tag": seen})
+    return storage.put_version(name, _bytes(content), mode=seen)
 
 
 def _is_dead(content: bytes) -> bool:

@@ -18,13 +18,13 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from depthforge.durable import is_temporary
 from depthforge.errors import StorageError
@@ -46,7 +46,10 @@ from depthforge.storage.object_staging import SpooledWriter, StagedObjects, copi
 if TYPE_CHECKING:
     from depthforge.storage.disk_cache import DiskCache
 
-__all__ = ["ObjectStorage"]
+__all__ = ["ObjectStorage", "Version"]
+
+Version: TypeAlias = dict[str, str]
+"""What tells one content of an object from others, as the library takes it: some stores have a tag, some a number."""
 
 PART_BYTES: Final = 8 * 2**20
 _MAX_COPY_BYTES: Final = 5 * 10**9  # of one request; S3's
@@ -138,8 +141,13 @@ class ObjectStorage(Storage):
         for name in names:
             require_name(name)
         for part in _in_parts(names, 1000):
-            with store_errors(self.where(part[0]), writing=True), suppress(FileNotFoundError):
-                library().delete(connected(self._url), part)
+            with store_errors(self.where(part[0]), writing=True):
+                try:
+                    library().delete(connected(self._url), part)
+                except FileNotFoundError:  # of one, by a store that then leaves the others
+                    for name in part:
+                        with suppress(FileNotFoundError):
+                            library().delete(connected(self._url), name)
 
     def delete_prefix(self, prefix: str) -> None:
         require_name(prefix)
@@ -185,7 +193,7 @@ class ObjectStorage(Storage):
         from depthforge.storage.cached_objects import CachedObjects
 
         version, put_at = self.version(says_all)
-        return CachedObjects(self._url, f"{version} {put_at}", cache, fits=fits)
+        return CachedObjects(self._url, f"{sorted(version.items())} {put_at}", cache, fits=fits)
 
     def local_copy(self, prefix: str) -> Path:
         """Return a folder with copies, which is made once for all processes and made anew when an object changes.
@@ -247,7 +255,7 @@ class ObjectStorage(Storage):
                 remedy="run the same command again; if it stays so, the store is damaged",
             )
 
-    def put_version(self, name: str, content: bytes, *, mode: Any) -> str | None:
+    def put_version(self, name: str, content: bytes, *, mode: Version | Literal["create"]) -> Version | None:
         """Put an object where ``mode`` allows it ("create", or over one version), and return its version; else None."""
         require_name(name)
         token, obstore = os.urandom(12).hex(), library()
@@ -256,7 +264,7 @@ class ObjectStorage(Storage):
                 put = obstore.put(
                     connected(self._url), name, content, attributes={_WRITER: token}, mode=mode, use_multipart=False
                 )
-                return str(put["e_tag"])
+                return _version_in(put)
         except (obstore.exceptions.AlreadyExistsError, obstore.exceptions.PreconditionError):
             return self._version_of(name, token)
         except StorageError as error:
@@ -268,26 +276,26 @@ class ObjectStorage(Storage):
                 raise
             return version
 
-    def version(self, name: str) -> tuple[str, float]:
+    def version(self, name: str) -> tuple[Version, float]:
         """Return the version of an object, and when it was put by the clock of the store, in seconds."""
         with self._reading(name) as store:
             found = library().head(store, name)
-            return str(found["e_tag"]), found["last_modified"].timestamp()
+            return _version_in(found), found["last_modified"].timestamp()
 
-    def _version_of(self, name: str, token: str) -> str | None:
+    def _version_of(self, name: str, token: str) -> Version | None:
         """Return the version of an object if the writer of ``token`` put it."""
         try:
             with self._reading(name) as store:
                 found = library().get(store, name)
-                return str(found.meta["e_tag"]) if found.attributes.get(_WRITER) == token else None
+                return _version_in(found.meta) if found.attributes.get(_WRITER) == token else None
         except FileNotFoundError:
             return None
 
-    def _put_and_look(self, name: str, content: bytes, token: str, mode: Any) -> str | None:
+    def _put_and_look(self, name: str, content: bytes, token: str, mode: Version | Literal["create"]) -> Version | None:
         """Put an object in a store that knows no condition: look, put, wait, and look whose it is."""
         if mode == "create" and self.exists(name):
             return None
-        if mode != "create" and self.version(name)[0] != mode["e_tag"]:
+        if mode != "create" and self.version(name)[0] != mode:
             return None
         with store_errors(self.where(name), writing=True):
             library().put(connected(self._url), name, content, attributes={_WRITER: token}, use_multipart=False)
@@ -361,6 +369,10 @@ def _shown(names: Iterable[str]) -> list[str]:
     """Return the last parts of names, sorted, without those that no listing has."""
     last = {name.rpartition("/")[2] for name in names}
     return sorted(name for name in last if not (is_temporary(name) or is_stray(name)))
+
+
+def _version_in(about: Mapping[str, Any]) -> Version:
+    return {name: str(about[name]) for name in ("e_tag", "version") if about[name] is not None}
 
 
 class _Level:

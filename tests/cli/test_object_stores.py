@@ -22,6 +22,8 @@ from depthforge.corpus.verify import verify_corpus
 from depthforge.manifest_file import load_manifest
 from depthforge.storage import ObjectStorage, open_storage
 from tests.stages.runs import TINY, contents, run
+from tests.storage.faulty_proxy import running_proxy
+from tests.storage.object_server import ObjectServer
 
 
 @pytest.fixture(scope="module")
@@ -235,3 +237,19 @@ def test_no_output_says_a_credential(manifest: Path, bucket: str) -> None:
             assert "does not let us in" in done.stdout + done.stderr
             for hidden in (secret, "a-token-that-is-secret-too", "Signature=", "Credential="):
                 assert hidden not in done.stdout + done.stderr
+
+
+def test_opening_takes_five_requests_and_a_field_of_a_shard_two_more(
+    manifest: Path, bucket: str, tmp_path: Path, object_server: ObjectServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(load_manifest(manifest).overridden(out=bucket))
+    with running_proxy(object_server.port) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
+        reader = CorpusReader(bucket, cache_dir=tmp_path)
+        assert proxy.num_requests == 5
+        reader.read(0, labels=[])
+        assert proxy.num_requests == 5 + 1 + 2 * 2, "the group, and of both depths what they are and their end"
+        reader.read(1, labels=[])
+        assert proxy.num_requests == 10
+        CorpusReader(bucket, cache_dir=tmp_path).read(2, labels=[])
+        assert proxy.num_requests == 15
