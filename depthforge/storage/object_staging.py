@@ -102,7 +102,7 @@ class StagedObjects(Staged):
         """Do nothing: what is staged becomes durable when it is published."""
 
     def publish(self) -> None:
-        """Remove what lies under the name and is not of this group, then upload; call it under a lock on the name.
+        """Upload, then remove what lies under the name and is not of this group; call it under a lock on the name.
 
         StorageError when the store does not have every object whole in the end: its own listing is asked.
         """
@@ -111,18 +111,18 @@ class StagedObjects(Staged):
             self.name + each.name.removeprefix(self.prefix): each.size
             for each in self.storage.objects(self.prefix, with_strays=True)
         }
-        there = {each.name for each in self._store.objects(self.name, with_strays=True)}
-        self._store.delete(*sorted(there - sizes.keys()))
         with ThreadPoolExecutor(_UPLOADS) as pool:
             # The largest first, so that none is left alone at the end.
             list(pool.map(self._upload, sorted(sizes, key=lambda name: -sizes[name])))
         found = {each.name: each.size for each in self._store.objects(self.name, with_strays=True)}
+        self._store.delete(*sorted(found.keys() - sizes.keys()))
+        found = {name: size for name, size in found.items() if name in sizes}
         if found != sizes:
-            differing = sorted(name for name in {*found, *sizes} if found.get(name) != sizes.get(name))
+            differing = sorted(name for name in sizes if found.get(name) != sizes[name])
             raise StorageError(
                 "the object store says that it took a group of objects, and does not have all of it",
                 where=self._store.where(differing[0]),
-                expected=f"{sizes.get(differing[0], 'nothing')} bytes",
+                expected=f"{sizes[differing[0]]} bytes",
                 found=f"{found.get(differing[0], 'nothing')} bytes",
                 remedy="run the same command again; if it stays so, the store is damaged, or others write there",
             )

@@ -1,7 +1,7 @@
 """A storage in an object store: ``s3://bucket/prefix``, ``gs://bucket/prefix``, ``az://container/prefix``.
 
 What is to appear together is staged on this machine's disk (``object_staging.py``), read back there and uploaded when
-it is published, under its final names: objects of an earlier attempt that the group does not have are removed first,
+it is published, under its final names; objects of an earlier attempt that the group does not have are then removed,
 and the object that is put last, an index part, says that they count. So a writer that comes late drops its staged files
 and touches nothing that another has committed, and whoever dies leaves objects that nobody counts and the next attempt
 replaces. Uploading as the shard grows was the alternative: it needs no disk, but then two writers of one shard, or a
@@ -235,6 +235,8 @@ class ObjectStorage(Storage):
         """
         require_name(name)
         size = len(content) if isinstance(content, bytes) else os.fstat(content.fileno()).st_size
+        if size <= PART_BYTES and not isinstance(content, bytes):
+            content = content.read()  # the library reads a file piece by piece under Python's lock
         with store_errors(self.where(name), writing=True):
             library().put(
                 connected(self._url),
