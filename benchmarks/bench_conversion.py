@@ -89,12 +89,12 @@ def keep_frames(item: WorkItem, job: ShardJob) -> list[Frame]:
 
 def whole(item: WorkItem, job: ShardJob) -> int:
     """Convert a shard, as every runner does, with a converter for each run."""
-    if job.root not in _converters:
+    if job.storage not in _converters:
         for converter in _converters.values():
             converter.close()
         _converters.clear()
-        _converters[job.root] = Converter(job)
-    return _converters[job.root].convert(item).num_frames
+        _converters[job.storage] = Converter(job)
+    return _converters[job.storage].convert(item).num_frames
 
 
 Part = Callable[[WorkItem, ShardJob], int]

@@ -83,7 +83,7 @@ def as_sample(steps: Steps) -> dict[str, torch.Tensor]:
     return {"depth": torch.from_numpy(metres)[None], "valid": torch.from_numpy(steps != 0)[None]}
 
 
-def make_corpus(root: Path, num_frames: int, codec: str = "zstd") -> None:
+def make_corpus(root: Path, num_frames: int, codec: str = "zstd", shard_frames: int = 256) -> None:
     """Convert ``num_frames`` procedural frames, depth only."""
     labels = ("rgb", "T_world_cam", "normals", "semantic", "instance", "object_id", "object_pose")
     manifest = parse_manifest(
@@ -98,7 +98,7 @@ def make_corpus(root: Path, num_frames: int, codec: str = "zstd") -> None:
             "labels": dict.fromkeys(labels, "off"),
             "limit": num_frames,
             "max_reject_fraction": 0.0,
-            "corpus": {"out": str(root), "codec": {"name": codec}},
+            "corpus": {"out": str(root), "codec": {"name": codec}, "shard_frames": shard_frames},
         },
         where="bench_reading",
     )

@@ -24,7 +24,7 @@ from pydantic import (
     model_serializer,
 )
 
-from depthforge.addresses import local_folder
+from depthforge.addresses import Address, address_of
 from depthforge.encoding import Codec, DepthEncoding
 from depthforge.errors import InputError, ManifestError
 from depthforge.manifest_problems import WrongFieldsError, problems_of, raise_problems
@@ -56,7 +56,7 @@ class _Block(BaseModel):
 class CorpusSettings(_Block):
     """What the corpus looks like on disk."""
 
-    out: Path = Field(description="directory of the corpus; made by the run")
+    out: Address = Field(description="directory of the corpus, or s3://bucket/prefix (gs://, az://); made by the run")
     shard_frames: int = Field(default=256, ge=1, le=65536, description="frames that one task makes and commits")
     depth: DepthEncoding = DepthEncoding()
     codec: Codec = Codec()
@@ -69,7 +69,7 @@ class CorpusSettings(_Block):
     @field_validator("out", mode="before")
     @classmethod
     def _folder(cls, value: Any) -> Any:
-        return local_folder(value, where="corpus.out") if isinstance(value, str | Path) else value
+        return address_of(value, where="corpus.out") if isinstance(value, str | Path) else value
 
 
 def _sound_splits(splits: dict[str, float]) -> dict[str, float]:
@@ -124,7 +124,7 @@ class PluginBlock(BaseModel):
         """True for a translator that needs trained weights."""
         return "weights" in type(self.config).model_fields
 
-    def takes(self, weights: Path) -> bool:
+    def takes(self, weights: Address) -> bool:
         """True for a learned translator whose weights are in the folder ``weights``."""
         return self.is_learned and getattr(self.config, "weights", None) == weights
 
@@ -209,7 +209,9 @@ class TrainingSettings(_Block):
         default=False,
         description="train once more without each recording; its card then says what they give when they are unseen",
     )
-    out: Path = Field(description="folder of the trained translator, its checkpoints and curves; made by the run")
+    out: Address = Field(
+        description="folder or URL of the trained translator, its checkpoints and curves; made by the run"
+    )
     epochs: int = Field(default=40, ge=1, description="passes over the clean frames at the full learning rate")
     decay_epochs: int = Field(default=20, ge=0, description="passes in which the learning rate falls to 0")
     steps_per_epoch: int | None = Field(default=None, ge=1, description="default: clean frames / batch_size")
@@ -237,7 +239,7 @@ class TrainingSettings(_Block):
     @field_validator("out", mode="before")
     @classmethod
     def _folder(cls, value: Any) -> Any:
-        return local_folder(value, where="training.out") if isinstance(value, str | Path) else value
+        return address_of(value, where="training.out") if isinstance(value, str | Path) else value
 
     @field_validator("real", mode="before")
     @classmethod
@@ -308,7 +310,7 @@ class Manifest(_Block):
     def overridden(
         self,
         *,
-        out: Path | None = None,
+        out: Address | None = None,
         seed: int | None = None,
         limit: int | None = None,
         translator: str | None = None,

@@ -129,7 +129,7 @@ def _check_outputs(manifest: Manifest, where: Path) -> None:
     if manifest.training is not None:
         outputs["training.out"] = manifest.training.out
     for field, out in outputs.items():
-        if not out.is_absolute():
+        if isinstance(out, Path) and not out.is_absolute():
             raise InputError(
                 f"{field} is relative: it would lie in the job's own copy of the working directory and go with it",
                 where=where,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,11 +11,16 @@ import pytest
 
 from depthforge import registry
 from tests.heads import Head, ray_head, short_folder
+from tests.storage.object_server import ObjectServer, running_server
 
 # Ray reads it when it is imported, and a local Ray changes it for those that are joined later.
 os.environ["RAY_AUTH_MODE"] = "disabled"
 # Ray lets its workers yield to everything else; beside other tests they would hardly move.
 os.environ.update(RAY_worker_niceness="0")
+
+# No test asks an object store that is not its own: a URL without the fixture `bucket` leads nowhere.
+os.environ.update(AWS_ENDPOINT_URL="http://127.0.0.1:1", AWS_ALLOW_HTTP="true")
+os.environ.update(AWS_ACCESS_KEY_ID="nobody", AWS_SECRET_ACCESS_KEY="nothing")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -88,3 +94,18 @@ def head() -> Iterator[Head]:
     pytest.importorskip("aiohttp_cors", reason="the Jobs API needs ray[default]")
     with short_folder() as folder, ray_head(REPOSITORY, folder) as started:
         yield started
+
+
+@pytest.fixture(scope="session")
+def object_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectServer]:
+    """A real S3 server on the loopback, one for all tests of a process."""
+    with running_server(tmp_path_factory.mktemp("object-server")) as server:
+        yield server
+
+
+@pytest.fixture
+def bucket(object_server: ObjectServer, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URL of a new and empty place in the object server, which the environment leads to."""
+    for name, value in object_server.environment().items():
+        monkeypatch.setenv(name, value)
+    return f"s3://corpora/{uuid.uuid4().hex}"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from depthforge.addresses import address_of, is_url
 from depthforge.cli.options import as_json, debug, echo_json
 from depthforge.cli.progress import frame_progress
 from depthforge.errors import ManifestError, printable
@@ -48,7 +49,8 @@ def command(target: Path, source: str | None, frames: int | None, as_json: bool,
 
 def _block(source: str, root: Path) -> PluginBlock:
     try:
-        return PluginBlock.parse(sources, {"name": source, "root": str(root)})
+        place = address_of(root, where="--source") if is_url(root) else root
+        return PluginBlock.parse(sources, {"name": source, "root": str(place)})
     except WrongFieldsError as error:
         has_root = all(problem.path != ("root",) for problem in error.problems)
         init = f"depthforge init {shlex.quote(str(root))} proposes one"

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from depthforge.cli.options import LOCAL_PATH, as_json, debug, echo_json, realism_options, stall_limit
+from depthforge.addresses import Address
+from depthforge.cli.options import CORPUS, LOCAL_PATH, as_json, debug, echo_json, realism_options, stall_limit
 from depthforge.cli.progress import frame_progress
 from depthforge.stages.cluster import RayOptions
 from depthforge.stages.evaluation import evaluate_against
@@ -15,7 +16,7 @@ __all__ = ["command"]
 
 
 @click.command("evaluate")
-@click.argument("corpus", metavar="CORPUS|TABLE", type=LOCAL_PATH)
+@click.argument("corpus", metavar="CORPUS|TABLE", type=CORPUS)
 @click.option(
     "--real",
     metavar="CORPUS|MANIFEST",
@@ -42,7 +43,7 @@ __all__ = ["command"]
 @as_json
 @debug
 def command(
-    corpus: Path,
+    corpus: Address,
     real: Path | None,
     frames: int,
     draws: int,
@@ -68,7 +69,7 @@ def command(
     TABLE is a YAML file (manifests/eval/): one task, networks trained on each of its rows and tested on real scans.
     What is missing of it is made, its cells (a row with a seed) side by side on Ray; it goes on where it was stopped.
     """
-    if corpus.suffix in (".yaml", ".yml"):
+    if isinstance(corpus, Path) and corpus.suffix in (".yaml", ".yml"):
         if real is not None:
             raise click.UsageError("--real is for a corpus: the table names its real side itself")
         if record and rows:

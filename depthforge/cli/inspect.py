@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from depthforge.cli.options import LOCAL_PATH, as_json, debug, echo_json
+from depthforge.addresses import Address
+from depthforge.cli.options import CORPUS, LOCAL_PATH, as_json, debug, echo_json
 from depthforge.corpus.extract import extract as extract_frame
 from depthforge.corpus.picture import picture as write_picture
 from depthforge.corpus.summary import summarise
@@ -15,7 +16,7 @@ __all__ = ["command"]
 
 
 @click.command("inspect")
-@click.argument("corpus", metavar="CORPUS", type=LOCAL_PATH)
+@click.argument("corpus", metavar="CORPUS", type=CORPUS)
 @click.option("--picture", metavar="FILE", type=LOCAL_PATH, help="Write a contact sheet as PNG.")
 @click.option("--frames", metavar="N", type=click.IntRange(1, 64), default=6, help="Frames on the sheet.")
 @click.option("--frame", metavar="KEY", help="The one frame of the sheet, or to extract.")
@@ -23,7 +24,7 @@ __all__ = ["command"]
 @as_json
 @debug
 def command(
-    corpus: Path,
+    corpus: Address,
     picture: Path | None,
     frames: int,
     frame: str | None,

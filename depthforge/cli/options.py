@@ -12,13 +12,23 @@ from typing import Any
 
 import click
 
-from depthforge.addresses import local_folder
+from depthforge.addresses import Address, address_of, local_folder
 from depthforge.errors import InputError
 from depthforge.manifest import Manifest
 from depthforge.manifest_file import load_manifest
 from depthforge.stages.cluster import STALL_LIMIT_S
 
-__all__ = ["LOCAL_PATH", "RunOptions", "as_json", "debug", "echo_json", "realism_options", "run_options", "stall_limit"]
+__all__ = [
+    "CORPUS",
+    "LOCAL_PATH",
+    "RunOptions",
+    "as_json",
+    "debug",
+    "echo_json",
+    "realism_options",
+    "run_options",
+    "stall_limit",
+]
 
 
 class _LocalPath(click.Path):
@@ -32,7 +42,24 @@ class _LocalPath(click.Path):
 
 
 LOCAL_PATH = _LocalPath(path_type=Path)
-"""The type of every argument that names a corpus, or a place to write to."""
+"""The type of every argument that names a file or a folder of this machine."""
+
+
+class _CorpusPlace(click.ParamType[Address]):
+    """The folder of a corpus, or its URL in an object store."""
+
+    name = "place"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            return address_of(value)
+        except InputError as error:
+            found = f"{error.found}: " if error.found else ""
+            self.fail(f"{found}{error.message}; expected {error.expected}; {error.remedy or ''}", param, ctx)
+
+
+CORPUS = _CorpusPlace()
+"""The type of every argument that names a corpus."""
 
 manifest_argument = click.argument("manifest", metavar="MANIFEST", type=click.Path(path_type=Path))
 as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on standard output.")
@@ -52,7 +79,7 @@ debug = click.option("--debug", is_flag=True, help="Show the traceback of an err
 class RunOptions:
     """What the command line says of a run, over its manifest."""
 
-    out: Path | None
+    out: Address | None
     workers: int | None
     inline: bool
     address: str | None
@@ -90,7 +117,7 @@ def run_options(command: Callable[[Path, RunOptions], int]) -> Callable[..., int
     for option in reversed(
         (
             manifest_argument,
-            click.option("--out", metavar="DIR", type=LOCAL_PATH, help="Where the corpus goes."),
+            click.option("--out", metavar="DIR|URL", type=CORPUS, help="Where the corpus goes."),
             click.option(
                 "--workers",
                 metavar="N",

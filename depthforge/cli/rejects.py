@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
 
 import click
 
-from depthforge.cli.options import LOCAL_PATH, as_json, debug, echo_json
+from depthforge.addresses import Address
+from depthforge.cli.options import CORPUS, as_json, debug, echo_json
 from depthforge.corpus.layout import CorpusInfo
 from depthforge.corpus.rejects import read_rejects, reasons
 from depthforge.errors import printable
@@ -17,11 +17,11 @@ __all__ = ["command"]
 
 
 @click.command("rejects")
-@click.argument("corpus", metavar="CORPUS", type=LOCAL_PATH)
+@click.argument("corpus", metavar="CORPUS", type=CORPUS)
 @click.option("--frames", is_flag=True, help="Every frame on a line of its own, not the reasons that they share.")
 @as_json
 @debug
-def command(corpus: Path, frames: bool, as_json: bool, debug: bool) -> int:
+def command(corpus: Address, frames: bool, as_json: bool, debug: bool) -> int:
     """Say why frames were not converted: what was wrong, how often, and what to do about it.
 
     Mend the data and run `synthesize --retry-rejects`, which makes the shards again that hold rejects.

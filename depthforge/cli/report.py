@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from depthforge.cli.options import LOCAL_PATH, as_json, debug, echo_json, realism_options
+from depthforge.addresses import Address
+from depthforge.cli.options import CORPUS, LOCAL_PATH, as_json, debug, echo_json, realism_options
 from depthforge.corpus.reader import CorpusReader
 from depthforge.errors import DepthforgeError
 from depthforge.report import build_report, write_report
@@ -16,7 +17,7 @@ __all__ = ["command"]
 
 
 @click.command("report")
-@click.argument("corpus", metavar="CORPUS", type=LOCAL_PATH)
+@click.argument("corpus", metavar="CORPUS", type=CORPUS)
 @click.option(
     "--real",
     metavar="CORPUS|MANIFEST",
@@ -29,7 +30,7 @@ __all__ = ["command"]
 @as_json
 @debug
 def command(
-    corpus: Path,
+    corpus: Address,
     real: Path | None,
     out: Path | None,
     frames: int,

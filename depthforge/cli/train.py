@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from depthforge.cli.options import LOCAL_PATH, as_json, debug, echo_json, manifest_argument, stall_limit
+from depthforge.addresses import Address
+from depthforge.cli.options import CORPUS, as_json, debug, echo_json, manifest_argument, stall_limit
 from depthforge.cli.progress import frame_progress
 from depthforge.manifest import Manifest
 from depthforge.manifest_file import load_manifest
@@ -19,7 +20,7 @@ __all__ = ["command", "run", "summary_lines"]
 
 @click.command("train")
 @manifest_argument
-@click.option("--out", metavar="DIR", type=LOCAL_PATH, help="Where the translator goes.")
+@click.option("--out", metavar="DIR|URL", type=CORPUS, help="Where the translator goes.")
 @click.option("--workers", metavar="N", type=click.IntRange(min=1), help="Processes, a GPU each where there are any.")
 @click.option("--inline", is_flag=True, help="Run in this process, without Ray: for debugging.")
 @click.option("--address", metavar="ADDRESS", envvar="RAY_ADDRESS", help="A Ray cluster; default: a local Ray.")
@@ -33,7 +34,7 @@ __all__ = ["command", "run", "summary_lines"]
 @debug
 def command(
     manifest: Path,
-    out: Path | None,
+    out: Address | None,
     workers: int | None,
     inline: bool,
     address: str | None,

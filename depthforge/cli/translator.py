@@ -9,10 +9,12 @@ from typing import Any
 
 import click
 
-from depthforge.cli.options import LOCAL_PATH, as_json, debug, echo_json
+from depthforge.addresses import Address
+from depthforge.cli.options import CORPUS, LOCAL_PATH, as_json, debug, echo_json
 from depthforge.durable import storage_errors, write_atomically
 from depthforge.errors import CorpusMismatchError
 from depthforge.registry import translators
+from depthforge.storage import open_storage
 from depthforge.training.translator_card import CARD_FILE, Normalisation, TranslatorCard, read_card
 from depthforge.training.weights import write_translator
 from depthforge.translators.published_checkpoint import read_published_generator
@@ -133,12 +135,12 @@ def similarity(
 
 
 @command.command("show")
-@click.argument("folder", metavar="FOLDER", type=click.Path(path_type=Path))
+@click.argument("folder", metavar="FOLDER|URL", type=CORPUS)
 @as_json
 @debug
-def show(folder: Path, as_json: bool, debug: bool) -> int:
+def show(folder: Address, as_json: bool, debug: bool) -> int:
     """Print the card of a trained translator."""
-    card = read_card(folder)
+    card = read_card(open_storage(folder).local_copy(""))
     if as_json:
         echo_json(card.model_dump(mode="json"))
         return 0

@@ -8,14 +8,15 @@ from tempfile import TemporaryDirectory
 
 import click
 
-from depthforge.cli.options import LOCAL_PATH, as_json, debug, echo_json
+from depthforge.addresses import Address
+from depthforge.cli.options import CORPUS, LOCAL_PATH, as_json, debug, echo_json
 from depthforge.registry import tasks
 
 __all__ = ["command"]
 
 
 @click.command("try")
-@click.argument("corpus", metavar="CORPUS", type=LOCAL_PATH)
+@click.argument("corpus", metavar="CORPUS", type=CORPUS)
 @click.option(
     "--real",
     metavar="CORPUS|MANIFEST",
@@ -44,7 +45,7 @@ __all__ = ["command"]
 @as_json
 @debug
 def command(
-    corpus: Path,
+    corpus: Address,
     real: Path,
     task: str,
     steps: int | None,

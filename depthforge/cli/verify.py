@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from depthforge.cli.options import LOCAL_PATH, as_json, debug, echo_json
+from depthforge.addresses import Address
+from depthforge.cli.options import CORPUS, as_json, debug, echo_json
 from depthforge.cli.progress import frame_progress
 from depthforge.corpus.verify import verify_corpus
 from depthforge.manifest_file import load_manifest
@@ -16,7 +17,7 @@ __all__ = ["command"]
 
 
 @click.command("verify")
-@click.argument("corpus", metavar="CORPUS", type=LOCAL_PATH)
+@click.argument("corpus", metavar="CORPUS", type=CORPUS)
 @click.option(
     "--source",
     metavar="MANIFEST",
@@ -26,7 +27,7 @@ __all__ = ["command"]
 @click.option("--fast", is_flag=True, help="Hash the files and count the rows; decode no array.")
 @as_json
 @debug
-def command(corpus: Path, source: Path | None, fast: bool, as_json: bool, debug: bool) -> int:
+def command(corpus: Address, source: Path | None, fast: bool, as_json: bool, debug: bool) -> int:
     """Say whether CORPUS is whole, bit for bit.
 
     Every file against its hash, every planned frame in the index or the rejects exactly once, every array against the

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -20,13 +21,18 @@ from depthforge.durable import storage_errors
 from depthforge.errors import InputError
 from depthforge.storage import Storage
 
-__all__ = ["finished_on", "put_report", "put_task_table", "task_tables", "translator_card"]
+__all__ = ["finished_on", "kept_translator", "put_report", "put_task_table", "task_tables", "translator_card"]
 
 
 def translator_card(storage: Storage) -> dict[str, Any] | None:
     """Return the card of the learned translator that made the corpus, None where it was no learned one."""
     name = f"{Layout.translator}/card.json"
     return json.loads(storage.read(name)) if storage.exists(name) else None
+
+
+def kept_translator(storage: Storage) -> Path:
+    """Return a folder of this machine with the files that the corpus keeps of its translator, or with copies."""
+    return storage.local_copy(Layout.translator)
 
 
 def finished_on(storage: Storage) -> str | None:

@@ -17,17 +17,19 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from depthforge.corpus.prefetching import Prefetcher
 from depthforge.corpus.reader import CorpusReader
 from depthforge.corpus.schema import DEPTH_CLEAN, DEPTH_NOISY, decode_depth_into, offsets_name
 from depthforge.errors import InputError, MissingDependencyError
 from depthforge.labels.spec import LabelSpec
 from depthforge.seeding import frame_generator
-from depthforge.storage import Place
+from depthforge.storage import DEFAULT_CACHE_BYTES, Place
 
 try:
     import torch
@@ -158,12 +160,17 @@ class _Frames:
         *,
         num_threads: int | None = None,
         allow_unfinished: bool = False,
+        cache_dir: Path | str | None = None,
+        cache_bytes: int = DEFAULT_CACHE_BYTES,
     ) -> None:
-        self.reader = CorpusReader(root, split, allow_unfinished=allow_unfinished)
+        self.reader = CorpusReader(
+            root, split, allow_unfinished=allow_unfinished, cache_dir=cache_dir, cache_bytes=cache_bytes
+        )
         self.transform = transform
         if fields is None:
             fields = _DEPTHS if self.reader.schema.noisy_depth else (DEPTH_CLEAN,)
         self._decoder = _FrameDecoder(self.reader, fields, num_threads)
+        self._prefetcher = Prefetcher(self.reader, fields) if self.reader.is_far else None
 
     def read(self, position: int) -> Sample:
         """Return the sample of the frame at ``position`` of the split, transformed."""
@@ -172,9 +179,14 @@ class _Frames:
 
     def read_batch(self, positions: Sequence[int]) -> Sample:
         """Return the batch of frames at ``positions``; a transform sees each sample before they are stacked."""
+        self._fetch(positions)
         if self.transform is None:
             return self._decoder.batch(positions)
         return self.collate([self.read(position) for position in positions])
+
+    def _fetch(self, positions: Sequence[int]) -> None:
+        if self._prefetcher is not None:
+            self._prefetcher.fetch(positions)
 
     def collate(self, samples: Sequence[Sample]) -> Sample:
         """Make a batch of samples: tensors stacked, ragged fields joined with ``<name>_offsets`` (B + 1).
@@ -199,7 +211,8 @@ class CorpusDataset(_Frames, Dataset[Sample]):
     ``fields`` names what is read (default: the depths that there are); ``transform`` maps a sample to a sample;
     ``num_threads`` decode the frames of a batch (default: one per core, a single one inside a DataLoader worker). Pass
     ``collate_fn=dataset.collate`` when a field is ragged, or to have batches decoded in place (a fifth faster).
-    ``allow_unfinished`` opens a corpus that is not finished, with the frames that it has now.
+    ``allow_unfinished`` opens a corpus that is not finished, with the frames that it has now. ``cache_dir`` and
+    ``cache_bytes`` as of :class:`CorpusReader`, for a corpus in an object store.
     """
 
     def __len__(self) -> int:
@@ -210,6 +223,7 @@ class CorpusDataset(_Frames, Dataset[Sample]):
 
     def __getitems__(self, positions: list[int]) -> list[Sample]:
         """Return the samples of a batch, as a DataLoader asks for them."""
+        self._fetch(positions)
         if self.transform is not None or self._decoder.ragged:
             return [self.read(position) for position in positions]
         batch = self._decoder.batch(positions)
@@ -232,6 +246,9 @@ class CorpusStream(_Frames, IterableDataset[Sample]):
     ``load_state_dict`` it before iterating; each item carries its ``epoch`` and its number in it as ``item``. The pass
     that follows is the rest of that epoch, any other pass is a whole one, broken off passes or not. Without workers
     ``state_dict()`` needs no item. Call ``set_epoch`` before each epoch; it reaches persistent workers too.
+
+    Of a corpus in an object store, ``prefetch_frames`` are fetched ahead; ``cache_dir`` and ``cache_bytes`` as of
+    :class:`CorpusReader`.
     """
 
     def __init__(
@@ -250,8 +267,21 @@ class CorpusStream(_Frames, IterableDataset[Sample]):
         uneven: Literal["drop", "wrap"] = "drop",
         num_threads: int | None = None,
         allow_unfinished: bool = False,
+        cache_dir: Path | str | None = None,
+        cache_bytes: int = DEFAULT_CACHE_BYTES,
+        prefetch_frames: int = 64,
     ) -> None:
-        super().__init__(root, split, fields, transform, num_threads=num_threads, allow_unfinished=allow_unfinished)
+        super().__init__(
+            root,
+            split,
+            fields,
+            transform,
+            num_threads=num_threads,
+            allow_unfinished=allow_unfinished,
+            cache_dir=cache_dir,
+            cache_bytes=cache_bytes,
+        )
+        self.prefetch_frames = prefetch_frames
         if not 0 <= rank < world_size:
             raise InputError("the rank lies outside the world", found=f"rank {rank} of {world_size}")
         if uneven not in ("drop", "wrap") or shuffle not in ("none", "blocks", "full") or block_frames < 1:
@@ -321,16 +351,33 @@ class CorpusStream(_Frames, IterableDataset[Sample]):
         return self._items(range(start + first, len(self), step), epoch, positions)
 
     def _items(self, items: range, epoch: int, positions: npt.NDArray[np.int64]) -> Iterator[Sample]:
+        ahead = self._begin_ahead(items, positions)
         for item in items:
+            next(ahead, None)
             self._position.following = item + 1
             yield {**self._item(item, positions), "epoch": epoch, "item": item}
         self._position.following = 0
 
+    def _begin_ahead(self, items: range, positions: npt.NDArray[np.int64]) -> Iterator[None]:
+        """Before each item that is asked for, begin to fetch what follows, ``prefetch_frames`` ahead."""
+        if self._prefetcher is None:
+            return
+        begun = 0
+        for number in range(len(items)):
+            ahead = number + 1 + max(1, self.prefetch_frames // (self.batch_size or 1))
+            for item in items[begun:ahead]:
+                self._prefetcher.begin(self._positions_of(item, positions))
+            begun = max(begun, min(ahead, len(items)))
+            yield
+
+    def _positions_of(self, item: int, positions: npt.NDArray[np.int64]) -> list[int]:
+        size = self.batch_size or 1
+        return [int(position) for position in positions[item * size : (item + 1) * size]]
+
     def _item(self, item: int, positions: npt.NDArray[np.int64]) -> Sample:
         if self.batch_size is None:
             return self.read(int(positions[item]))
-        start = item * self.batch_size
-        return self.read_batch(positions[start : start + self.batch_size].tolist())
+        return self.read_batch(self._positions_of(item, positions))
 
     def _identity(self) -> dict[str, Any]:
         return {

@@ -82,6 +82,11 @@ class FrameIndex:
     def __len__(self) -> int:
         return int(self._starts[-1])
 
+    @property
+    def is_whole(self) -> bool:
+        """True when it is the index of a finished corpus."""
+        return self._is_sealed
+
     def place(self, position: int) -> tuple[str, int]:
         """Return the shard of the frame at ``position`` and its row there; IndexError when there is none."""
         if not 0 <= position < len(self):

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from depthforge.corpus.layout import FORMAT_VERSION, Layout
 from depthforge.corpus.schema import CorpusSchema
+from depthforge.errors import StorageError
 from depthforge.storage import Storage
 
 __all__ = [
@@ -206,6 +207,8 @@ def intact_commit(storage: Storage, shard: str, fingerprint: str) -> ShardCommit
         commit = ShardCommit(**value, files=files, dropped=json.loads(metadata.get(_DROPPED_KEY, b"{}")))
         if any(storage.size(name) != digest.size for name, digest in files.items()):
             return None
+    except StorageError:
+        raise  # the storage does not answer: what is there is not known
     except (OSError, pa.ArrowException, KeyError, TypeError, ValueError):
         return None
     return commit if commit.fingerprint == fingerprint else None

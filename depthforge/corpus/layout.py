@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from depthforge import __version__
 from depthforge.corpus.plan_file import PLAN_FILE, PlanSummary
 from depthforge.corpus.schema import CorpusSchema
-from depthforge.errors import CorpusError, MissingDataError, told
+from depthforge.errors import CorpusError, MissingDataError, StorageError, told
 from depthforge.frame import Licence
 from depthforge.identity import fingerprint_of
 from depthforge.storage import Place, open_storage
@@ -201,6 +201,8 @@ class CorpusInfo(_Record):
             raise MissingDataError(
                 "this is not a corpus", where=storage.address, expected=f"a directory that holds {CORPUS_FILE}"
             ) from None
+        except StorageError:
+            raise
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise CorpusError(
                 "corpus.json cannot be read",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -27,7 +28,7 @@ from depthforge.encoding import DepthEncoding
 from depthforge.errors import CorpusError, InputError, MissingDataError, UnknownNameError
 from depthforge.frame import BoolImage, DepthImage, NoisyDepth
 from depthforge.labels.spec import LabelSpec
-from depthforge.storage import Place, open_storage
+from depthforge.storage import DEFAULT_CACHE_BYTES, DiskCache, Place, open_storage
 
 __all__ = ["CorpusFrame", "CorpusReader", "depth_encoding", "no_noisy_depth"]
 
@@ -83,9 +84,20 @@ class CorpusReader:
     ``root`` is a folder (a path, or its text) or a storage. Raises MissingDataError when it holds no corpus,
     CorpusError when it cannot be read, UnknownNameError for a split that it does not have, IncompleteError when it is
     not finished: then ``allow_unfinished`` opens what is committed by now.
+
+    What is read of the shards of a finished corpus in an object store is kept in ``cache_dir`` (default: with the
+    temporary files of this user), of which all readers of the machine share the ``cache_bytes``; 0 keeps nothing.
     """
 
-    def __init__(self, root: Place, split: str | None = None, *, allow_unfinished: bool = False) -> None:
+    def __init__(
+        self,
+        root: Place,
+        split: str | None = None,
+        *,
+        allow_unfinished: bool = False,
+        cache_dir: Path | str | None = None,
+        cache_bytes: int = DEFAULT_CACHE_BYTES,
+    ) -> None:
         self.storage = open_storage(root)
         self.info = CorpusInfo.load(self.storage)
         self.schema = self.info.corpus_schema
@@ -93,6 +105,11 @@ class CorpusReader:
         if split is not None and split not in splits:
             raise UnknownNameError("split", split, splits, where=self.storage.address)
         self.index = FrameIndex(self.storage, self.info, split, allow_unfinished=allow_unfinished)
+        self._shards = self.storage
+        if self.index.is_whole:  # what an unfinished corpus holds may still be made anew
+            stored_bytes = sum(shard.stored_bytes for shard in self.index.shards)
+            cache = DiskCache(cache_dir, cache_bytes)
+            self._shards = self.storage.cached(Layout.index_whole, cache, fits=stored_bytes <= cache_bytes)
         self._specs = {spec.name: spec for spec in self.schema.stored}
         self._labels = frozenset(spec.name for spec in self.schema.fields)
         self._open: OrderedDict[str, ShardReader] = OrderedDict()
@@ -108,9 +125,9 @@ class CorpusReader:
         return len(self.index)
 
     @property
-    def translator_folder(self) -> Path | None:
-        """The folder of the corpus that keeps its translator's files, None where the storage is no folder here."""
-        return self.storage.local_path(Layout.translator)
+    def translator_folder(self) -> Path:
+        """A folder of this machine with the files of the corpus' translator: its own, or one of copies."""
+        return self.storage.local_copy(Layout.translator)
 
     @cached_property
     def keys(self) -> pa.ChunkedArray:
@@ -177,6 +194,17 @@ class CorpusReader:
             return shard.read_ragged(name, row)
         return shard.read(name, row, out)
 
+    @property
+    def is_far(self) -> bool:
+        """True where reading means waiting, so that :meth:`prepare` in other threads pays."""
+        return self._shards.local_path(Layout.shards) is None
+
+    def prepare(self, name: str, position: int) -> None:
+        """Get what :meth:`stored` would read of a frame to this machine, if it is not there."""
+        shard, row = self._place(position)
+        if self._specs[name].layout != "ragged":
+            shard.array(name).prepare_row(row)
+
     def jpeg_file(self, name: str, position: int) -> bytes | None:
         """Return the JPEG file that holds a field of a frame, None where it has none; see ``schema.is_jpeg``."""
         shard, row = self._place(position)
@@ -194,10 +222,11 @@ class CorpusReader:
         name, row = self.index.place(position)
         shard = self._open.get(name)
         if shard is None:
-            shard = self._open[name] = ShardReader(self.storage, Layout.shard(name))
-        self._open.move_to_end(name)
-        if len(self._open) > _MAX_OPEN_SHARDS:
-            self._open.popitem(last=False)
+            shard = self._open[name] = ShardReader(self._shards, Layout.shard(name))
+        with suppress(KeyError):  # another thread has let go of it, or of all
+            self._open.move_to_end(name)
+            if len(self._open) > _MAX_OPEN_SHARDS:
+                self._open.popitem(last=False)
         return shard, row
 
     @cached_property

@@ -87,6 +87,14 @@ class ShardArray:
         self._fill_rows(start, result)
         return result
 
+    def prepare_row(self, row: int) -> None:
+        """Get what :meth:`read_row` would read to where it is read fast, if that is not so already."""
+        if self._sharding is not None:
+            chunk = row // self._sharding.chunk_rows
+            offset, length = int(self._index[chunk, 0]), int(self._index[chunk, 1])
+            if offset != _ABSENT:
+                self._opened().prepare(offset, length)
+
     @property
     def is_jpeg(self) -> bool:
         """True when each chunk is a JPEG file."""

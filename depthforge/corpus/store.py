@@ -31,11 +31,19 @@ from depthforge.corpus.rejects import Reason, reasons
 from depthforge.corpus.replacement import begin_replacement, complete_replacement, is_pending, seal_replacement
 from depthforge.corpus.summary import summarise
 from depthforge.durable import storage_errors
-from depthforge.errors import CorpusBusyError, CorpusError, CorpusMismatchError, DepthforgeError, IncompleteError, told
+from depthforge.errors import (
+    CorpusBusyError,
+    CorpusError,
+    CorpusMismatchError,
+    DepthforgeError,
+    IncompleteError,
+    StorageError,
+    told,
+)
 from depthforge.frame import Finding
 from depthforge.identity import differences
 from depthforge.plan import WorkItem
-from depthforge.storage import Place, Storage, name_order, open_storage
+from depthforge.storage import Lock, Place, Storage, name_order, open_storage
 
 __all__ = ["CorpusStore", "CorpusTotals", "finished_corpus", "open_for_writing"]
 
@@ -61,7 +69,7 @@ def open_for_writing(
             "another run is writing this corpus",
             where=storage.address,
             found=_owner_of_lock(storage),
-            remedy="wait for it to end, or choose another --out",
+            remedy="wait for it to end, or choose another --out" + _when_free(storage),
         )
     try:
         with storage_errors(storage.address):
@@ -74,9 +82,10 @@ def open_for_writing(
             if replaces and place.children() and not _is_of(place, info):
                 _remove_corpus(place)
             _start_or_resume(place, info, plan_file)
-        store = CorpusStore(place, info)
+        store = CorpusStore(place, info, lock, replaces=replaces)
         yield store
         if replaces and store.is_finished:
+            store.require_lock()
             with storage_errors(storage.address):
                 seal_replacement(storage)
                 _replace(storage)
@@ -108,22 +117,24 @@ def finished_corpus(root: Place) -> tuple[CorpusInfo, FrameIndex] | None:
 class CorpusStore:
     """A corpus that this run may write to; made by :func:`open_for_writing`."""
 
-    def __init__(self, storage: Storage, info: CorpusInfo) -> None:
+    def __init__(self, storage: Storage, info: CorpusInfo, lock: Lock, *, replaces: bool = False) -> None:
         self.storage = storage
         self.info = info
+        self.replaces = replaces
+        """True when an older corpus stays at its place until this one is whole."""
+        self._lock = lock
         self._known: dict[str, ShardCommit] = {}
 
-    @property
-    def root(self) -> Path:
-        """The folder of the corpus, for workers that reach it by its path."""
-        return Path(self.storage.address)
-
-    @property
-    def translator_folder(self) -> Path:
-        """The folder of what :meth:`keep` keeps, from which workers load weights: absolute."""
-        folder = self.storage.local_path(Layout.translator)
-        assert folder is not None, "workers load weights from a folder"
-        return folder.absolute()
+    def require_lock(self) -> None:
+        """Raise CorpusBusyError when another run has taken the corpus over, which can happen in an object store."""
+        if not self._lock.is_held:
+            raise CorpusBusyError(
+                "this run has lost the corpus: it did not answer for so long that its lock became free",
+                where=self.storage.address,
+                expected=f"a run that renews its lock every {self.storage.lets_go_after_s:.0f} s",
+                found=_owner_of_lock(self.storage),
+                remedy="run the same command again, when no other runs: committed shards are kept",
+            )
 
     @property
     def is_finished(self) -> bool:
@@ -184,6 +195,7 @@ class CorpusStore:
         Raises IncompleteError when a planned shard is not committed. Digests of shards come from their commits:
         nothing is read again but the small files.
         """
+        self.require_lock()
         commits = self._commits()
         if len(commits) != self.info.plan.num_shards:
             raise IncompleteError(
@@ -249,6 +261,8 @@ def _is_corpus(storage: Storage) -> bool:
         value = json.loads(storage.read(Layout.info))
     except FileNotFoundError:
         return False
+    except StorageError:
+        raise
     except (OSError, ValueError):
         value = None
     described = isinstance(value, dict) and {"format_version", "fingerprint"} <= value.keys()
@@ -260,6 +274,11 @@ def _owner_of_lock(storage: Storage) -> str:
     if owner is None:
         return "a process that has just ended"
     return owner or "a process that has just started"
+
+
+def _when_free(storage: Storage) -> str:
+    seconds = storage.lets_go_after_s
+    return f"; if it died on another machine, its lock is free {seconds:.0f} s after" if seconds else ""
 
 
 def _replace(storage: Storage) -> None:

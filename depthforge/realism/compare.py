@@ -15,12 +15,12 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from itertools import pairwise
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
+from depthforge.addresses import Address
 from depthforge.errors import InputError, UnknownNameError
 from depthforge.realism.describe import Description, describe
 from depthforge.realism.noise import DEPTH_EDGES_M
@@ -141,7 +141,7 @@ def compare(candidates: Mapping[str, Description], real: Description, *, seed: i
     )
 
 
-def evaluate_corpus(corpus: Path, real: Iterable[DepthView], *, num_frames: int = 40, seed: int = 0) -> Comparison:
+def evaluate_corpus(corpus: Address, real: Iterable[DepthView], *, num_frames: int = 40, seed: int = 0) -> Comparison:
     """Compare the clean and the noisy depth of ``num_frames`` frames of a corpus with real scans.
 
     The clean depth is the identity row: what the noise has to improve on. Raises as describe and compare do, and

@@ -7,11 +7,11 @@ of a recording.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from depthforge.addresses import Address
 from depthforge.corpus.reader import CorpusFrame, CorpusReader, no_noisy_depth
 from depthforge.errors import InputError
 from depthforge.frame import BoolImage, Camera, DepthImage
@@ -47,7 +47,7 @@ def in_pairs(total: int, count: int) -> list[int]:
     return sorted(first | {place + 1 for place in first})
 
 
-def noisy_views(corpus: Path, count: int) -> Iterator[DepthView]:
+def noisy_views(corpus: Address, count: int) -> Iterator[DepthView]:
     """Yield the noisy depth of ``count`` frames of a corpus, clean depth beside it.
 
     InputError when it has no noisy depth (at once), or no frame.
@@ -61,7 +61,7 @@ def noisy_views(corpus: Path, count: int) -> Iterator[DepthView]:
     )
 
 
-def real_views(corpus: Path, count: int) -> Iterator[DepthView]:
+def real_views(corpus: Address, count: int) -> Iterator[DepthView]:
     """Yield the scans of ``count`` frames of a corpus: what it has as ``depth_raw``, else its noisy depth.
 
     A corpus of the source ``fused`` has the scans as a label, and in its noisy depth what a simulation makes of their
@@ -77,7 +77,7 @@ def real_views(corpus: Path, count: int) -> Iterator[DepthView]:
     )
 
 
-def clean_views(corpus: Path, count: int) -> Iterator[DepthView]:
+def clean_views(corpus: Address, count: int) -> Iterator[DepthView]:
     """Yield the clean depth of the same frames as :func:`noisy_views`."""
     for frame in _frames(CorpusReader(corpus, allow_unfinished=True), count):
         yield DepthView(frame.clean_depth_m, frame.clean_valid, _camera(frame))

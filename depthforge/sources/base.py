@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
-from depthforge.addresses import local_folder
+from depthforge.addresses import address_of, local_folder
 from depthforge.errors import ManifestError
 from depthforge.frame import Finding, Frame, FrameRef, Licence
 from depthforge.identity import Identity, changed_fields
@@ -63,12 +63,16 @@ class SourceConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     local_fields: ClassVar[frozenset[str]] = frozenset({"root", "trust"})
+    # Those of them that may be the URL of a place in an object store.
+    places: ClassVar[frozenset[str]] = frozenset()
 
     @field_validator("*", mode="before")
     @classmethod
     def _no_url(cls, value: Any, info: ValidationInfo) -> Any:
         is_place = info.field_name in cls.local_fields and isinstance(value, str | Path)
-        return local_folder(value, where=info.field_name) if is_place else value
+        if not is_place:
+            return value
+        return (address_of if info.field_name in cls.places else local_folder)(value, where=info.field_name)
 
     trust: tuple[Literal["unit", "background", "camera", "normals", "poses", "grid"], ...] = Field(
         default=(),

@@ -8,8 +8,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
-from pathlib import Path
 
+from depthforge.addresses import Address
 from depthforge.errors import InputError, MissingDataError, told
 from depthforge.frame import Finding, FrameRef
 from depthforge.sources.base import Report
@@ -53,7 +53,7 @@ def selected(
     return kept
 
 
-def nothing_found(tree: Tree, root: Path, config: RgbdFolderConfig) -> MissingDataError:
+def nothing_found(tree: Tree, root: Address, config: RgbdFolderConfig) -> MissingDataError:
     """Return the error for a folder without a frame, which says what lies there."""
     return MissingDataError(
         "no depth image",

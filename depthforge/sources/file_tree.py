@@ -7,6 +7,7 @@ read the same archive. Unpacking into a temporary folder was the alternative: it
 
 from __future__ import annotations
 
+import io
 import os
 import struct
 import tarfile
@@ -15,11 +16,13 @@ import zlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
-from depthforge.errors import DecodeError, InputError
+from depthforge.addresses import Address
+from depthforge.errors import DecodeError, InputError, StorageError
+from depthforge.storage import DiskCache, LocalFolder, ObjectReader, open_storage
 
-__all__ = ["ARCHIVE_SUFFIXES", "Archive", "Directory", "Listing", "Tree", "open_tree"]
+__all__ = ["ARCHIVE_SUFFIXES", "Archive", "Directory", "Listing", "Tree", "is_there", "open_tree"]
 
 ARCHIVE_SUFFIXES = (".zip", ".tar")
 _FETCH_AGAIN = "fetch the archive again, or unpack what can be saved beside it"
@@ -72,11 +75,26 @@ class Tree(ABC):
         """Return how an error should name ``path``."""
 
 
-def open_tree(path: Path) -> Tree:
-    """Return the tree of a directory or archive; raise DecodeError for an archive that cannot be indexed or no archive.
+def is_there(root: Address) -> bool:
+    """Say whether there is a folder or a file at ``root``; raises as the storage does."""
+    if isinstance(root, Path):
+        return root.exists()
+    if _is_archive(root):
+        folder, _, name = root.rpartition("/")
+        return open_storage(folder).exists(name)
+    return any(open_storage(root).level())
 
-    That there is nothing at ``path`` is said by whoever lists it.
+
+def open_tree(path: Address) -> Tree:
+    """Return the tree of a directory or archive, or of the objects below a URL.
+
+    Raises DecodeError for an archive that cannot be indexed or no archive. That there is nothing at ``path`` is said by
+    whoever lists it.
     """
+    if isinstance(path, str):
+        from depthforge.sources.object_tree import ObjectTree
+
+        return Archive(path) if _is_archive(path) else ObjectTree(path)
     if path.suffix.lower() not in ARCHIVE_SUFFIXES and path.is_file():
         raise DecodeError(
             "a file where a folder or an archive belongs",
@@ -131,13 +149,20 @@ class _Member(NamedTuple):
 
 
 class Archive(Tree):
-    """A .zip (stored or deflated) or an uncompressed .tar; its file is closed when the last reference goes."""
+    """A .zip (stored or deflated) or an uncompressed .tar; its file is closed when the last reference goes.
 
-    def __init__(self, path: Path) -> None:
+    One at a URL is read in blocks, which are kept on this machine as far as there is room (``DiskCache``).
+    """
+
+    def __init__(self, path: Address) -> None:
         self._path = path
-        self._is_zip = path.suffix.lower() == ".zip"
+        self._is_zip = str(path).lower().endswith(".zip")
         try:
-            self._members = dict(_zip_members(path) if self._is_zip else _tar_members(path))
+            self._file = _opened(path)
+            with io.BufferedReader(self._file.file(), _TAR_BLOCK if isinstance(path, Path) else 2**20) as file:
+                self._members = dict(_zip_members(file) if self._is_zip else _tar_members(file))
+        except StorageError:
+            raise
         except OSError as error:
             raise DecodeError("the archive cannot be opened", where=path, found=error.strerror) from None
         except _BROKEN as error:
@@ -145,7 +170,6 @@ class Archive(Tree):
                 "the archive is broken", where=path, found=f"{type(error).__name__}: {error}", remedy=_FETCH_AGAIN
             ) from None
         self._folders = _folders(self._members)
-        self._file = open(path, "rb", buffering=0)  # noqa: SIM115
 
     def scan(self, folder: str) -> Listing:
         try:
@@ -163,7 +187,7 @@ class Archive(Tree):
         return f"{self._path}!{path}"
 
     def _bytes(self, path: str, offset: int, count: int) -> bytes:
-        data = os.pread(self._file.fileno(), count, offset)
+        data = self._file.read_at(offset, count)
         if len(data) != count:
             raise DecodeError("the archive ends within a file", where=self.describe(path), remedy=_FETCH_AGAIN)
         return data
@@ -198,9 +222,20 @@ class Archive(Tree):
         )
 
 
-def _zip_members(path: Path) -> dict[str, _Member]:
+def _is_archive(url: str) -> bool:
+    return url.lower().endswith(ARCHIVE_SUFFIXES)
+
+
+def _opened(path: Address) -> ObjectReader:
+    if isinstance(path, Path):
+        return LocalFolder(path.parent).open(path.name)
+    folder, _, name = path.rpartition("/")
+    return open_storage(folder).cached(name, DiskCache()).open(name)
+
+
+def _zip_members(file: BinaryIO | io.BufferedReader) -> dict[str, _Member]:
     members = {}
-    with zipfile.ZipFile(path) as archive:
+    with zipfile.ZipFile(file) as archive:
         for info in archive.infolist():
             method = -1 if info.flag_bits & _ENCRYPTED else info.compress_type
             if not info.is_dir():
@@ -208,19 +243,18 @@ def _zip_members(path: Path) -> dict[str, _Member]:
     return members
 
 
-def _tar_members(path: Path) -> dict[str, _Member]:
+def _tar_members(file: BinaryIO | io.BufferedReader) -> dict[str, _Member]:
     members = {}
     end = 0
-    with tarfile.open(path, "r:") as archive:
+    with tarfile.open(fileobj=file, mode="r:") as archive:
         for info in archive:
             end = info.offset_data + -(-info.size // _TAR_BLOCK) * _TAR_BLOCK if info.isreg() else info.offset_data
             if info.isreg():
                 members[_clean(info.name)] = _Member(info.offset_data, info.size, 0, None)
     # tarfile takes a header cut short for the end of the archive; only a block of zeros is one.
-    with open(path, "rb") as file:
-        file.seek(end)
-        if file.read(_TAR_BLOCK) != bytes(_TAR_BLOCK):
-            raise tarfile.ReadError("no end-of-archive block: truncated")
+    file.seek(end)
+    if file.read(_TAR_BLOCK) != bytes(_TAR_BLOCK):
+        raise tarfile.ReadError("no end-of-archive block: truncated")
     return members
 
 

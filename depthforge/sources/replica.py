@@ -16,7 +16,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
-from pathlib import Path
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
@@ -24,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
+from depthforge.addresses import Address
 from depthforge.errors import DecodeError, MissingDataError
 from depthforge.frame import RGB_FILE, Camera, Frame, FrameRef, Licence
 from depthforge.labels.catalogue import INSTANCE, POSE, RGB
@@ -59,7 +59,7 @@ _ROOMS_KEPT = 8
 class ReplicaConfig(SceneFoldersConfig):
     """The ``source`` block of a manifest that reads Replica's renderings."""
 
-    root: Path = Field(
+    root: Address = Field(
         description=f"the folder that holds the rooms (and {_CAMERA_FILE} of NICE-SLAM's), or a .zip or .tar of it"
     )
     max_depth_m: float | None = Field(default=None, gt=0, description="farther is no measurement")

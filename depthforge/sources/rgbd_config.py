@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from depthforge.addresses import Address
 from depthforge.errors import closest
 from depthforge.sources.base import SourceConfig
 from depthforge.sources.containers import PfmRows
@@ -32,7 +32,8 @@ Number = Annotated[int | float, Field(allow_inf_nan=False)]
 class RgbdFolderConfig(SourceConfig):
     """The ``source`` block of a manifest that reads a described folder."""
 
-    root: Path = Field(description="the folder, or a .zip or .tar of it; templates are paths below it")
+    places: ClassVar[frozenset[str]] = frozenset({"root"})
+    root: Address = Field(description="folder or URL, or a .zip or .tar of it; templates are paths below it")
     dataset: str = Field(default="rgbd", pattern=r"^[^/]+$", description="first part of every frame key")
     scene: str = Field(
         default="all", pattern=r"^[^/]+$", description="name of the scene when `depth` has no placeholder but {frame}"

@@ -29,7 +29,7 @@ from depthforge.sources.described_depth import DescribedDepth
 from depthforge.sources.described_frames import fits_no_frame, nothing_found, selected
 from depthforge.sources.described_labels import box_labels, read_boxes, read_normals, same_view
 from depthforge.sources.described_poses import DescribedPoses, FrameFiles
-from depthforge.sources.file_tree import Tree, open_tree
+from depthforge.sources.file_tree import Tree, is_there, open_tree
 from depthforge.sources.ids import ColourTable, DescribedIds, made_table
 from depthforge.sources.images import Colour, read_colour, require_size
 from depthforge.sources.rgbd_config import RgbdFolderConfig
@@ -77,7 +77,7 @@ class RgbdFolder(Source):
     def __init__(self, config: RgbdFolderConfig) -> None:
         self.config = config
         self.licence = Licence(**config.licence.model_dump())
-        self._root = config.root.expanduser()
+        self._root = config.root
         self._template = PathTemplate(config.depth)
         self._depth = DescribedDepth(config)
         given = {name: getattr(config, name) for name in _IDS}
@@ -162,7 +162,7 @@ class RgbdFolder(Source):
     # --- listing ---------------------------------------------------------------------------------------------------
 
     def _opened(self) -> _Opened:
-        if not self._root.exists():
+        if not is_there(self._root):
             raise MissingDataError(
                 "no such folder",
                 where=self._root,

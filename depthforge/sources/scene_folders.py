@@ -19,10 +19,11 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
+from depthforge.addresses import Address
 from depthforge.errors import DecodeError, MissingDataError, told
 from depthforge.frame import BoolImage, DepthImage, Finding, FrameRef
 from depthforge.sources.base import Report, Source, SourceConfig, ignore_findings
-from depthforge.sources.file_tree import ARCHIVE_SUFFIXES, Listing, Tree, open_tree
+from depthforge.sources.file_tree import ARCHIVE_SUFFIXES, Listing, Tree, is_there, open_tree
 
 __all__ = [
     "SceneFolders",
@@ -40,7 +41,8 @@ _LEVELS = 5
 class SceneFoldersConfig(SourceConfig):
     """The fields that every source of recordings in folders has."""
 
-    root: Path = Field(description="the folder that holds the recordings, or a recording; or a .zip or .tar of either")
+    places: ClassVar[frozenset[str]] = frozenset({"root"})
+    root: Address = Field(description="folder or URL that holds the recordings, or a recording; or a .zip or .tar")
     include: tuple[str, ...] = Field(default=("*",), description="globs of recordings to read, as keys name them")
     exclude: tuple[str, ...] = Field(default=(), description="globs of recordings to leave out")
     every: int = Field(default=1, ge=1, description="read every n-th frame of a recording")
@@ -61,7 +63,7 @@ class SceneFolders(Source):
     def __init__(self, config: SourceConfig) -> None:
         assert isinstance(config, SceneFoldersConfig)
         self.config = config
-        self._root = config.root.expanduser()
+        self._root = config.root
         self._tree = lru_cache(1)(self._open)
 
     @abstractmethod
@@ -111,7 +113,8 @@ class SceneFolders(Source):
 
     def parts_of(self, folder: str) -> tuple[str, ...]:
         """Return the names from the file system's top down to a folder below the root; an archive's without suffix."""
-        root = Path(os.path.abspath(self._root))
+        is_here = isinstance(self._root, Path)
+        root = Path(os.path.abspath(self._root)) if is_here else Path(str(self._root).partition("://")[2])
         top = root.with_suffix("") if root.suffix.lower() in ARCHIVE_SUFFIXES else root
         return (*top.parts, *(folder.split("/") if folder else ()))
 
@@ -127,7 +130,7 @@ class SceneFolders(Source):
         return found
 
     def _open(self) -> Tree:
-        if not self._root.exists():
+        if not is_there(self._root):
             raise MissingDataError(
                 "no such folder", where=self._root, expected=self.recording_is, remedy=self._try_without_data
             )

@@ -20,7 +20,6 @@ import io
 import re
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
-from pathlib import Path
 from types import MappingProxyType
 from typing import Final, Literal
 
@@ -28,6 +27,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, model_validator
 
+from depthforge.addresses import Address
 from depthforge.errors import DecodeError, MissingDataError
 from depthforge.frame import Camera, DepthImage, Finding, Frame, FrameRef, Licence
 from depthforge.labels.catalogue import INSTANCE, POSE, RGB
@@ -66,7 +66,7 @@ _TRAJECTORIES_KEPT = 8
 class TartanAirConfig(SceneFoldersConfig):
     """The ``source`` block of a manifest that reads TartanAir."""
 
-    root: Path = Field(description="the folder that holds the environments, or a trajectory; or a .zip or .tar of it")
+    root: Address = Field(description="folder or URL that holds the environments, or a trajectory; or a .zip or .tar")
     version: Literal["v1", "v2"] = Field(default="v1", description="v2 is TartanGround's as well")
     camera: Literal["left", "right"] = Field(default="left", description="of the stereo pair")
     face: Literal["front", "left", "right", "back", "top", "bottom"] = Field(

@@ -19,7 +19,6 @@ import re
 from collections.abc import Iterator, Mapping
 from decimal import Decimal, InvalidOperation
 from functools import lru_cache
-from pathlib import Path
 from types import MappingProxyType
 from typing import Final, Literal, NamedTuple
 
@@ -27,6 +26,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
+from depthforge.addresses import Address
 from depthforge.errors import DecodeError, InputError, MissingDataError
 from depthforge.frame import RGB_FILE, Camera, Finding, Frame, FrameRef, Licence
 from depthforge.labels.catalogue import POSE, RGB
@@ -74,7 +74,7 @@ class Pinhole(BaseModel):
 class TumConfig(SceneFoldersConfig):
     """The ``source`` block of a manifest that reads TUM RGB-D."""
 
-    root: Path = Field(description="the folder that holds the sequences, or one sequence; or a .zip or .tar of either")
+    root: Address = Field(description="folder or URL that holds the sequences, or one sequence; or a .zip or .tar")
     layout: Literal["tum", "icl_nuim"] = Field(
         default="tum", description="rgb.txt, depth.txt and groundtruth.txt; or ICL-NUIM's associations.txt"
     )
@@ -199,7 +199,7 @@ class Tum(SceneFolders):
         if numbers is None or self.size != _OF_SIZE:
             raise InputError(
                 "the intrinsics of the sequence are not known",
-                where=self._root / folder,
+                where=f"{self._root}/{folder}",
                 expected="a folder named freiburg1, freiburg2 or freiburg3 with images of 640 x 480",
                 found=f"{name}, {config.width} x {config.height}",
                 remedy="state them in the source: `camera: {fx: ..., fy: ..., cx: ..., cy: ...}`",

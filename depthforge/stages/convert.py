@@ -6,9 +6,9 @@ import os
 import time
 from collections import Counter
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
+from depthforge.addresses import Address
 from depthforge.corpus.index import CorpusTotals
 from depthforge.corpus.rejects import Reason, reasons
 from depthforge.corpus.store import CorpusStore, finished_corpus, open_for_writing
@@ -101,7 +101,7 @@ def finished(manifest: Manifest) -> ConversionReport | None:
 def convert(
     prepared: Prepared,
     *,
-    out: Path,
+    out: Address,
     num_workers: int | None,
     inline: bool = False,
     address: str | None = None,
@@ -145,7 +145,7 @@ def convert(
     # Read before the output is opened: --overwrite may remove the corpus that they lie in.
     files = prepared.translator.files()
     with open_for_writing(out, prepared.info, prepared.plan_file, overwrite=overwrite) as store:
-        if store.root.absolute() != out.expanduser().absolute():
+        if store.replaces:
             progress.note(f"the corpus at {out} is replaced; it stays until the new one is whole")
         if retry_rejects:
             store.forget_rejects()
@@ -153,7 +153,9 @@ def convert(
         if not report.nothing_to_do:
             store.reopen()
             store.keep(files)
-            failures = _run(prepared, store, report, progress, inline=inline, ray_options=ray_options)
+            failures = _run(
+                prepared, store, report, progress, keeps_files=bool(files), inline=inline, ray_options=ray_options
+            )
             _require_made(prepared, failures)
         _require_few_rejects(prepared, store)
         if not report.nothing_to_do:
@@ -173,6 +175,7 @@ def _run(
     report: ConversionReport,
     progress: Progress,
     *,
+    keeps_files: bool,
     inline: bool,
     ray_options: RayOptions,
 ) -> list[Failure]:
@@ -183,6 +186,7 @@ def _run(
 
     def done(result: ShardReceipt | Failure) -> None:
         nonlocal rejects
+        store.require_lock()
         if isinstance(result, Failure):
             failures.append(result)
             progress.warn(f"{result.shard}: {in_words(result.error)}")
@@ -197,10 +201,8 @@ def _run(
 
     progress.start(num_frames=prepared.plan.num_frames, done_frames=before.num_frames + before.num_rejects)
     try:
-        job = job_of(prepared, store.root)
-        # From the corpus, which every worker reaches, and so that what it holds is what made it.
-        translator = prepared.translator.relocated(store.translator_folder)
-        job = replace(job, translator=job.translator.model_copy(update={"config": translator}))
+        # Its translator is that of the corpus, which every worker reaches, and so that what it holds is what made it.
+        job = replace(job_of(prepared, store.storage), translator_kept=keeps_files)
         if inline:
             run_inline(store.pending(), job, done)
         else:
@@ -235,7 +237,7 @@ def _too_many_rejects(prepared: Prepared, store: CorpusStore, num_rejects: int) 
     more = [f"and {len(told) - _REASONS_TOLD} other reasons"] if len(told) > _REASONS_TOLD else []
     return IncompleteError(
         f"{num_rejects} of {prepared.plan.num_frames} frames were rejected",
-        where=f"{store.root}/rejects (depthforge rejects {store.root} lists them)",
+        where=f"{store.storage.where('rejects')} (depthforge rejects {store.storage.address} lists them)",
         expected=f"at most {prepared.manifest.max_reject_fraction:.1%} (max_reject_fraction)",
         found="".join(f"\n    {line}" for line in lines + more),
         remedy="mend the data and run again with --retry-rejects, or raise max_reject_fraction in the manifest",

@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from depthforge.addresses import Address
 from depthforge.corpus.reader import CorpusReader
 from depthforge.errors import InputError, MissingDataError
 from depthforge.manifest import PluginBlock
@@ -45,7 +46,7 @@ class Evaluation:
 
 
 def evaluate_against(
-    corpus: Path,
+    corpus: Address,
     real: Path | None,
     *,
     num_frames: int = 40,
@@ -80,7 +81,7 @@ def evaluate_against(
 
 
 def evaluate(
-    corpus: Path,
+    corpus: Address,
     real: Iterable[DepthView],
     views: Iterable[SameView] | None,
     *,
@@ -98,7 +99,7 @@ def evaluate(
     return Evaluation(paired, evaluate_corpus(corpus, real, num_frames=num_frames))
 
 
-def corpus_views(corpus: Path, num_frames: int, draws: int = 8) -> Iterator[SameView]:
+def corpus_views(corpus: Address, num_frames: int, draws: int = 8) -> Iterator[SameView]:
     """Yield frames of a corpus that carries ``depth_raw``, with holes' probabilities from ``draws`` drawings.
 
     Fewer than two give none. Raises as ``same_views``, ``translator_of`` and the translator do.

@@ -61,6 +61,7 @@ def made_corpus(manifest: Manifest, note: Note = lambda _: None, *, ray: RayOpti
     Raises as ``prepare`` and ``convert`` do.
     """
     out = manifest.corpus.out
+    assert isinstance(out, Path), "what is made on the way lies in a folder"
     if finished(manifest) is None:
         with prepare(manifest, note) as prepared:
             note(f"converting {prepared.plan.num_frames} frames of {manifest.name} to {out.name}, once")

@@ -71,10 +71,10 @@ def translator_of(reader: CorpusReader) -> Translator:
     fields = dict(reader.info.manifest["translator"])
     plugin = translators.get(fields["name"])
     folder = reader.translator_folder
-    if folder is not None and "weights" in plugin.Config.model_fields:
+    if "weights" in plugin.Config.model_fields:
         fields["weights"] = str(folder)
     translator = make_translator(PluginBlock.parse(translators, fields))
-    config = translator.relocated(folder) if folder is not None and folder.is_dir() else translator.config
+    config = translator.relocated(folder) if folder.is_dir() else translator.config
     if "min_kept" in type(config).model_fields:
         config = config.model_copy(update={"min_kept": 0.0})
     return type(translator)(config)

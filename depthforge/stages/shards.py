@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
+from depthforge.corpus.companions import kept_translator
 from depthforge.corpus.schema import CorpusSchema
 from depthforge.corpus.writer import ShardReceipt, ShardWriter, as_held
 from depthforge.errors import FrameError
@@ -25,6 +25,7 @@ from depthforge.sources.soundness import require_sound
 from depthforge.stages.acceptance import present_labels, require_depth, require_labels, required_labels, wanted_labels
 from depthforge.stages.pipelining import Rejected, attempt, convert_in_batches
 from depthforge.stages.prepare import Prepared, make_source, make_translator
+from depthforge.storage import LocalFolder, Place, Storage, open_storage
 from depthforge.translators.base import GpuUse, Translator, require_produced
 
 __all__ = ["Converter", "ShardJob", "job_of", "limit_threads", "open_writer"]
@@ -34,7 +35,7 @@ __all__ = ["Converter", "ShardJob", "job_of", "limit_threads", "open_writer"]
 class ShardJob:
     """What a worker needs besides its work item: a few kilobytes, sent once."""
 
-    root: Path
+    storage: Storage
     fingerprint: str
     seed: int
     source: PluginBlock
@@ -45,14 +46,19 @@ class ShardJob:
     needs_depth: bool = True
     heavy: bool = False
     gpu_use: GpuUse = "never"
+    translator_kept: bool = False
+    """True when the translator's files are to be taken from the corpus, which every worker reaches."""
 
 
-def job_of(prepared: Prepared, root: Path) -> ShardJob:
+def job_of(prepared: Prepared, root: Place) -> ShardJob:
     """Return the job of a prepared run that writes to ``root``, whose translator's files lie where they do now."""
+    storage = open_storage(root)
+    if isinstance(storage, LocalFolder):
+        storage = LocalFolder(storage.root.absolute())
     manifest = prepared.manifest
     wanted = wanted_labels(manifest.labels, prepared.source, prepared.translator)
     return ShardJob(
-        root=root.absolute(),
+        storage=storage,
         fingerprint=prepared.info.fingerprint,
         seed=manifest.seed,
         source=manifest.source,
@@ -78,7 +84,7 @@ class Converter:
     def __init__(self, job: ShardJob, frame_ended: Callable[[], None] = lambda: None) -> None:
         self.job = job
         self._frame_ended = frame_ended
-        self.translator = make_translator(job.translator)
+        self.translator = _translator_of(job)
         self._idle_sources: list[Source] = []
 
     def convert(self, item: WorkItem) -> ShardReceipt:
@@ -139,9 +145,17 @@ class Converter:
         )
 
 
+def _translator_of(job: ShardJob) -> Translator:
+    translator = make_translator(job.translator)
+    if not job.translator_kept:
+        return translator
+    config = translator.relocated(kept_translator(job.storage))
+    return make_translator(job.translator.model_copy(update={"config": config}))
+
+
 def open_writer(item: WorkItem, job: ShardJob) -> ShardWriter:
     """Return the writer of one shard."""
-    return ShardWriter(job.root, item, job.schema, fingerprint=job.fingerprint)
+    return ShardWriter(job.storage, item, job.schema, fingerprint=job.fingerprint)
 
 
 def limit_threads(count: int = 1) -> None:

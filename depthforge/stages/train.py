@@ -19,13 +19,14 @@ from typing import Any
 import torch
 
 from depthforge.durable import storage_errors, write_atomically
-from depthforge.errors import DepthforgeError
+from depthforge.errors import DepthforgeError, InputError
 from depthforge.manifest import Manifest
 from depthforge.progress import Progress, Silent
 from depthforge.stages.cluster import STALL_LIMIT_S
 from depthforge.stages.sides import TrainingJob, decode_sides
 from depthforge.stages.train_on_ray import train_on_ray
 from depthforge.stages.training_folder import Claim, is_trained, start_or_resume
+from depthforge.stages.training_mirror import mirrored
 from depthforge.stages.training_plan import TrainingPlan, plan_training
 from depthforge.stages.training_worker import run_worker
 from depthforge.stages.unseen import LEFT_OUT, UNSEEN, judge_unseen, leave_each_out
@@ -81,9 +82,26 @@ def train(
     none has made a step for ``stall_limit_s`` seconds.
     Checkpoints are kept in all of these.
     """
+    progress = progress or Silent()
+    if manifest.training is not None and isinstance(manifest.training.out, str):
+        if address is not None:
+            raise InputError(
+                "a training on a cluster writes to a folder that every node reaches",
+                where="training.out",
+                expected="a folder; without --address, an object store as well",
+                found=manifest.training.out,
+                remedy="train into a shared folder, and copy it; translator.weights takes the copy",
+            )
+        with mirrored(manifest.training.out, progress) as folder:
+            settings = manifest.training.model_copy(update={"out": folder})
+            again = partial(train, stall_limit_s=stall_limit_s, overwrite=overwrite, progress=progress)
+            report = again(manifest.model_copy(update={"training": settings}), inline=inline)
+        report.out = manifest.training.out
+        return report
     start = time.monotonic()
-    plan, progress = plan_training(manifest, inline=inline), progress or Silent()
+    plan = plan_training(manifest, inline=inline)
     choose_device(plan.settings.device) if address is None else None
+    assert isinstance(plan.out, Path)
     out = plan.out.absolute()
     with Claim(out):
         start_or_resume(out, plan, overwrite)

@@ -10,11 +10,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+from depthforge.addresses import Address
 from depthforge.durable import remove, storage_errors, try_lock, unlock, write_atomically
-from depthforge.errors import CorpusBusyError, CorpusMismatchError, told
+from depthforge.errors import CorpusBusyError, CorpusMismatchError, StorageError, told
 from depthforge.identity import Identity, changed_fields, differences
 from depthforge.stages.prepare import make_source
 from depthforge.stages.training_plan import TrainingPlan
+from depthforge.storage import open_storage
 from depthforge.training.translator_card import CARD_FILE
 
 __all__ = ["Claim", "identity_of", "is_trained", "start_or_resume"]
@@ -26,7 +28,7 @@ TRAINING_VERSION = 2
 
 def is_trained(plan: TrainingPlan) -> bool:
     """True when the folder of the plan holds the finished translator that it would train."""
-    return (plan.out / CARD_FILE).exists() and identity_there(plan.out) == identity_of(plan)
+    return open_storage(plan.out).exists(CARD_FILE) and identity_there(plan.out) == identity_of(plan)
 
 
 def identity_of(plan: TrainingPlan) -> dict[str, Any]:
@@ -47,9 +49,11 @@ def identity_of(plan: TrainingPlan) -> dict[str, Any]:
     }
 
 
-def identity_there(out: Path) -> Any:
+def identity_there(out: Address) -> Any:
     try:
-        return json.loads((out / IDENTITY_FILE).read_text())
+        return json.loads(open_storage(out).read(IDENTITY_FILE))
+    except StorageError:
+        raise
     except (OSError, ValueError):
         return None
 

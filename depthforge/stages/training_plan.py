@@ -7,10 +7,10 @@ batch that the workers cannot share evenly (each would silently take a smaller p
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from depthforge import registry
+from depthforge.addresses import Address
 from depthforge.errors import InputError
 from depthforge.labels.catalogue import POSE, RGB
 from depthforge.manifest import Manifest, PluginBlock, TrainingSettings
@@ -35,8 +35,8 @@ class TrainingPlan:
     seed: int
 
     @property
-    def out(self) -> Path:
-        """Folder of the translator, as the manifest has it."""
+    def out(self) -> Address:
+        """Folder or URL of the translator, as the manifest has it."""
         return self.settings.out
 
     @property

@@ -17,6 +17,7 @@ from typing import Any, Final
 import torch
 
 from depthforge import registry
+from depthforge.addresses import Address
 from depthforge.corpus.companions import put_task_table
 from depthforge.stages.real_side import real_corpus
 from depthforge.storage import open_storage
@@ -65,7 +66,7 @@ class Trial:
             "rows": {name: as_json(figures) for name, figures in self.rows.items()},
         }
 
-    def record(self, corpus: Path) -> str:
+    def record(self, corpus: Address) -> str:
         """Put the table into ``corpus``, whose report then shows it; return where it lies. Raises StorageError."""
         return put_task_table(open_storage(corpus), f"try-{self.task}", report_rows(self.columns, self.rows))
 
@@ -105,7 +106,7 @@ class Trial:
 
 
 def try_corpus(
-    corpus: Path,
+    corpus: Address,
     real: Path,
     folder: Path,
     *,

@@ -50,14 +50,14 @@ def leave_each_out(manifest: Manifest, train: Callable[[Manifest], Any]) -> None
     """Train once more without each recording, by ``train``, and write what each gives then into the manifest's card."""
     settings = manifest.training
     assert settings is not None
+    assert isinstance(settings.out, Path), "what lies elsewhere is mirrored from a folder"
     if _says(settings.out, LEFT_OUT, settings.recordings):
         return
     found = []
     for number in range(len(settings.recordings)):
         without = leaving_out(manifest, number)
         train(without)
-        assert without.training is not None
-        found += read_card(without.training.out).figures[UNSEEN]
+        found += read_card(settings.out / _without(number)).figures[UNSEEN]
     _write(settings.out, LEFT_OUT, found)
 
 
@@ -65,15 +65,20 @@ def leaving_out(manifest: Manifest, number: int) -> Manifest:
     """Return the training without recording ``number``, which judges it, in a folder within that of the manifest."""
     settings = manifest.training
     assert settings is not None
+    assert isinstance(settings.out, Path), "what lies elsewhere is mirrored from a folder"
     kept = [block for place, block in enumerate(settings.recordings) if place != number]
     changed = {
         "real": kept[0],
         "more_real": tuple(kept[1:]),
         "unseen": (settings.recordings[number],),
         "leave_one_out": False,
-        "out": settings.out / f"without-{number + 1}",
+        "out": settings.out / _without(number),
     }
     return manifest.model_copy(update={"training": settings.model_copy(update=changed)})
+
+
+def _without(number: int) -> str:
+    return f"without-{number + 1}"
 
 
 def _figures(plan: TrainingPlan, out: Path, block: PluginBlock, progress: Progress) -> dict[str, Any]:

@@ -2,9 +2,9 @@
 
 A name is a relative POSIX path (``shards/train-000000.zarr/rgb/zarr.json``). An object is whole or absent: nobody sees
 a part of one. What has to appear together is *staged*: written as streams, then published as one or dropped. On a
-folder, staged objects lie under a temporary name until they are renamed; on an object store, which cannot rename, they
-lie under their final names at once, and publishing moves nothing. Either way the object that is put last is what says
-that they count (an index part, for a shard), so no reader looks for a staged object before that.
+folder, staged objects lie under a temporary name until they are renamed; for an object store, which cannot rename, they
+lie on this machine's disk until they are uploaded under their final names, one by one. Either way the object that is
+put last is what says that they count (an index part, for a shard), so no reader looks for a staged object before that.
 
 A storage pickles as its address, holds no handle open, and may be used from several threads and after a fork.
 The alternative, fsspec, offers no staging, no put-if-absent and no lock, and its event loop does not survive a fork.
@@ -17,9 +17,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
 
 from depthforge.errors import InputError
+
+if TYPE_CHECKING:
+    from depthforge.storage.disk_cache import DiskCache
 
 __all__ = [
     "Lock",
@@ -63,6 +66,9 @@ class ObjectReader(ABC):
     @abstractmethod
     def read_at(self, offset: int, length: int) -> bytes:
         """Return ``length`` bytes from ``offset``, fewer where the object ends."""
+
+    def prepare(self, offset: int, length: int) -> None:  # noqa: B027
+        """Get what :meth:`read_at` would read to where it is read fast, if that is not so already."""
 
     def file(self) -> io.RawIOBase:
         """Return a seekable file over it, with a position of its own: for libraries that want one."""
@@ -124,7 +130,12 @@ class Staged(ABC):
 
 
 class Lock(ABC):
-    """A lock that this process holds; it goes with the process."""
+    """A lock that this process holds; it goes with the process, at once or after ``Storage.lets_go_after_s``."""
+
+    @property
+    def is_held(self) -> bool:
+        """False when the lock was lost, which can happen where it is a lease: then nothing more is to be written."""
+        return True
 
     @abstractmethod
     def sign(self, text: str) -> None:
@@ -142,6 +153,9 @@ class Storage(ABC):
     StorageError. Every method raises InputError for a name that leads out of the storage. Objects that are not
     complete, and locks, are in no listing.
     """
+
+    lets_go_after_s: ClassVar[float] = 0.0
+    """Seconds after which the lock of a process that died on another machine is free again."""
 
     @property
     @abstractmethod
@@ -185,6 +199,10 @@ class Storage(ABC):
 
         A folder that holds nothing counts where the storage knows such a thing; strays do not.
         """
+
+    @abstractmethod
+    def level(self, prefix: str = "") -> tuple[list[str], list[str]]:
+        """Return the names directly below ``prefix`` without it, of further prefixes and of objects, each sorted."""
 
     @abstractmethod
     def create(self, name: str) -> ObjectWriter:
@@ -233,6 +251,22 @@ class Storage(ABC):
     @abstractmethod
     def adopt(self, prefix: str, *, last: str) -> None:
         """Move what lies below ``prefix`` up here, ``last`` at the end; to be done again where it was cut off."""
+
+    def cached(self, says_all: str, cache: DiskCache, *, fits: bool = True) -> Storage:
+        """Return the same objects, through a cache where they lie far away; for readers of what does not change.
+
+        ``says_all`` names the object that is another one when any of them is; ``fits`` says that all that will be read
+        has room in ``cache``. Raises FileNotFoundError without that object.
+        """
+        return self
+
+    @abstractmethod
+    def local_copy(self, prefix: str) -> Path:
+        """Return a folder of this machine with the objects directly below ``prefix``: their own, or one of copies.
+
+        ``prefix`` may be empty. For libraries that read files, of few and small ones. A copy is kept for whoever asks
+        again, for a week after its last use. StorageError when it cannot be read, or not be written here.
+        """
 
     def local_path(self, name: str) -> Path | None:
         """Return where an object or a prefix lies in this machine's file system; None where it does not."""

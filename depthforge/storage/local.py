@@ -77,6 +77,11 @@ class LocalFolder(Storage):
             return []
         return sorted(name for name in names if not (is_temporary(name) or is_stray(name)))
 
+    def level(self, prefix: str = "") -> tuple[list[str], list[str]]:
+        folder, names = self._folder(prefix), self.children(prefix)
+        folders = [name for name in names if (folder / name).is_dir()]
+        return folders, [name for name in names if (folder / name).is_file()]
+
     def create(self, name: str) -> ObjectWriter:
         path = self._path(name)
         self._make_folder(path.parent)
@@ -152,6 +157,9 @@ class LocalFolder(Storage):
                     os.replace(folder / name, self._path(name))
                 sync_directory(self._path(last).parent)
                 remove(folder)
+
+    def local_copy(self, prefix: str) -> Path:
+        return self._folder(prefix)
 
     def local_path(self, name: str) -> Path:
         return self._path(name)

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from depthforge.addresses import Address
 from depthforge.durable import locked, storage_errors, write_atomically
 from depthforge.errors import IntegrityError
 from depthforge.identity import fingerprint_of
@@ -42,7 +43,7 @@ Note = Callable[[str], None]
 class Lesson:
     """Which frames of which corpus, and which of its depths is the input; as ``Frames`` has them."""
 
-    corpus: Path
+    corpus: Address
     input_depth: InputDepth
     split: str | None = None
     part: tuple[float, float] = (0.0, 1.0)

@@ -8,12 +8,12 @@ depth, which needs no corpus of its own.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Final
 
 import torch
 from torch import Tensor
 
+from depthforge.addresses import Address
 from depthforge.corpus.datasets import CorpusDataset, Sample
 from depthforge.corpus.reader import CorpusReader, no_noisy_depth
 from depthforge.corpus.schema import DEPTH_CLEAN, DEPTH_NOISY
@@ -40,7 +40,7 @@ class Frames:
 
     def __init__(
         self,
-        corpus: Path,
+        corpus: Address,
         task: Task,
         input_depth: InputDepth,
         *,

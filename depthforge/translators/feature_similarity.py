@@ -97,6 +97,5 @@ def _generator_of(translator: LearnedDepth) -> DepthGenerator:
             found=translator.name,
         )
     translator.load()
-    assert translator.config.weights is not None
-    load_networks(translator.config.weights, networks)
+    load_networks(translator.folder, networks)
     return generator.eval()

@@ -22,14 +22,16 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 import numpy.typing as npt
 import torch
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import nn
 
+from depthforge.addresses import Address, address_of
 from depthforge.errors import InputError, MissingDataError
 from depthforge.frame import Capture, Frame
 from depthforge.identity import Identity, changed_fields
 from depthforge.networks.compiling import compile_network
 from depthforge.networks.precision import Precision
+from depthforge.storage import open_storage
 from depthforge.training.objective import Objective
 from depthforge.training.scoring import HeldOut, Scorer
 from depthforge.training.translator_card import CARD_FILE, WEIGHTS_FILE, Normalisation, TranslatorCard, read_card
@@ -54,8 +56,8 @@ class LearnedConfig(TranslatorConfig):
     # What may change after training.
     inference_fields: ClassVar[frozenset[str]] = local_fields | {"precision"}
 
-    weights: Path | None = Field(
-        default=None, description="folder of a trained translator; default: where `training` puts it"
+    weights: Address | None = Field(
+        default=None, description="folder or URL of a trained translator; default: where `training` puts it"
     )
     precision: Precision = Field(
         default="float32",
@@ -69,6 +71,11 @@ class LearnedConfig(TranslatorConfig):
         description="on CUDA, torch.compile the networks: slower at the first batch, and other rounding; where it does "
         "not work, a warning. Never on a CPU",
     )
+
+    @field_validator("weights", mode="before")
+    @classmethod
+    def _place(cls, value: Any) -> Any:
+        return address_of(value, where="translator.weights") if isinstance(value, str | Path) else value
 
     @property
     def scale(self) -> Normalisation | None:
@@ -110,6 +117,7 @@ class Learned(Translator):
         super().__init__(config)
         self._networks: dict[str, nn.Module] | None = None
         self._weights_sha256: str | None = None
+        self._copy: Path | None = None
 
     @classmethod
     @abstractmethod
@@ -202,8 +210,8 @@ class Learned(Translator):
     def files(self) -> dict[str, bytes]:
         """Return weights and card, after a look that the networks can be loaded from them."""
         self._require_card()
-        load_networks(self._folder, self.make_networks(self.config))
-        return {name: (self._folder / name).read_bytes() for name in (CARD_FILE, WEIGHTS_FILE)}
+        load_networks(self.folder, self.make_networks(self.config))
+        return {name: (self.folder / name).read_bytes() for name in (CARD_FILE, WEIGHTS_FILE)}
 
     def relocated(self, folder: Path) -> LearnedConfig:
         """Return the configuration with the weights in ``folder``."""
@@ -223,7 +231,7 @@ class Learned(Translator):
             device = choose_device(self.config.device)
             networks = self.make_networks(self.config)
             self._require_card()
-            load_networks(self._folder, networks)
+            load_networks(self.folder, networks)
             self._networks = {name: self.prepared(network.to(device).eval()) for name, network in networks.items()}
             if device.type == "cuda":
                 self._quicken(self._networks.values())
@@ -241,7 +249,8 @@ class Learned(Translator):
         return network
 
     @property
-    def _folder(self) -> Path:
+    def folder(self) -> Path:
+        """A folder of this machine with weights and card: that of the configuration, or one of copies."""
         if self.config.weights is None:
             raise MissingDataError(
                 f"the translator {self.name} has no weights",
@@ -249,15 +258,19 @@ class Learned(Translator):
                 expected="a folder of trained weights, or a `training` block that says how to get them",
                 remedy="depthforge train MANIFEST, or depthforge translator import CHECKPOINT",
             )
-        return self.config.weights
+        if isinstance(self.config.weights, Path):
+            return self.config.weights
+        if self._copy is None:
+            self._copy = open_storage(self.config.weights).local_copy("")
+        return self._copy
 
     def _require_card(self) -> TranslatorCard:
-        card = read_card(self._folder)
+        card = read_card(self.folder)
         defaults = type(self.config).model_construct().architecture
         try:
             card.require_fits(self.name, self.config.architecture, self.config.scale, defaults)
         except InputError as error:
-            error.where = str(self._folder)
+            error.where = str(self.config.weights)
             raise
         return card
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +15,9 @@ from depthforge.corpus.verify import verify_corpus
 from depthforge.networks.generator import DepthGenerator
 from depthforge.networks.initialise import initialise
 from depthforge.networks.published import published_names
+from depthforge.storage import open_storage
+from depthforge.training import checkpoint
+from depthforge.training.checkpoint import Checkpoints
 from tests.cli.conftest import Outcome
 
 Call = Callable[..., Outcome]
@@ -153,3 +157,43 @@ def test_a_real_side_that_is_not_there_names_the_folder(
     outcome = depthforge("train", repository / "manifests" / "interiornet.yaml", "--inline")
     assert outcome.code == 3
     assert str(tmp_path / "scans") in outcome.err
+
+
+def test_a_training_goes_into_an_object_store_and_on_from_there(
+    depthforge: Call, manifest: Path, tmp_path: Path, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert depthforge("train", manifest, "--inline").code == 0
+    monkeypatch.setattr("depthforge.stages.training_mirror._LOOK_EVERY_S", 0.02)
+    url, real = f"{bucket}/translator", checkpoint.Checkpoints.commit
+
+    def commit(self: Checkpoints, step: int) -> None:
+        real(self, step)
+        if step == 3:  # long enough for the checkpoint to go up, and then as a killed run ends
+            deadline = time.monotonic() + 20
+            while f"checkpoints/step-{step:08d}.json" not in {each.name for each in open_storage(url).objects()}:
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(checkpoint.Checkpoints, "commit", commit)
+    stopped = depthforge("train", manifest, "--inline", "--out", url)
+    assert stopped.code == 130, stopped.err
+    assert not open_storage(url).exists("card.json")
+    monkeypatch.setattr(checkpoint.Checkpoints, "commit", real)
+    done = depthforge("train", manifest, "--inline", "--out", url)
+    assert done.code == 0, done.err
+    assert "step 3" in done.err
+    assert f"translator  {url}" in done.out
+    storage = open_storage(url)
+    assert storage.read("weights.safetensors") == (tmp_path / "translator/weights.safetensors").read_bytes()
+    assert storage.lock_owner(".lock") is None
+    assert "nothing to train" in depthforge("train", manifest, "--inline", "--out", url).out
+    value = yaml.safe_load(manifest.read_text())
+    value["training"]["out"] = url
+    manifest.write_text(yaml.safe_dump(value))
+    made = depthforge("synthesize", manifest, "--inline", "--out", f"{bucket}/corpus")
+    assert made.code == 0, made.err
+    assert "made 8 frames in 2 shards" in made.out
+    refused = depthforge("train", manifest, "--address", "127.0.0.1:1")
+    assert refused.code == 3
+    assert "a folder that every node reaches" in refused.err

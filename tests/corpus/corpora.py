@@ -149,7 +149,7 @@ def fill(corpus: CorpusStore, rejected: Iterable[int] = ()) -> None:
     """Write every pending shard."""
     for item in corpus.pending():
         write_shard(
-            corpus.root, item, corpus.info.corpus_schema, fingerprint=corpus.info.fingerprint, rejected=rejected
+            corpus.storage, item, corpus.info.corpus_schema, fingerprint=corpus.info.fingerprint, rejected=rejected
         )
 
 

@@ -39,7 +39,7 @@ def test_an_overwriting_that_is_cut_off_keeps_the_old_corpus_and_goes_on(tmp_pat
     with open_for_writing(root, info, plan_file, overwrite=True) as corpus:
         item = next(iter(corpus.pending()))
         schema = corpus.info.corpus_schema
-        write_shard(corpus.root, item, schema, fingerprint=corpus.info.fingerprint, rejected=())
+        write_shard(corpus.storage, item, schema, fingerprint=corpus.info.fingerprint, rejected=())
     kept = {name: content for name, content in files_of(root).items() if not name.startswith(".replacement/")}
     assert kept == before
     assert verify_corpus(root).ok
@@ -51,7 +51,7 @@ def test_an_overwriting_that_is_cut_off_keeps_the_old_corpus_and_goes_on(tmp_pat
     # Another corpus begins anew, and not with what was left of this one.
     other, plan_file = make_info(tmp_path, 4, seed=3)
     with open_for_writing(root, info, plan_file, overwrite=True) as corpus:
-        write_shard(corpus.root, item, schema, fingerprint=corpus.info.fingerprint, rejected=())
+        write_shard(corpus.storage, item, schema, fingerprint=corpus.info.fingerprint, rejected=())
     with open_for_writing(root, other, plan_file, overwrite=True) as corpus:
         assert corpus.totals().num_frames == 0
 

@@ -146,7 +146,7 @@ def test_a_shard_that_was_not_planned_is_found(own_corpus: Path) -> None:
 def test_an_unfinished_corpus_says_so(tmp_path: Path) -> None:
     info, plan_file = make_info(tmp_path, 22)
     with open_for_writing(tmp_path / "corpus", info, plan_file) as corpus:
-        write_shard(corpus.root, next(corpus.pending()), fingerprint=info.fingerprint)
+        write_shard(corpus.storage, next(corpus.pending()), fingerprint=info.fingerprint)
     found = problems_of(tmp_path / "corpus")
     assert "SHA256SUMS: missing: the corpus is not finished" in found
     assert "5 of 6 planned shards are not committed" in found

@@ -107,7 +107,7 @@ def build_corpus(
     root = folder / "corpus"
     with open_for_writing(root, info, folder / "plan.parquet") as corpus:
         for item in corpus.pending():
-            with ShardWriter(corpus.root, item, schema, fingerprint=info.fingerprint) as shard:
+            with ShardWriter(corpus.storage, item, schema, fingerprint=info.fingerprint) as shard:
                 for ref in item.frames:
                     number = int(ref.locator)
                     if number in rejected:

@@ -126,7 +126,7 @@ def test_two_shards_at_once_in_one_worker_are_the_same_bytes(learned: Tiny, tmp_
         open_for_writing(manifest.corpus.out, prepared.info, prepared.plan_file) as store,
         ThreadPoolExecutor(SHARDS_PER_GPU) as threads,
     ):
-        list(threads.map(Converter(job_of(prepared, store.root)).convert, store.pending()))
+        list(threads.map(Converter(job_of(prepared, store.storage)).convert, store.pending()))
     assert shards(tmp_path / "both") == shards(tmp_path / "inline")
 
 

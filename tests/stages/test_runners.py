@@ -63,7 +63,7 @@ def test_a_hanging_read_is_warned_about_and_then_ends_the_run(walls: Manifest, f
         os.mkfifo(folder / "2.png")  # nobody will ever write to it
         options = RayOptions(num_workers=2, address=head.address, stall_limit_s=15)
         with pytest.raises(IncompleteError, match="nothing has moved for") as caught:
-            run_on_ray(store.pending(), job_of(prepared, store.root), done.append, options, warnings.append)
+            run_on_ray(store.pending(), job_of(prepared, store.storage), done.append, options, warnings.append)
         assert store.committed() == {"train-000000", "train-000001", "train-000003"}
     assert "train-000002" in str(caught.value)
     assert any("train-000002" in warning and "--stall-limit" in warning for warning in warnings)
@@ -78,7 +78,7 @@ def test_shards_that_cannot_be_made_are_reported_and_the_run_ends(walls: Manifes
     ):
         # As on a node that lacks the plug-in of the driver's environment.
         absent = walls.source.model_copy(update={"name": "rgbd_foldr"})
-        job = replace(job_of(prepared, store.root), source=absent)
+        job = replace(job_of(prepared, store.storage), source=absent)
         options = RayOptions(num_workers=2, address=head.address)
         run_on_ray(store.pending(), job, done.append, options, lambda message: None)
         assert store.committed() == set()

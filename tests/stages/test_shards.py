@@ -102,7 +102,7 @@ def test_a_converter_tells_of_every_frame_that_ends(walls: Walls, tmp_path: Path
         prepare(manifest) as prepared,
         open_for_writing(manifest.corpus.out, prepared.info, prepared.plan_file) as store,
     ):
-        converter = Converter(job_of(prepared, store.root), lambda: ended.append(1))
+        converter = Converter(job_of(prepared, store.storage), lambda: ended.append(1))
         counts = [(converter.convert(item).num_frames, len(ended)) for item in store.pending()]
         converter.close()
     assert counts == [(2, 2), (1, 4)]

@@ -21,10 +21,9 @@ class TestLocalFolder(StorageTests):
 @pytest.mark.parametrize(
     "address",
     [
-        "s3://bucket/corpus",
-        "gs://b",
-        "az://b/c",
-        "s3:/bucket",
+        "s3a://bucket/corpus",
+        "gcs://b",
+        "hdfs://b/c",
         "s3:x",
         "https://example.org/x",
         "file:///tmp/x",
@@ -32,11 +31,13 @@ class TestLocalFolder(StorageTests):
     ],
 )
 @pytest.mark.parametrize("kind", [str, Path])
-def test_a_url_is_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str, kind: type) -> None:
+def test_a_url_of_another_kind_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str, kind: type
+) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(InputError, match="a URL is no folder") as caught:
+    with pytest.raises(InputError, match="no corpus lies at a URL of this kind") as caught:
         open_storage(kind(address))
-    assert "copy" in str(caught.value)
+    assert ("write " in str(caught.value)) == (address in ("s3a://bucket/corpus", "gcs://b", "s3:x"))
     assert list(tmp_path.iterdir()) == []
 
 

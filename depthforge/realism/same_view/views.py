@@ -8,12 +8,12 @@ every frame is read once.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from depthforge.addresses import Address
 from depthforge.corpus.reader import CorpusFrame, CorpusReader, no_noisy_depth
 from depthforge.errors import InputError
 from depthforge.frame import BoolImage, Camera, DepthImage
@@ -68,7 +68,7 @@ def carries_real_depth(reader: CorpusReader) -> bool:
 
 
 def same_views(
-    corpus: Path, count: int, hole_probability: HoleProbability | None = None, labels: Iterable[str] = ()
+    corpus: Address, count: int, hole_probability: HoleProbability | None = None, labels: Iterable[str] = ()
 ) -> Iterator[SameView]:
     """Yield up to ``count`` frames of a corpus that have ``depth_raw``, in key order.
 

@@ -25,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
+from depthforge.addresses import Address
 from depthforge.errors import DecodeError, MissingDataError
 from depthforge.frame import RGB_FILE, Finding, Frame, FrameRef, Licence
 from depthforge.geometry import encode_normals, ray_length_to_z
@@ -67,7 +68,7 @@ class HypersimConfig(SceneFoldersConfig):
     """The ``source`` block of a manifest that reads Hypersim."""
 
     local_fields: ClassVar[frozenset[str]] = frozenset({"root", "camera_parameters"})
-    root: Path = Field(description="the folder that holds ai_VVV_NNN/, or a .zip or .tar of it")
+    root: Address = Field(description="folder or URL that holds ai_VVV_NNN/, or a .zip or .tar of it")
     camera_parameters: Path | None = Field(
         default=None, description=f"{CAMERA_TABLE} of ml-hypersim's contrib/mikeroberts3000, where it is not in root"
     )
@@ -250,7 +251,7 @@ class Hypersim(SceneFolders):
                 return read_camera_table(found, where=tree.describe(path)), tree.describe(path)
         raise MissingDataError(
             "no table of Hypersim's cameras: 285 of 482 scenes have one of their own",
-            where=elsewhere or self._root / CAMERA_TABLE,
+            where=elsewhere or f"{self._root}/{CAMERA_TABLE}",
             expected="the file of ml-hypersim's contrib/mikeroberts3000; it does not come with the images",
             remedy=f"put it in root, or set `camera_parameters: PATH/{CAMERA_TABLE}` in the source",
         )
@@ -264,7 +265,7 @@ class Hypersim(SceneFolders):
                 return read_split_table(data, self.config.split, where=tree.describe(path))
         raise MissingDataError(
             "no table of Hypersim's splits",
-            where=self._root / SPLIT_TABLE,
+            where=f"{self._root}/{SPLIT_TABLE}",
             expected="the file of ml-hypersim's evermotion_dataset/analysis",
             remedy="put it in root, or leave `split` out of the source",
         )

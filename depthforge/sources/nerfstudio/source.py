@@ -11,13 +11,13 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
-from pathlib import Path
 from types import MappingProxyType
 
 import cv2
 import numpy as np
 from pydantic import Field
 
+from depthforge.addresses import Address
 from depthforge.errors import DecodeError, FrameError
 from depthforge.frame import RGB_FILE, Finding, Frame, FrameRef, Licence
 from depthforge.jpeg import SIGNATURE as JPEG
@@ -49,7 +49,7 @@ _SUFFIXES = ("", ".png", ".jpg", ".jpeg")
 class NerfstudioConfig(SceneFoldersConfig):
     """The ``source`` block of a manifest that reads nerfstudio's folders."""
 
-    root: Path = Field(description="a folder with transforms.json, or one that holds such; or a .zip or .tar of it")
+    root: Address = Field(description="folder or URL with transforms.json, or that holds such; or a .zip or .tar of it")
     file: str = Field(default="transforms.json", pattern=r"^[^/]+\.json$", description="transforms_train.json, say")
     depth_scale: float = Field(
         default=1000.0, gt=0, description="units of depth per metre; of .npy in metres 1, which no file says"
