@@ -1,7 +1,8 @@
 """The entry point: subcommands load when they are called, errors become one clear message and an exit code.
 
 0 done, 2 usage, 3 input invalid, 4 done without some frames, 5 failed or incomplete, 6 integrity, 130 interrupted
-(Ctrl-C), 143 ended from outside (SIGTERM): both leave what is committed, and the same command goes on.
+(Ctrl-C), 143 ended from outside (SIGTERM): both leave what is committed, and the same command goes on. So does one of
+which Ray or the kernel ends the process: see ``guard``.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Sequence
 from keyword import iskeyword
 from types import FrameType
@@ -19,6 +21,7 @@ from typing import Any
 import click
 
 from depthforge import __version__
+from depthforge.cli.guard import fork_worker, wants_guard
 from depthforge.errors import DepthforgeError, UnknownNameError
 
 __all__ = ["COMMANDS", "cli", "main", "read_options"]
@@ -82,6 +85,8 @@ class _Terminated(KeyboardInterrupt):
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:
+    # Whoever ends a group of processes may reach this one twice; it is asked to end once.
+    signal.signal(number, signal.SIG_IGN)
     raise _Terminated
 
 
@@ -119,7 +124,10 @@ def _known(error: Exception) -> DepthforgeError | None:
 
 def main(arguments: list[str] | None = None, *, command: click.Command = cli, prog_name: str = "depthforge") -> None:
     """Run ``command`` and exit with its code; ``pipelines/`` runs its own commands through here too."""
+    owns_process = arguments is None
     arguments = sys.argv[1:] if arguments is None else arguments
+    if owns_process and wants_guard(arguments):
+        fork_worker()
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _terminate)
     try:
@@ -133,7 +141,9 @@ def main(arguments: list[str] | None = None, *, command: click.Command = cli, pr
         if isinstance(error, SystemError) and isinstance(error.__cause__, KeyboardInterrupt):
             sys.exit(_interrupted(error))  # within a compiled function
         if "--debug" in arguments:
-            raise
+            if not owns_process:
+                raise
+            traceback.print_exc()
         known = _known(error)
         if known is not None:
             if "--json" in arguments:

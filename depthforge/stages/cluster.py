@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from depthforge.errors import InputError, MissingDependencyError
+from depthforge.errors import DepthforgeError, IncompleteError, InputError, MissingDependencyError
 
 __all__ = [
     "STALL_LIMIT_S",
@@ -118,7 +118,8 @@ class Cluster:
     def connect(cls, address: str | None, num_cores: int | None = None) -> Iterator[Self]:
         """Join the cluster at ``address``, or start a local Ray of ``num_cores`` that ends with this context.
 
-        Raises MissingDependencyError without Ray, InputError when nothing answers at ``address``.
+        Raises MissingDependencyError without Ray, InputError when nothing answers at ``address``, IncompleteError when
+        the cluster is lost within this context.
         """
         if address is None:
             # Under `uv run` Ray would pack the working directory for workers that are on this machine anyway.
@@ -152,6 +153,10 @@ class Cluster:
             signal.signal(signal.SIGTERM, on_terminate)
         try:
             yield cls(ray, address)
+        except ray.exceptions.RayError as error:
+            if isinstance(error, DepthforgeError):  # a worker's own, which Ray gives both classes
+                raise
+            raise _lost(address, error) from error
         finally:
             ray.shutdown()
 
@@ -191,6 +196,15 @@ def _not_joined(address: str, error: OSError) -> InputError:
         where=address,
         found=(str(error).splitlines() or [""])[0],
         remedy="ray start --head prints the address; without --address a local Ray is started",
+    )
+
+
+def _lost(address: str | None, error: BaseException) -> IncompleteError:
+    return IncompleteError(
+        "the Ray cluster was lost",
+        where=address or "this machine",
+        found=f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}",
+        remedy="run the same command again, when the cluster is there: committed shards and checkpoints are kept",
     )
 
 
