@@ -21,7 +21,7 @@ RUN : "${TORCH_INDEX:?give --build-arg TORCH_INDEX=<the CPU index that the insta
     pip install --index-url "$TORCH_INDEX" "$requirement"
 COPY README.md LICENSE ./
 COPY depthforge depthforge
-# The extra is what a node needs to be a head that takes jobs (pipelines/run.py).
+# The extra is what a node needs to be a head that takes jobs (`depthforge submit`).
 # hadolint ignore=DL3013
 RUN pip wheel --no-deps --wheel-dir dist . \
     && pip install "$(echo dist/depthforge-*.whl)[cluster]"

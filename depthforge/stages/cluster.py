@@ -235,7 +235,7 @@ def _require_form(address: str) -> None:
         where="--address or RAY_ADDRESS",
         expected="HEAD:6379, as `ray start --head` prints it; unset for a local Ray",
         found=address,
-        remedy=f"--address {host}:6379; jobs go to the dashboard by pipelines/run.py",
+        remedy=f"--address {host}:6379; jobs go to the dashboard by depthforge submit",
     )
 
 
