@@ -4,7 +4,7 @@ One hierarchy, so that ``except DepthforgeError`` catches all of it; each class 
 caller would catch without knowing depthforge (``ValueError``, ``FileNotFoundError``, ...). A message says what
 went wrong, where, what was expected against what was found, and what to do next; ``exit_code`` is what the
 command line returns for it (0 done, 2 usage, 3 input invalid, 4 done without some frames, 5 failed or incomplete,
-6 integrity).
+6 integrity, 7 realism drifted).
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ __all__ = [
     "MissingDependencyError",
     "MissingLabelError",
     "NotFiniteLossError",
+    "RealismDriftError",
     "StorageError",
     "TrainingCollapsedError",
     "UnknownNameError",
@@ -203,6 +204,12 @@ class IntegrityError(CorpusError):
 
 class IncompleteError(CorpusError):
     """The run ended before every shard was committed, or rejected more frames than allowed."""
+
+
+class RealismDriftError(DepthforgeError):
+    """New frames that are farther from the real sensor than the manifest allows; their version is kept, not used."""
+
+    exit_code = 7
 
 
 class TrainingCollapsedError(DepthforgeError):

@@ -34,6 +34,8 @@ COMMANDS = {
     "train": "Train a learned translator on clean depth and unpaired real scans.",
     "fit": "Fit a simulated sensor to unpaired scans of the real one.",
     "translator": "Look at trained translators, and import published ones.",
+    "submit": "Run the main job on a Ray cluster as a job: log followed, exit code passed on.",
+    "nightly": "Make a new version of a corpus of what is new in its source, held against real scans.",
     "convert": "Run the conversion stage alone.",
     "verify": "Say whether a corpus is whole, bit for bit.",
     "rejects": "Say why frames of a corpus were not converted.",
@@ -106,7 +108,10 @@ def read_options(name: str, arguments: Sequence[str]) -> dict[str, Any]:
 
 def _interrupted(error: BaseException) -> int:
     """Say what ended the run and return its exit code."""
-    terminated = isinstance(error, _Terminated) or isinstance(error.__cause__, _Terminated)
+    # Ray raises a KeyboardInterrupt of its own for whatever a handler raised within it; what is left is the handler's
+    # mark that it has been called.
+    is_marked = signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
+    terminated = is_marked or isinstance(error, _Terminated) or isinstance(error.__cause__, _Terminated)
     what = "ended by SIGTERM" if terminated else "interrupted"
     click.echo(f"{what}; run the same command again to go on where it stopped", err=True)
     return 143 if terminated else 130
@@ -122,8 +127,8 @@ def _known(error: Exception) -> DepthforgeError | None:
     return None
 
 
-def main(arguments: list[str] | None = None, *, command: click.Command = cli, prog_name: str = "depthforge") -> None:
-    """Run ``command`` and exit with its code; ``pipelines/`` runs its own commands through here too."""
+def main(arguments: list[str] | None = None) -> None:
+    """Run a command line and exit with its code; without ``arguments`` that of this process, which it may fork."""
     owns_process = arguments is None
     arguments = sys.argv[1:] if arguments is None else arguments
     if owns_process and wants_guard(arguments):
@@ -131,7 +136,7 @@ def main(arguments: list[str] | None = None, *, command: click.Command = cli, pr
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _terminate)
     try:
-        code = command.main(args=arguments, prog_name=prog_name, standalone_mode=False)
+        code = cli.main(args=arguments, prog_name="depthforge", standalone_mode=False)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)

@@ -104,7 +104,7 @@ def test_every_wait_status_becomes_a_documented_code() -> None:
 
 
 def test_only_commands_that_start_ray_are_guarded() -> None:
-    assert COMMANDS.keys() >= USES_RAY - {"nightly"}
+    assert COMMANDS.keys() >= USES_RAY
     assert wants_guard(["synthesize", "m.yaml"])
     assert not wants_guard(["synthesize", "m.yaml", "--inline"])
     assert not wants_guard(["verify", "corpus"])
