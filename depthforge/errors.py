@@ -21,6 +21,7 @@ __all__ = [
     "DecodeError",
     "DepthforgeError",
     "FrameError",
+    "FrameHungError",
     "IncompleteError",
     "InputError",
     "IntegrityError",
@@ -172,6 +173,20 @@ class FrameError(InputError):
 
 class DecodeError(FrameError):
     """A file of a frame that is truncated, of the wrong type or of the wrong shape."""
+
+
+class FrameHungError(FrameError):
+    """A frame that did not end, twice: the worker that had it was ended each time."""
+
+    @classmethod
+    def at(cls, key: str, stage: str) -> Self:
+        """Return the error of the frame ``key`` that hung in ``stage`` (read, translate or write)."""
+        return cls(
+            f"the frame did not end: its worker hung in {stage}, and so did the next",
+            where=key,
+            remedy="look at the file system that it lies on, and run again with --retry-rejects; --frame-limit says "
+            "how long a frame may take",
+        )
 
 
 class MissingLabelError(FrameError, LookupError):

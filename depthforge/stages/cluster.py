@@ -21,6 +21,7 @@ from typing import Any, Self
 from depthforge.errors import DepthforgeError, IncompleteError, InputError, MissingDependencyError
 
 __all__ = [
+    "FRAME_LIMIT_S",
     "STALL_LIMIT_S",
     "WORKER_ENVIRONMENT",
     "Cluster",
@@ -36,6 +37,7 @@ __all__ = [
 WORKER_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1", "NUMBA_THREADING_LAYER": "workqueue"}
 
 STALL_LIMIT_S = 1800.0
+FRAME_LIMIT_S = 600.0
 _CONNECT_S = 20.0
 _LONGEST_FOLDER = 107 - 66
 
@@ -46,7 +48,8 @@ class RayOptions:
 
     ``num_workers`` None means as many as the cluster has room for, at any time. ``worker_bytes`` is the memory that
     each asks for (0: none is asked for). ``max_retries`` is how often a shard whose worker died is made again, and how
-    often in a row a worker is replaced that dies without making a shard. ``stall_limit_s`` ends every wait.
+    often in a row a worker is replaced that dies without making a shard. ``stall_limit_s`` ends every wait;
+    ``frame_limit_s`` ends a worker of which no frame ends for so long (a batch counts as many).
     """
 
     num_workers: int | None
@@ -54,6 +57,7 @@ class RayOptions:
     worker_bytes: int = 0
     max_retries: int = 3
     stall_limit_s: float = STALL_LIMIT_S
+    frame_limit_s: float = FRAME_LIMIT_S
 
 
 @dataclass(frozen=True)
