@@ -10,7 +10,7 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
-from threading import Thread
+from threading import Thread, Timer
 from typing import Any, Self
 
 import click
@@ -20,7 +20,7 @@ import yaml
 from depthforge.cli.submit import command, job_address, job_environment
 from depthforge.corpus.verify import verify_corpus
 from depthforge.errors import InputError
-from depthforge.stages.jobs import entry_point, exit_code
+from depthforge.stages.jobs import HeadUnreachableError, Jobs, entry_point, exit_code
 from tests.conftest import REPOSITORY
 from tests.heads import Head, end_family, environment
 
@@ -40,6 +40,12 @@ class Forwarder:
         return self
 
     def __exit__(self, *ended: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Take no connection any more, and break those that there are."""
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         self.cut()
 
@@ -192,6 +198,25 @@ def test_a_lost_connection_loses_no_line_of_the_log(head: Head, tmp_path: Path) 
             end_family(process)
     assert process.returncode == 0, stdout + stderr
     assert stdout.count("made 200 frames in 100 shards") == 1
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+def test_a_head_that_is_gone_ends_the_following_and_the_job_is_named(head: Head, tmp_path: Path) -> None:
+    with Forwarder(head.jobs) as between:
+        jobs = Jobs(between.url)
+        job = jobs.submit("sleep 60", tmp_path, {})
+        closing = Timer(3.0, between.close)
+        closing.start()
+        with pytest.raises(HeadUnreachableError, match="answers no more") as caught:
+            jobs.follow(job, lambda text: None, wait_s=0.1)
+        closing.join()
+    assert caught.value.exit_code == 5
+    assert caught.value.where == job
+    assert caught.value.remedy == f"depthforge submit --follow {job} --address {between.url}"
+    said: list[str] = []
+    Jobs(head.jobs).stop(job, said.append)
+    assert said[-1] == f"job {job} has ended: STOPPED"
 
 
 def wait_for_a_shard(out: Path, process: subprocess.Popen[str]) -> None:
