@@ -141,7 +141,8 @@ def _night(manifest: Manifest, options: dict[str, Any], progress: Progress) -> N
                 return None
         if manifest.nightly is not None and not prepared.schema.noisy_depth:
             raise InputError("the translator makes no noisy depth to hold against scans", where="nightly")
-        version = begun or versions.made_of(prepared.info) or versions.next()
+        # One that was not accepted is never taken up again: its frames may have been mended since, under their names.
+        version = begun or versions.next()
         for finding in prepared.findings:
             progress.warn(f"{finding.path}: {finding.message}")
         reused, report = _make(version, base, prepared, options, progress)

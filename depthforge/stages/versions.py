@@ -112,16 +112,6 @@ class Versions:
             return None
         return last
 
-    def made_of(self, info: CorpusInfo) -> Version | None:
-        """Return the version that is what ``info`` says."""
-        for version in self.all:
-            try:
-                if version.info.fingerprint == info.fingerprint:
-                    return version
-            except DepthforgeError:
-                continue
-        return None
-
     def next(self) -> Version:
         """Return the version after all that there are; its folder is not made."""
         number = int(self.all[-1].folder.name[1:]) + 1 if self.all else 1

@@ -65,7 +65,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Bench:
-    """What trials share: a data set of tiny PNG files, the manifest, and the corpus of an undisturbed process."""
+    """What trials share: a data set of small PNG files, the manifest, and the corpus of an undisturbed process."""
 
     folder: Path
     whole: dict[str, bytes]
@@ -73,7 +73,7 @@ class Bench:
     @classmethod
     def make(cls, folder: Path) -> Bench:
         """Write the data set and make its corpus in this process."""
-        v, u = np.mgrid[:48, :64]
+        v, u = np.mgrid[:240, :320] / 5.0
         for scene in range(NUM_SCENES):
             depth = folder / "data" / f"room{scene}" / "depth"
             depth.mkdir(parents=True)
@@ -87,7 +87,7 @@ class Bench:
 
     def manifest(self, out: Path, data: Path | None = None) -> Path:
         """Write the manifest of a run into ``out``."""
-        camera = {"width": 64, "height": 48, "fx": 60.0, "fy": 60.0, "cx": 31.5, "cy": 23.5}
+        camera = {"width": 320, "height": 240, "fx": 300.0, "fy": 300.0, "cx": 159.5, "cy": 119.5}
         value = {
             "name": "chaos",
             "source": {
@@ -99,7 +99,7 @@ class Bench:
                 "camera": camera,
                 "licence": {"name": "none", "non_commercial": False},
             },
-            "translator": {"name": "simulation", "sensor": {"name": "structured_light", "focal_length_px": 60.0}},
+            "translator": {"name": "simulation", "sensor": {"name": "structured_light", "focal_length_px": 300.0}},
             "corpus": {"out": str(out), "shard_frames": SHARD_FRAMES},
             "max_reject_fraction": 0.2,
         }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,12 @@ def add_scene(root: Path, name: str, *, num_frames: int = 3, is_broken: bool = F
         if is_broken:
             depth_mm[:, :48] = 0
         assert cv2.imwrite(str(folder / f"{frame}.png"), depth_mm.astype(np.uint16))
+
+
+def mend(root: Path, name: str) -> None:
+    """Write a room anew, whole."""
+    shutil.rmtree(root / name)
+    add_scene(root, name)
 
 
 def source(root: Path, dataset: str) -> dict[str, Any]:
@@ -133,8 +140,11 @@ def test_three_nights(manifest: Manifest, growing: Path, tmp_path: Path) -> None
     assert verify_corpus(out / "v0003").ok
     (again,) = night(manifest)
     assert again.drift, "a night that drifted does not pass by being repeated"
-    assert again.report.nothing_to_do
-    assert [each.is_accepted for each in Versions.of(out).all] == [True, True, False]
+    mend(growing, "room4")
+    (mended,) = night(manifest)
+    assert (mended.drift, mended.report.made_frames) == ((), 3)
+    assert (out / "latest").resolve() == (out / "v0005").resolve()
+    assert [each.is_accepted for each in Versions.of(out).all] == [True, True, False, False, True]
 
 
 def test_shards_that_are_taken_over_are_the_same_files_and_bytes(manifest: Manifest, growing: Path) -> None:
