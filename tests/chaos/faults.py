@@ -199,8 +199,28 @@ def kill_actor(run: Run) -> None:
 
 
 def kill_raylet(run: Run) -> None:
-    """SIGKILL to Ray's node."""
+    """SIGKILL to what starts processes on Ray's node: the workers that there are may well make the rest without it."""
     _kill_one(run, lambda name: name == "raylet", expect=(0, 5))
+
+
+def lose_node(run: Run) -> None:
+    """All that computes on Ray's node hangs, and the node dies: nothing ends the run before somebody notices."""
+    process = run.start()
+    found = run.until_started(process, lambda name: name == "raylet")
+    workers = found[0].children(recursive=True) if found else []
+    for worker in workers:
+        with suppress(psutil.NoSuchProcess):
+            worker.suspend()
+    for raylet in found[:1]:
+        with suppress(psutil.NoSuchProcess):
+            raylet.kill()
+            run.trial.injected = True
+    code = run.finish(process)
+    for worker in workers:
+        with suppress(psutil.NoSuchProcess):
+            worker.kill()
+    if code not in (0, 5):
+        run.trial.wrong.append(f"ended with {code}: {run.errors[-1][-500:]}")
 
 
 def kill_head(run: Run) -> None:
@@ -417,6 +437,7 @@ FAULTS: dict[str, Callable[[Run], None]] = {
     "kill -9 of a worker": kill_worker,
     "kill -9 of an actor": kill_actor,
     "kill -9 of the raylet": kill_raylet,
+    "loss of the node": lose_node,
     "kill -9 of the head": kill_head,
     "SIGTERM": terminate,
     "SIGSTOP of a worker": stop_worker,
