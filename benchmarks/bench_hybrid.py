@@ -16,11 +16,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+import cv2
+import torch
+
 from benchmarks.bench_same_room import Judged, judge
-from benchmarks.recordings import RECORDINGS, Trained
+from benchmarks.recordings import RECORDINGS, Trained, fused, view_of
 from benchmarks.results import Figure, add_result_options, save_run
-from benchmarks.timing import print_json, print_table
+from benchmarks.timing import in_turn, median, print_json, print_table
 from depthforge.frame import Frame, NoisyDepth
+from depthforge.seeding import frame_words
 from depthforge.sensors.base import Sensor
 from depthforge.translators.hybrid import Hybrid
 from depthforge.translators.hybrid_network import HybridNetwork
@@ -64,8 +68,8 @@ def parts(manifest: Path) -> dict[str, Sensor | Trained]:
     assert isinstance(whole.translator, Hybrid)
     found: dict[str, Sensor | Trained] = {
         PHYSICS: whole.translator.config.physics,
-        ALONE: Trained(manifest, short_px=0.0, long_share=0.0),
-        SHORT: Trained(manifest, long_share=0.0),
+        ALONE: Trained(manifest, short_px=0.0, long_share=0.0, persistence=0.0),
+        SHORT: Trained(manifest, long_share=0.0, persistence=0.0),
         CAMERA: InTheCamera(manifest),
         WHOLE: whole,
     }
@@ -93,10 +97,31 @@ def rows(judged: Judged) -> list[list[str]]:
     return out
 
 
-def figures(recording: str, judged: Judged) -> list[Figure]:
-    """Return what stands on the page: of each part, how well it knows holes and how easily it is told."""
+def speed(manifest: Path, recording: str, folder: Path, repeats: int = 7) -> dict[str, float]:
+    """Return frames/s of one core, by the whole and by the physics alone, in turn; five frames in a row each."""
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    source, refs = fused(recording, folder)
+    frame = view_of(source, refs[0]).clean
+    whole = Trained(manifest)
+    assert isinstance(whole.translator, Hybrid)
+    physics = whole.translator.config.physics
+    words = frame_words(0, frame.key)
+    seconds = in_turn(
+        {WHOLE: lambda: whole.measure(frame, words), PHYSICS: lambda: physics.measure(frame, words)},
+        repeats=repeats,
+        calls=5,
+    )
+    return {name: 1 / median(each) for name, each in seconds.items()}
+
+
+def figures(recording: str, judged: Judged, rates: dict[str, float]) -> list[Figure]:
+    """Return what stands on the page: of each part, how well it knows holes and how easily it is told; and speed."""
     data = f"{recording}, half of it that the translator was not trained on"
-    found = []
+    found = [
+        Figure(name=f"640x480 on one core, {name}", value=rate, unit="frames/s", better="higher", data=recording)
+        for name, rate in rates.items()
+    ]
     for name in judged.seconds:
         for title, unit, value, better in (
             ("probability of holes", "AUC", judged.same.value("hole_auc", name), "higher"),
@@ -121,7 +146,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="depthforge-bench-") as folder:
         where = options.prepared or Path(folder)
         judged = judge(options.recording, parts(options.manifest), options.half, options.frames, options.draws, where)
-    plain = {"same view": judged.same.to_json(), "unpaired": judged.unpaired.to_json(), "seconds": judged.seconds}
+        rates = speed(options.manifest, options.recording, where)
+    plain = {"same view": judged.same.to_json(), "unpaired": judged.unpaired.to_json(), "frames/s": rates}
     if options.json:
         print_json({"recording": options.recording, **plain})
     else:
@@ -130,8 +156,11 @@ def main() -> None:
             rows(judged),
             ["", "real", *judged.seconds, "floor"],
         )
+        print("frames/s of one core (bar 10): " + ", ".join(f"{name} {rate:.3g}" for name, rate in rates.items()))
     if options.save:
-        save_run("bench_hybrid", plain, figures(options.recording, judged), part=options.recording, note=options.note)
+        save_run(
+            "bench_hybrid", plain, figures(options.recording, judged, rates), part=options.recording, note=options.note
+        )
 
 
 if __name__ == "__main__":

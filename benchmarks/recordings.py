@@ -20,6 +20,7 @@ from depthforge.fitting.scans import cuts_of, read_scans
 from depthforge.frame import BoolImage, DepthImage, Frame, FrameRef, NoisyDepth
 from depthforge.manifest import PluginBlock
 from depthforge.manifest_file import load_manifest
+from depthforge.realism import views
 from depthforge.realism.same_view.views import Measured, SameView
 from depthforge.registry import sources
 from depthforge.seeding import frame_words
@@ -172,11 +173,7 @@ def half_of(refs: Sequence[FrameRef], half: int) -> list[FrameRef]:
 
 def in_pairs(refs: Sequence[FrameRef], count: int) -> list[FrameRef]:
     """Return ``count`` of the frames: evenly spaced ones, each with the next, as figures between frames want."""
-    if count >= len(refs):
-        return list(refs)
-    pairs = max(count // 2, 1)
-    first = {number * (len(refs) - 1) // pairs for number in range(pairs)}
-    return [refs[place] for place in sorted(first | {place + 1 for place in first})]
+    return [refs[place] for place in views.in_pairs(len(refs), count)]
 
 
 def view_of(source: Source, ref: FrameRef) -> View:

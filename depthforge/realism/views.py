@@ -39,6 +39,14 @@ def evenly_spaced(total: int, count: int) -> list[int]:
     return np.unique(np.linspace(0, total - 1, min(count, total)).round().astype(int)).tolist() if total else []
 
 
+def in_pairs(total: int, count: int) -> list[int]:
+    """Return about ``count`` different positions out of ``total``: evenly spaced ones, and after each the next."""
+    if count >= total:
+        return list(range(total))
+    first = {number * (total - 1) // max(count // 2, 1) for number in range(max(count // 2, 1))}
+    return sorted(first | {place + 1 for place in first})
+
+
 def noisy_views(corpus: Path, count: int, shards: frozenset[str] | None = None) -> Iterator[DepthView]:
     """Yield the noisy depth of ``count`` frames of a corpus, or of some of its shards, clean depth beside it.
 

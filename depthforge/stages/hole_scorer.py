@@ -3,11 +3,12 @@
 The pairs are at hand, so no statistics of two sets are needed: the score is the log loss as a share of that of a
 constant, the scans' own rate of holes; 1 is no better than knowing that rate. Before it is taken, the network is
 calibrated on the held-out pairs (``calibrate``): probabilities that are drawn from must be right, not merely in order.
+How holes are correlated is measured there too (``hole_correlation``), and changes no score.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import cv2
@@ -20,8 +21,10 @@ from depthforge.errors import InputError
 from depthforge.frame import Frame
 from depthforge.labels.catalogue import DEPTH_RAW
 from depthforge.realism.same_view.hole_places import HoleOverlap, measure_overlap, summarise
+from depthforge.stages.hole_correlation import Chances, measured_correlation
 from depthforge.training.objective import Objective
 from depthforge.training.scoring import HeldOut, Scored
+from depthforge.translators.hole_fields import Correlation
 from depthforge.translators.hybrid import Hybrid
 from depthforge.translators.hybrid_network import PRIOR_SHARE, PRIOR_WIDE, HybridNetwork
 from depthforge.translators.learned import Learned, LearnedConfig, device_of
@@ -34,6 +37,7 @@ _NEWTON_STEPS: Final = 30
 _HIGHEST_TEMPERATURE: Final = 1000.0
 _LEAST_SHARE: Final = 1e-4
 _PICTURES: Final = 4
+_NOT_OF_PHYSICS: Final = 0.05
 _SHOWN: Final = {
     "hole_auc": "holes, AUC",
     "hole_average_precision": "holes, average precision",
@@ -76,7 +80,12 @@ class Calibration(NamedTuple):
     def probability(self, parts: Parts) -> npt.NDArray[np.float32]:
         """Return how likely each pixel is to be a hole, of the shape of ``parts``."""
         physics = self.thin * (parts.frequency - parts.of_wide) + self.wide * parts.of_wide
-        found: npt.NDArray[np.float32] = 1 - (1 - physics) / (1 + np.exp(parts.logit / self.temperature + self.offset))
+        found: npt.NDArray[np.float32] = 1 - (1 - physics) * (1 - self.learnt(parts))
+        return found
+
+    def learnt(self, parts: Parts) -> npt.NDArray[np.float32]:
+        """Return how likely each pixel is to be a hole that the physics does not make."""
+        found: npt.NDArray[np.float32] = 1 / (1 + np.exp(-parts.logit / self.temperature - self.offset))
         return found
 
 
@@ -114,6 +123,10 @@ class HoleScorer:
             for name, value in found_to_be.of_network().items():
                 getattr(network, name).fill_(value)
         found = [found_to_be.probability(each) for each in parts]
+        correlation = self._correlation(found_to_be, parts, known, holes)
+        with torch.no_grad():
+            for name, value in correlation._asdict().items():
+                getattr(network, name).fill_(value)
         shown = _shown(known, holes, found)
         skill = shown.get(_SHOWN["hole_log_loss_skill"], float("nan"))
         return Scored(
@@ -122,10 +135,24 @@ class HoleScorer:
             details={
                 "measured_on": "the held-out ends of the recordings that were trained on",
                 "calibration": {name: round(value, 4) for name, value in found_to_be._asdict().items()},
+                "correlation": {name: round(value, 4) for name, value in correlation._asdict().items()},
             },
             summary=f"on {len(found)} held-out scans; " + ", ".join(f"{name} {v:.3g}" for name, v in shown.items()),
             pictures={"samples.png": self._picture(found)},
         )
+
+    def _correlation(
+        self,
+        calibration: Calibration,
+        parts: Sequence[Parts],
+        known: Sequence[npt.NDArray[np.bool_]],
+        holes: Sequence[npt.NDArray[np.bool_]],
+    ) -> Correlation:
+        chances = [
+            Chances(calibration.learnt(each), hole, here & (each.frequency < _NOT_OF_PHYSICS))
+            for each, here, hole in zip(parts, known, holes, strict=True)
+        ]
+        return measured_correlation([frame for frame, _ in self._seen], chances, Correlation())
 
     def state_dict(self) -> dict[str, Any]:
         """Return nothing: a score depends on the network alone."""

@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator
 
 import torch
 
-from depthforge.manifest import TrainingSettings
-from depthforge.realism.views import evenly_spaced
+from depthforge.realism.views import evenly_spaced, in_pairs
 from depthforge.stages.depth_scorer import DepthScorer
 from depthforge.stages.hole_scorer import HoleScorer
 from depthforge.stages.observe import TrainingObserver
 from depthforge.stages.sides import TrainingJob
+from depthforge.stages.training_plan import TrainingPlan
 from depthforge.training.agreement import failing_together
 from depthforge.training.checkpoint import Checkpoints
 from depthforge.training.crops import CropBatches, frame_at
@@ -83,7 +83,7 @@ def _prepared(
     )
     observer = None
     if rank == 0:
-        held_out = _held_out(clean_held, real_held, settings, plan.seed)
+        held_out = _held_out(clean_held, real_held, plan)
         default = HoleScorer if cls.paired else DepthScorer
         scorer = cls.make_scorer(config, held_out) or default(cls, config, held_out)
         observer = TrainingObserver(scorer, loop_settings, job.out, card=card_of(job), note=note)
@@ -97,14 +97,18 @@ def _prepared(
     return TrainingLoop(objective, steps, loop_settings, checkpoints, observer, device=device, rank=rank)
 
 
-def _held_out(clean: DecodedFrames, real: DecodedFrames, settings: TrainingSettings, seed: int) -> HeldOut:
-    """Return the frames of an evaluation; real ones cost less than clean ones, and there are twice as many."""
-    count = settings.evaluation_frames
+def _held_out(clean: DecodedFrames, real: DecodedFrames, plan: TrainingPlan) -> HeldOut:
+    """Return the frames of an evaluation; real ones cost less than clean ones, and there are twice as many.
+
+    Scans that are paired with their truth come with their neighbours, which see the same surfaces.
+    """
+    count = plan.settings.evaluation_frames
+    chosen = (in_pairs if plan.translator.paired else evenly_spaced)(len(real), 2 * count)
     return HeldOut(
         [frame_at(clean, index) for index in evenly_spaced(len(clean), count)],
-        [frame_at(real, index) for index in evenly_spaced(len(real), 2 * count)],
-        seed,
-        settings.watch,
+        [frame_at(real, index) for index in chosen],
+        plan.seed,
+        plan.settings.watch,
     )
 
 

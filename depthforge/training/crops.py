@@ -150,4 +150,5 @@ def frame_at(frames: DecodedFrames, index: int, window: tuple[slice, slice] | No
     )
     rgb = None if frames.rgb is None else np.array(frames.rgb[index, rows, columns])
     labels = {} if frames.scan_m is None else {DEPTH_RAW.name: np.array(frames.scan_m[index, rows, columns])}
-    return Frame(frames.keys[index], depth_m, depth_m > 0, camera, rgb=rgb, labels=labels)
+    pose = frames.poses[index] if frames.poses else None
+    return Frame(frames.keys[index], depth_m, depth_m > 0, camera, rgb=rgb, labels=labels, T_world_cam=pose)

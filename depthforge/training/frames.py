@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -43,7 +43,8 @@ class DecodedFrames:
 
     One of the two may be None: what the method does not read. ``camera`` is that of the first frame. Of pairs,
     ``depth_m`` is the truth and ``scan_m`` (N, H, W) float32 what was measured in the same views, 0 where nothing;
-    ``planes`` are what the method makes of each whole frame, (N, C, H, W) float16 by name.
+    ``planes`` are what the method makes of each whole frame, (N, C, H, W) float16 by name. ``poses`` are T_world_cam
+    (4, 4) of each frame, None for one without.
     """
 
     keys: tuple[str, ...]
@@ -52,6 +53,7 @@ class DecodedFrames:
     camera: Camera
     scan_m: npt.NDArray[np.float32] | None = None
     planes: Mapping[str, npt.NDArray[np.float16]] = field(default_factory=dict)
+    poses: Sequence[npt.NDArray[np.float64] | None] = ()
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -80,7 +82,7 @@ class DecodedFrames:
         rgb = None if self.rgb is None else self.rgb[part]
         scan_m = None if self.scan_m is None else self.scan_m[part]
         planes = {name: plane[part] for name, plane in self.planes.items()}
-        return DecodedFrames(self.keys[part], depth_m, rgb, self.camera, scan_m, planes)
+        return DecodedFrames(self.keys[part], depth_m, rgb, self.camera, scan_m, planes, self.poses[part])
 
     @classmethod
     def load(cls, folder: Path) -> DecodedFrames:
@@ -90,7 +92,8 @@ class DecodedFrames:
         planes = {name.removeprefix(_PLANES): array for name, array in arrays.items() if name.startswith(_PLANES)}
         camera = Camera(**described["camera"])
         keys = tuple(described["keys"])
-        return cls(keys, arrays.get("depth_m"), arrays.get("rgb"), camera, arrays.get("scan_m"), planes)
+        poses = [None if pose is None else np.array(pose, np.float64) for pose in described.get("poses", ())]
+        return cls(keys, arrays.get("depth_m"), arrays.get("rgb"), camera, arrays.get("scan_m"), planes, poses)
 
 
 def decode_frames(
@@ -138,7 +141,7 @@ def _write(
     images_of: ImagesOf | None,
     note: Callable[[int, int], None],
 ) -> None:
-    keys, cameras, problems, empty = [], [], [], 0
+    keys, cameras, poses, problems, empty = [], [], [], [], 0
     planes: dict[str, _Rows] = {}
     with ExitStack() as files:
         depth = files.enter_context(_Rows(folder / "depth_m.npy", np.float32, size)) if "depth" in wanted else None
@@ -164,6 +167,7 @@ def _write(
                 planes[plane].add(images)
             keys.append(frame.key)
             cameras.append(frame.camera)
+            poses.append(None if frame.T_world_cam is None else frame.T_world_cam.tolist())
             if depth is not None:
                 depth.add(frame.depth_m)
             if rgb is not None and frame.rgb is not None:
@@ -181,7 +185,7 @@ def _write(
             + (f" ({told(dict.fromkeys(each.message for each in problems), joint='; ')})" if problems else ""),
             remedy="depthforge check MANIFEST; the unit and the invalid values of the source are the usual cause",
         )
-    described = {"keys": keys, "camera": asdict(cameras[0]), "skipped": count - len(keys)}
+    described = {"keys": keys, "camera": asdict(cameras[0]), "poses": poses, "skipped": count - len(keys)}
     write_atomically(folder / "frames.json", json.dumps(described).encode())
 
 

@@ -1,9 +1,8 @@
-"""Holes drawn with given probabilities, correlated as a sensor's are: a Gaussian copula of two fields.
+"""Holes drawn with given probabilities, correlated as a sensor's are: a Gaussian copula.
 
 A pixel is a hole where Phi(n) < P for a standard normal field n, so its chance is P whatever the field's correlation.
-Independent pixels are told from a sensor at once; n is a short field, the frame's own, and a long one, each with its
-share of the variance: the long one decides whether a surface is lost, the short one its ragged border. Where the long
-field belongs to the scene, a lost surface stays lost from frame to frame.
+Independent pixels are told from a sensor at once; n is smooth (``hole_fields``, ``surface_noise``), and where it
+belongs to the scene a lost surface stays lost from frame to frame.
 
 P is cut to 1/4096 before it is compared, so that the last bit of a sum over threads moves no hole. 640x480: 3 ms.
 
@@ -12,7 +11,6 @@ Source: Sklar's copula as used by Monteiro et al., "Stochastic segmentation netw
 
 from __future__ import annotations
 
-import math
 from functools import lru_cache
 from statistics import NormalDist
 
@@ -35,12 +33,11 @@ def fixed_point(probability: Float32) -> npt.NDArray[np.int32]:
     return levels
 
 
-def sampled_holes(levels: npt.NDArray[np.int32], long: Float32, short: Float32, long_share: float) -> BoolImage:
+def sampled_holes(levels: npt.NDArray[np.int32], field: Float32) -> BoolImage:
     """Return where a hole is drawn, (H, W) bool; ``levels`` (H, W) are probabilities in fixed point.
 
-    ``long`` and ``short`` (H, W) are independent N(0, 1) fields, of which the first has ``long_share`` of the variance.
+    ``field`` (H, W) is N(0, 1) at every pixel.
     """
-    field = np.float32(math.sqrt(long_share)) * long + np.float32(math.sqrt(1 - long_share)) * short
     holes: BoolImage = field < _thresholds()[levels]
     return holes
 

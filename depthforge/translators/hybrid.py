@@ -22,7 +22,6 @@ Flow", ICCV 2019 (parametric layers within a flow); Shrivastava et al., CVPR 201
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -42,12 +41,12 @@ from depthforge.networks.precision import arithmetic
 from depthforge.registry import translators
 from depthforge.seeding import frame_words
 from depthforge.sensors.base import Sensor
-from depthforge.sensors.dark_patches import surface_field
 from depthforge.sensors.fields import correlated_normals
 from depthforge.sensors.preset import AnySensor, parse_sensor
 from depthforge.sensors.residual_errors import ResidualSensor
 from depthforge.training.scoring import HeldOut, Scorer
 from depthforge.translators.base import require_kept
+from depthforge.translators.hole_fields import Correlation, CorrelationSettings, hole_field
 from depthforge.translators.hole_sampling import LEVELS, fixed_point, sampled_holes
 from depthforge.translators.hybrid_inputs import (
     COLOUR_CHANNELS,
@@ -56,19 +55,16 @@ from depthforge.translators.hybrid_inputs import (
     inputs_of,
     well_known,
 )
-from depthforge.translators.hybrid_network import WIDE_PX, HybridNetwork
+from depthforge.translators.hybrid_network import FREQUENCY, WIDE_PX, HybridNetwork
 from depthforge.translators.hybrid_objective import HybridObjective, HybridTraining
 from depthforge.translators.hybrid_residual import drawn_error, on_steps, target_of
 from depthforge.translators.learned import Learned, LearnedConfig, device_of, failures_of_the_worker
-from depthforge.translators.surface_noise import HoleFields
 
 __all__ = ["Hybrid"]
 
-# Streams of random numbers that no sensor draws from; the long field takes three for even octaves and three for odd.
-_SHORT, _SILHOUETTES, _LONG = 200, 201, 202
+# A stream of random numbers that no sensor draws from, nor ``hole_fields``.
+_SILHOUETTES = 207
 _ALONG_PX = 20.0
-_AT_M = 2.0
-_MOST_OCTAVES = 8
 _MADE_UP = ("preset", "patch_share", "blob_dropout")
 _NEAR = ("saturated_m", "saturated_spread")
 _LIKELY_NEAR = 0.02
@@ -83,13 +79,13 @@ _BASELINE_M = 0.075  # of a sensor that has none: it only scales slopes
 class Hybrid(Learned):
     """A simulated sensor with learned holes."""
 
-    class Config(HybridTraining, HoleFields, LearnedConfig):
+    class Config(HybridTraining, CorrelationSettings, LearnedConfig):
         """The physics, what the network is trained with, and how holes are drawn."""
 
         architecture_fields: ClassVar[tuple[str, ...]] = ("colour", "physics_draws", "residual")
         inference_fields: ClassVar[frozenset[str]] = LearnedConfig.inference_fields | {
             "min_kept",
-            *HoleFields.model_fields,
+            *CorrelationSettings.model_fields,
         }
 
         sensor: AnySensor = Field(
@@ -139,7 +135,7 @@ class Hybrid(Learned):
             return frozenset(HybridTraining.model_fields) - set(cls.architecture_fields)
 
     config: Config
-    version = 3
+    version = 4
     paired: ClassVar[bool] = True
 
     def __init__(self, config: LearnedConfig) -> None:
@@ -263,20 +259,20 @@ class Hybrid(Learned):
         networks = self.loaded()
         network, device = networks["holes"], device_of(networks)
         assert isinstance(network, HybridNetwork)
-        inputs = torch.from_numpy(self._inputs(frame, drawings)[None])
+        seen = self._inputs(frame, drawings)
+        # Of rows with channels innermost, so that nothing is copied: a numpy axis of length 1 has no stride of use.
+        inputs = torch.from_numpy(seen.transpose(1, 2, 0))[None].permute(0, 3, 1, 2)
         # A frame alone, whatever its company: another size of the batch may mean other rounding.
         with failures_of_the_worker(), torch.inference_mode(), arithmetic(self.config.precision, device):
-            learnt, by_physics, residual = network.maps(inputs.to(device, memory_format=torch.channels_last))
-            found, physics = (image[0, 0].float().cpu().numpy() for image in (learnt, by_physics))
+            learnt, residual = network.maps(inputs.to(device, memory_format=torch.channels_last))
+            found = learnt[0, 0].float().cpu().numpy()
             maps = None if residual is None else torch.cat(residual, dim=1)[0].float().cpu().numpy()
-        if not (np.isfinite(found).all() and np.isfinite(physics).all()) or (
-            maps is not None and not np.isfinite(maps).all()
-        ):
+        if not np.isfinite(found).all() or (maps is not None and not np.isfinite(maps).all()):
             raise FrameError("the translator gave numbers that are none", where=frame.key)
         near = self.config.sensor.near_loss(frame.depth_m)
         if near is not None:
             found = 1 - (1 - found) * (1 - near)
-        return found, physics, maps
+        return found, network.physics_of(seen[FREQUENCY]), maps
 
     def _measured(self, frame: Frame, words: tuple[int, int]) -> _Measured:
         # The frame's own drawing is one of those that tell how often a pixel is lost, unless it is to be drawn again.
@@ -310,42 +306,26 @@ class Hybrid(Learned):
         is_wide = cv2.dilate(cv2.erode(holes.view(np.uint8), square), square)
         return np.where(holes, np.where(is_wide > 0, np.float32(wide), np.float32(thin)), np.float32(0))
 
+    def _correlation(self) -> Correlation:
+        network = self.loaded()["holes"]
+        assert isinstance(network, HybridNetwork)
+        return self.config.over(network.correlation)
+
     def _drawn(self, frame: Frame, words: tuple[int, int]) -> NoisyDepth:
-        config, size = self.config, frame.camera.size
         measured = self._measured(frame, words)
-        short = correlated_normals(words, size, config.short_px, stream=_SHORT)
-        lost = sampled_holes(measured.learnt, _long_field(frame, words, config.long_m), short, config.long_share)
+        lost = sampled_holes(measured.learnt, hole_field(frame, words, self._correlation()))
         if measured.believed.any():
-            along = correlated_normals(words, size, _ALONG_PX, stream=_SILHOUETTES)
-            lost |= sampled_holes(measured.believed, along, along, 1.0)
+            along = correlated_normals(words, frame.camera.size, _ALONG_PX, stream=_SILHOUETTES)
+            lost |= sampled_holes(measured.believed, along)
         valid = ~lost
         require_kept(
             frame,
             valid,
-            config.min_kept,
+            self.config.min_kept,
             what="the translator leaves",
             remedy="check that depth is in metres and within the sensor's range, or lower min_kept",
         )
         return NoisyDepth(np.where(valid, measured.depth_m, np.float32(0)), valid)
-
-
-def _long_field(frame: Frame, words: tuple[int, int], length_m: float) -> npt.NDArray[np.float32]:
-    """Return N(0, 1) of the surfaces (H, W), over ``length_m`` in a view of 2 m, and in proportion nearer and farther.
-
-    What a sensor loses is as large in its image over a table as in a room. Fields have lengths of whole octaves, and
-    two are mixed by the median distance of the frame: views of one scene share most of theirs.
-    """
-    median_m = float(np.median(frame.depth_m[frame.valid])) if frame.valid.any() else _AT_M
-    octaves = float(np.clip(np.log2(max(median_m, 1e-3) / _AT_M), -_MOST_OCTAVES, _MOST_OCTAVES))
-    lower = math.floor(octaves)
-    field = np.zeros(frame.camera.size, np.float32)
-    for octave, share in ((lower, 1 - (octaves - lower)), (lower + 1, octaves - lower)):
-        if share > 0:
-            stream = _LONG + 3 * (octave % 2)
-            part = surface_field(frame, words, _OnSurfaces(length_m * 2.0**octave), stream=stream)
-            assert part is not None
-            field += np.float32(math.sqrt(share)) * part
-    return field
 
 
 def _without(sensor: Sensor, names: Sequence[str]) -> Sensor:
@@ -363,16 +343,6 @@ class _Measured(NamedTuple):
     learnt: npt.NDArray[np.int32]
     believed: npt.NDArray[np.int32]
     depth_m: npt.NDArray[np.float32]
-
-
-class _OnSurfaces(NamedTuple):
-    """The long field as patches on surfaces that stay: what ``surface_field`` reads of a sensor."""
-
-    patch_size_m: float | None
-    patch_share: float = 0.5
-    patch_size_px: float = 32.0
-    patch_persistence: float = 1.0
-    patch_incidence: float = 0.0
 
 
 def _aside(words: tuple[int, int], draw: int) -> tuple[int, int]:

@@ -77,7 +77,9 @@ def inputs_of(frame: Frame, frequency: Float32, disparity_m_px: float, *, colour
     if colour:
         assert frame.rgb is not None
         channels += _colour(frame.rgb)
-    return np.stack(channels).astype(np.float32, copy=False)
+    # With channels innermost, as the network takes them.
+    merged: Float32 = cv2.merge([np.ascontiguousarray(channel, np.float32) for channel in channels])
+    return merged.transpose(2, 0, 1)
 
 
 def hole_frequency(drawings: Sequence[NoisyDepth]) -> Float32:

@@ -3,7 +3,7 @@ the likelihood of residuals, where a surface is flat.
 
 Crops are flipped upside down and their light is changed at random, so that exposure and a floor say nothing; left and
 right stay, since shadows fall on one side. Colour is left out of some crops altogether: a network that can do without
-it leans less on one room's colours.
+it leans less on one room's colours. Geometry may be, where the truth is a guess.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ from torch.nn import functional
 
 from depthforge.training.objective import Batch, Objective, descend
 from depthforge.translators.hybrid_inputs import COLOUR_CHANNELS, GEOMETRY_CHANNELS
-from depthforge.translators.hybrid_network import HybridNetwork
+from depthforge.translators.hybrid_network import FREQUENCY, HybridNetwork
 from depthforge.translators.hybrid_residual import likelihood
 
 __all__ = ["HybridObjective", "HybridTraining"]
 
 _SCALARS_FASTER = 10.0
+_OF_GEOMETRY = [channel for channel in range(len(GEOMETRY_CHANNELS)) if channel != FREQUENCY]
 _SLOPE_Y = GEOMETRY_CHANNELS.index("slope of disparity along y")
 
 
@@ -36,6 +37,13 @@ class HybridTraining(BaseModel):
     learning_rate: float = Field(default=2e-3, gt=0, description="AdamW's step size")
     weight_decay: float = Field(default=1e-3, ge=0, description="AdamW's decay of weights")
     without_colour: float = Field(default=0.2, ge=0, le=1, description="share of the crops whose colour is left out")
+    without_geometry: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="share of the crops of which only the simulation's holes and colour are left, and no geometry: "
+        "against a guess of the truth that shows where depth was missing",
+    )
     light: float = Field(
         default=0.4,
         ge=0,
@@ -97,6 +105,8 @@ class HybridObjective(Objective):
         turned = {name: torch.where(upside_down, image.flip(2), image) for name, image in seen.items()}
         inputs = turned["inputs"]
         inputs[:, _SLOPE_Y] *= torch.where(upside_down, -1.0, 1.0)[:, 0]
+        geometry = inputs[:, _OF_GEOMETRY]
+        inputs[:, _OF_GEOMETRY] = geometry * (chances[3] >= self.config.without_geometry).to(geometry)
         if self.config.colour:
             first = len(GEOMETRY_CHANNELS)
             colour = inputs[:, first : first + len(COLOUR_CHANNELS)]

@@ -51,7 +51,7 @@ class HoleFields(BaseModel):
         ge=0.02,
         le=100,
         description="the same of the long field, metres on the surface: in the world where frames have poses, else "
-        "before the camera; of `hybrid` in a view of 2 m, and in proportion nearer and farther",
+        "before the camera",
     )
     long_share: float = Field(
         default=0.7, ge=0, le=1, description="share of the long field in the variance: what stays from frame to frame"

@@ -178,9 +178,9 @@ def kill_driver(run: Run) -> None:
     """SIGKILL to the command, or to the process that works for it."""
     process = run.start()
     run.until_a_moment(process)
+    whole_command = run.rng.random() < 0.5
     with suppress(psutil.NoSuchProcess):
         victims = [psutil.Process(process.pid)]
-        whole_command = run.rng.random() < 0.5
         if not whole_command:
             victims = victims[0].children() or victims
         run.trial.injected = process.poll() is None

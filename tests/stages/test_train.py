@@ -293,12 +293,17 @@ def test_a_loss_that_is_no_number_keeps_the_checkpoints(tmp_path: Path, monkeypa
 
 @pytest.mark.slow
 @pytest.mark.ray
-def test_on_ray_a_killed_worker_goes_on_and_ends_as_inline(head: Head, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"translator": {"name": "hybrid", "sensor": {"name": "structured_light"}, "colour": False, "min_kept": 0}}],
+    ids=["dcl", "hybrid"],
+)
+def test_on_ray_a_killed_worker_goes_on_and_ends_as_inline(head: Head, tmp_path: Path, changes: dict[str, Any]) -> None:
     """kill -9 of the training worker after its first checkpoint: Ray Train starts it again, from there."""
     long = {"epochs": 20, "evaluate_every": 6}
-    expected = train(manifest(tmp_path / "inline", long), inline=True)
+    expected = train(manifest(tmp_path / "inline", long, **changes), inline=True)
     path = tmp_path / "manifest.yaml"
-    portable = manifest(tmp_path / "ray", long).model_dump(mode="json")
+    portable = manifest(tmp_path / "ray", long, **changes).model_dump(mode="json")
     path.write_text(yaml.safe_dump(portable))
     command = [sys.executable, "-m", "depthforge", "train", str(path), "--address", head.address, "--json"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

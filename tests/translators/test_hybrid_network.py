@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
@@ -36,7 +37,9 @@ def with_logits(physics: float, net: float) -> HybridNetwork:
 @pytest.mark.parametrize(("physics", "net"), [(-2.0, -1.0), (0.5, -30.0), (-30.0, 1.5), (-30.0, -30.0), (30.0, -5.0)])
 def test_a_pixel_is_lost_by_the_physics_or_by_what_the_network_knows(physics: float, net: float) -> None:
     with torch.inference_mode():
-        learnt, by_physics, residual = with_logits(physics, net).maps(seen(1.0))
+        made = with_logits(physics, net)
+        learnt, residual = made.maps(seen(1.0))
+        by_physics = made.physics(seen(1.0))
         probability = 1 - (1 - learnt) * (1 - by_physics)
     kept = (1 - torch.sigmoid(torch.tensor(physics))) * (1 - torch.sigmoid(torch.tensor(net)))
     assert residual is None
@@ -54,6 +57,18 @@ def test_a_wide_hole_of_the_physics_is_believed_more_than_a_thin_one() -> None:
     torch.testing.assert_close(found[20:28], torch.full((8,), 0.9))
     assert not found[:4].any()
     assert not found[10:20].any()
+
+
+def test_an_image_of_the_physics_is_as_a_batch_of_them() -> None:
+    made = network()
+    random = np.random.default_rng(0)
+    frequency = np.repeat(np.repeat(random.random((8, 12)) < 0.5, 5, axis=0), 5, axis=1).astype(np.float32)
+    frequency *= random.choice(np.array([0.5, 1.0], np.float32), frequency.shape)
+    inputs = torch.zeros(1, len(GEOMETRY_CHANNELS), *frequency.shape)
+    inputs[0, FREQUENCY] = torch.from_numpy(frequency)
+    with torch.inference_mode():
+        batch = made.physics(inputs)[0, 0].numpy()
+    np.testing.assert_allclose(made.physics_of(frequency), batch, atol=1e-6)
 
 
 def test_more_holes_in_the_simulation_are_more_holes_and_none_is_certain() -> None:
@@ -83,7 +98,8 @@ def test_calibration_divides_and_shifts_what_is_learnt_and_leaves_the_physics() 
         physics, logit = made.physics(seen(1.0)), made.parts(seen(1.0))[2]
         made.temperature.fill_(2.0)
         made.offset.fill_(0.5)
-        learnt, by_physics, _ = made.maps(seen(1.0))
+        learnt, _ = made.maps(seen(1.0))
+        by_physics = made.physics(seen(1.0))
     torch.testing.assert_close(physics, torch.sigmoid(torch.tensor(-2.0)).expand_as(physics))
     torch.testing.assert_close(by_physics, physics)
     torch.testing.assert_close(learnt, torch.sigmoid(logit / 2 + 0.5))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -213,7 +214,9 @@ def test_holes_are_those_of_the_copula() -> None:
     points = points_of(frame)
     long = world_normals(points, np.eye(4), (1, 2), config.long_m, stream=211)
     short = correlated_normals((1, 2), (120, 160), 2.0, stream=210)
-    lost = sampled_holes(fixed_point(chance), long, short, config.long_share)
+    share = config.long_share
+    field = np.float32(math.sqrt(share)) * long + np.float32(math.sqrt(1 - share)) * short
+    lost = sampled_holes(fixed_point(chance), field)
     assert 0.02 < lost.mean() < 0.9
     differ = (noisy.valid != (frame.valid & ~lost)).mean()
     assert differ < 1e-3, "but for the last bit of a quantile"
