@@ -23,7 +23,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.recordings import RECORDINGS, fused, view_of
+from benchmarks.recordings import RECORDINGS, Trained, fused, sensor_for, view_of
 from benchmarks.timing import print_json, print_table
 from depthforge.frame import Frame, NoisyDepth
 from depthforge.realism.same_view import between_frames, hole_places, pattern
@@ -43,7 +43,7 @@ class Step(NamedTuple):
     simulated: NoisyDepth
 
 
-def steps_of(name: str, sensor: Sensor, folder: Path, *, first: float, count: int, step: int) -> list[Step]:
+def steps_of(name: str, sensor: Sensor | Trained, folder: Path, *, first: float, count: int, step: int) -> list[Step]:
     """Fuse a recording and measure ``count`` of its frames, from a share of it on, each ``step``-th."""
     source, refs = fused(name, folder)
     start = int(first * len(refs))
@@ -100,22 +100,26 @@ def main() -> None:
     """Print the figures and write the picture."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--recording", choices=list(RECORDINGS), default="redkitchen_kinect")
-    parser.add_argument("--sensor", default="kinect_v1", help="a preset, or the file of one")
+    parser.add_argument("--sensor", default="kinect_v1", help="a preset, its file, or the manifest of a training")
     parser.add_argument("--set", nargs="*", default=[], metavar="FIELD=VALUE", help="parameters over the preset's")
     parser.add_argument("--frames", type=int, default=10)
     parser.add_argument("--first", type=float, default=0.5)
     parser.add_argument("--step", type=int, default=1)
+    parser.add_argument("--prepared", type=Path, help="where fused meshes are kept for the next run")
     parser.add_argument("--out", type=Path, help="the picture to write, a .png")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     changes = {
         name: parse_yaml(value, where=name).value for name, value in (each.split("=", 1) for each in options.set)
     }
-    sensor = parse_sensor({"preset": options.sensor, **changes})
+    sensor = (
+        parse_sensor({"preset": options.sensor, **changes})
+        if changes
+        else sensor_for(options.sensor, RECORDINGS[options.recording])
+    )
     with tempfile.TemporaryDirectory(prefix="depthforge-strip-") as folder:
-        steps = steps_of(
-            options.recording, sensor, Path(folder), first=options.first, count=options.frames, step=options.step
-        )
+        where = options.prepared or Path(folder)
+        steps = steps_of(options.recording, sensor, where, first=options.first, count=options.frames, step=options.step)
     found = figures_of(steps)
     if options.json:
         print_json({"recording": options.recording, "figures": found})

@@ -1,7 +1,8 @@
 """The field that draws the holes of ``hybrid``: how large they are in the image, and how long they stay.
 
 A field of variance 1 is made of four: a long and a short one, each on surfaces and over the image. The long one decides
-whether a surface is lost, the short one its ragged border. What is on surfaces belongs to the scene's world where
+whether a surface is lost, the short one its ragged border; what a simulation loses, as the shadow of a silhouette, the
+long one decides alone, for a shadow has no ragged border. What is on surfaces belongs to the scene's world where
 frames have poses, and is the same in every frame that sees it; what lies over the image is new in every frame. A
 Kinect keeps nine tenths of what it loses from one frame to the next, a D435i a quarter, and both lose patches of tens
 of pixels; so how large and how long are apart. All four numbers are measured in training on held-out pairs
@@ -29,7 +30,7 @@ from depthforge.seeding import scene_words
 from depthforge.sensors.fields import correlated_normals
 from depthforge.sensors.world_fields import world_normals
 
-__all__ = ["AT_M", "Correlation", "CorrelationSettings", "hole_field"]
+__all__ = ["AT_M", "Correlation", "CorrelationSettings", "HoleField", "hole_field"]
 
 Float32 = npt.NDArray[np.float32]
 
@@ -90,24 +91,38 @@ class CorrelationSettings(BaseModel):
         return measured._replace(**{name: value for name, value in own.items() if value is not None})
 
 
-def hole_field(frame: Frame, words: tuple[int, int], correlation: Correlation) -> Float32:
-    """Return the N(0, 1) field (H, W) float32 that draws the holes of ``frame``; ``words`` are the frame's."""
+class HoleField(NamedTuple):
+    """N(0, 1) fields (H, W) float32: the long one, and what it and the short one make together."""
+
+    long: Float32
+    whole: Float32
+
+
+def hole_field(frame: Frame, words: tuple[int, int], correlation: Correlation) -> HoleField:
+    """Return the fields that draw the holes of ``frame``; ``words`` are the frame's."""
     short_px, long_m, long_share, persistence = correlation
-    size, focal_px = frame.camera.size, frame.camera.fx
-    field = np.zeros(size, np.float32)
-    parts = (
-        (long_share, long_m * focal_px / AT_M, 2, _ON_SURFACES, _LONG),
-        (1 - long_share, short_px, 1, _BORDERS, _SHORT),
-    )
-    for share, length_px, step, on_surfaces, over_image in parts:
-        # What is no wider than a pixel can stay nowhere.
-        stays = persistence if length_px >= 1 else 0.0
-        if share * stays > 0:
-            of_scene = _on_surfaces(frame, words, length_px * AT_M / focal_px, step, on_surfaces)
-            field += np.float32(math.sqrt(share * stays)) * of_scene
-        if share * (1 - stays) > 0:
-            own = correlated_normals(words, size, length_px, stream=over_image)
-            field += np.float32(math.sqrt(share * (1 - stays))) * own
+    long_px = long_m * frame.camera.fx / AT_M
+    long = _field(frame, words, long_px, persistence, step=2, streams=(_ON_SURFACES, _LONG))
+    if long_share == 1:
+        return HoleField(long, long)
+    short = _field(frame, words, short_px, persistence, step=1, streams=(_BORDERS, _SHORT))
+    return HoleField(long, np.float32(math.sqrt(long_share)) * long + np.float32(math.sqrt(1 - long_share)) * short)
+
+
+def _field(
+    frame: Frame, words: tuple[int, int], length_px: float, persistence: float, *, step: int, streams: tuple[int, int]
+) -> Float32:
+    """Return N(0, 1) over ``length_px`` (H, W), of which ``persistence`` lies on surfaces; see ``_on_surfaces``."""
+    on_surfaces, over_image = streams
+    # What is no wider than a pixel can stay nowhere.
+    stays = persistence if length_px >= 1 else 0.0
+    field = np.zeros(frame.camera.size, np.float32)
+    if stays > 0:
+        of_scene = _on_surfaces(frame, words, length_px * AT_M / frame.camera.fx, step, on_surfaces)
+        field += np.float32(math.sqrt(stays)) * of_scene
+    if stays < 1:
+        own = correlated_normals(words, frame.camera.size, length_px, stream=over_image)
+        field += np.float32(math.sqrt(1 - stays)) * own
     return field
 
 

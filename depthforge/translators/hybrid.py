@@ -4,10 +4,10 @@ The sensor's physics makes disparity, its steps, its noise and its silhouettes; 
 camera loses (dark, glossy, slanted ones) and how wide its shadows are in practice. That is learnt from pairs: scans
 with poses, and the truth that is fused from them; or scans alone, whose clean guess stands for the truth. Of every
 pixel the network gives the probability of a hole (``hybrid_network``): that of the physics, and what it adds from what
-is relative only (``hybrid_inputs``). What the network adds is drawn by a copula (``hole_sampling``), so that holes are
-as large, and as steady from frame to frame, as the sensor's; holes of the physics are those of its own drawing, of
-which as many stay, silhouette by silhouette, as are believed. A second head, off by default, adds to the sensor's
-errors where a surface is noisier than the physics says (``hybrid_residual``), before the sensor rounds.
+is relative only (``hybrid_inputs``). Holes are drawn by a copula (``hole_sampling``), so that they are as large, and as
+steady from frame to frame, as the sensor's; where this drawing of the physics has one, whole shadows stay or go. A
+second head, off by default, adds to the sensor's errors where a surface is noisier than the physics says
+(``hybrid_residual``), before the sensor rounds.
 
 Where a pixel is kept that this drawing of the physics lost, depth comes from the same sensor without what makes it lose
 surfaces; what even that does not measure (range, borders) is a hole. What is lost near the camera to too much light is
@@ -41,7 +41,6 @@ from depthforge.networks.precision import arithmetic
 from depthforge.registry import translators
 from depthforge.seeding import frame_words
 from depthforge.sensors.base import Sensor
-from depthforge.sensors.fields import correlated_normals
 from depthforge.sensors.preset import AnySensor, parse_sensor
 from depthforge.sensors.residual_errors import ResidualSensor
 from depthforge.training.scoring import HeldOut, Scorer
@@ -62,9 +61,6 @@ from depthforge.translators.learned import Learned, LearnedConfig, device_of, fa
 
 __all__ = ["Hybrid"]
 
-# A stream of random numbers that no sensor draws from, nor ``hole_fields``.
-_SILHOUETTES = 207
-_ALONG_PX = 20.0
 _MADE_UP = ("preset", "patch_share", "blob_dropout")
 _NEAR = ("saturated_m", "saturated_spread")
 _LIKELY_NEAR = 0.02
@@ -290,10 +286,12 @@ class Hybrid(Learned):
         kept = dense.measure(frame, words)
         reached = frame.valid & (own.valid | kept.valid)
         depth_m = np.where(own.valid, own.depth_m, kept.depth_m)
+        of_physics = frame.valid & ~own.valid
+        drawn = 1 - (1 - learnt) * (1 - self._believed(of_physics))
         return _Measured(
             levels=np.where(reached, fixed_point(1 - (1 - learnt) * (1 - by_physics)), np.int32(LEVELS)),
-            learnt=np.where(reached, fixed_point(learnt), np.int32(LEVELS)),
-            believed=fixed_point(self._believed(frame.valid & ~own.valid)),
+            drawn=np.where(reached, fixed_point(drawn), np.int32(LEVELS)),
+            of_physics=of_physics,
             depth_m=depth_m,
         )
 
@@ -313,10 +311,8 @@ class Hybrid(Learned):
 
     def _drawn(self, frame: Frame, words: tuple[int, int]) -> NoisyDepth:
         measured = self._measured(frame, words)
-        lost = sampled_holes(measured.learnt, hole_field(frame, words, self._correlation()))
-        if measured.believed.any():
-            along = correlated_normals(words, frame.camera.size, _ALONG_PX, stream=_SILHOUETTES)
-            lost |= sampled_holes(measured.believed, along)
+        field = hole_field(frame, words, self._correlation())
+        lost = sampled_holes(measured.drawn, np.where(measured.of_physics, field.long, field.whole))
         valid = ~lost
         require_kept(
             frame,
@@ -335,13 +331,13 @@ def _without(sensor: Sensor, names: Sequence[str]) -> Sensor:
 
 
 class _Measured(NamedTuple):
-    """Of one frame (H, W): the probability of a hole in fixed point, 1 out of reach; that by what is learnt; how often
-    each hole of this drawing of the physics is a real one; and depth wherever the first is less than 1.
+    """Of one frame (H, W): the probability of a hole in fixed point, 1 out of reach; the same given this drawing of the
+    physics; the holes of that drawing; and depth wherever the first is less than 1.
     """
 
     levels: npt.NDArray[np.int32]
-    learnt: npt.NDArray[np.int32]
-    believed: npt.NDArray[np.int32]
+    drawn: npt.NDArray[np.int32]
+    of_physics: BoolImage
     depth_m: npt.NDArray[np.float32]
 
 

@@ -43,7 +43,7 @@ def chances(frames: list[Frame], made: Correlation, probability: np.ndarray | No
     known = np.broadcast_to(columns, SIZE) if probability is None else probability
     found = []
     for frame in frames:
-        hole = sampled_holes(fixed_point(known), hole_field(frame, frame_words(0, frame.key), made))
+        hole = sampled_holes(fixed_point(known), hole_field(frame, frame_words(0, frame.key), made).whole)
         found.append(Chances(np.ascontiguousarray(known), hole, np.ones(SIZE, np.bool_)))
     return found
 

@@ -28,7 +28,7 @@ def wall(z_m: float = 2.0, **changes: Any) -> Frame:
 
 def drawn(correlation: Correlation, number: int = 0, **changes: Any) -> np.ndarray:
     frame = wall(**changes)
-    return hole_field(frame, frame_words(0, f"a/b/{number}"), correlation)
+    return hole_field(frame, frame_words(0, f"a/b/{number}"), correlation).whole
 
 
 def correlation_of(first: np.ndarray, second: np.ndarray) -> float:
@@ -47,7 +47,7 @@ def test_its_variance_is_one_whatever_it_is_made_of(
     short_px: float, long_m: float, long_share: float, persistence: float, z_m: float
 ) -> None:
     made = Correlation(short_px, long_m, long_share, persistence)
-    fields = [hole_field(wall(z_m), frame_words(n, "a/b/c"), made) for n in range(12)]
+    fields = [hole_field(wall(z_m), frame_words(n, "a/b/c"), made).whole for n in range(12)]
     assert np.mean([(field**2).mean() for field in fields]) == pytest.approx(1, abs=0.35)
 
 
@@ -62,7 +62,7 @@ def test_it_is_as_large_in_the_image_nearer_and_farther(z_m: float, persistence:
     ):
         found = []
         for number in range(12):
-            field = hole_field(wall(z_m), frame_words(number, "a/b/c"), made)
+            field = hole_field(wall(z_m), frame_words(number, "a/b/c"), made).whole
             found.append(correlation_of(field[:, length_px:], field[:, :-length_px]))
         assert np.mean(found) == pytest.approx(1 / np.e, abs=0.1)
 
@@ -84,6 +84,13 @@ def test_without_a_pose_every_frame_has_its_own() -> None:
     made = Correlation(4.0, 0.1, 0.5, 1.0)
     found = [correlation_of(drawn(made, n, T_world_cam=None), drawn(made, n + 50, T_world_cam=None)) for n in range(8)]
     assert np.mean(found) == pytest.approx(0, abs=0.08)
+
+
+def test_the_long_field_is_that_of_the_whole() -> None:
+    found = [hole_field(wall(), frame_words(n, "a/b/c"), Correlation(4.0, 0.1, 0.7, 0.5)) for n in range(6)]
+    assert np.mean([correlation_of(long, whole) for long, whole in found]) == pytest.approx(np.sqrt(0.7), abs=0.04)
+    long, whole = hole_field(wall(), (1, 2), Correlation(4.0, 0.1, 1.0, 0.5))
+    assert long is whole
 
 
 def test_what_is_not_set_is_as_it_was_measured() -> None:
