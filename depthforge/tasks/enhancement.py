@@ -30,7 +30,8 @@ from torch import Tensor, nn
 from depthforge.networks.disparity_unet import DisparityUNet
 from depthforge.networks.enhancement import EnhancementNet
 from depthforge.registry import tasks
-from depthforge.tasks.base import Example, Figure, Float64, Sums, Task, TaskConfig, Tensors, View
+from depthforge.tasks.base import Example, Figure, Float64, Sums, Tensors, View
+from depthforge.tasks.dense import DenseConfig, DenseTask
 from depthforge.tasks.disparity_inputs import DISPARITY_CHANNELS, disparity_channels, nearest_filled
 from depthforge.tasks.enhancement_losses import (
     charbonnier,
@@ -54,7 +55,7 @@ _REACH_PX, _TRUE_REACH_PX = 3, 6
 _INVERSE_RANGE: Final = (0.02, 10.0)
 
 
-class EnhancementConfig(TaskConfig):
+class EnhancementConfig(DenseConfig):
     """How depth enhancement is trained; the defaults are the published network and schedule."""
 
     small: ClassVar[Mapping[str, Any]] = {
@@ -68,16 +69,7 @@ class EnhancementConfig(TaskConfig):
     }
     measuring_fields: ClassVar[frozenset[str]] = frozenset({"median_px", "data_range_m"})
 
-    network: Literal["published", "small"] = Field(
-        default="published", description="published: Jeon and Lee's; small: a U-Net on disparity, of 196,000 parameters"
-    )
-    width: int | None = Field(default=None, ge=4, multiple_of=4, description="channels; null: 64, of small 16")
-    trunk_layers: int = Field(default=10, ge=1, description="convolutions in a trunk of the published network")
-    published_gain: bool = Field(
-        default=False, description="start transposed convolutions as the published code does by oversight"
-    )
     median_px: Literal[0, 3, 5] = Field(default=3, description="median filter over the result; published: 3")
-    baseline_m: float = Field(default=0.075, gt=0, description="of the sensor whose disparity `small` works in")
     data_range_m: float = Field(default=10.0, gt=0, description="peak of PSNR in decibel and range of SSIM")
     data_weight: float = Field(default=1.0, ge=0, description="of the error of depth; of disparity in `small`")
     gradient_weight: float = Field(default=1.0, ge=0, description="of the error of its differences")
@@ -85,7 +77,7 @@ class EnhancementConfig(TaskConfig):
 
 
 @tasks.register("enhancement")
-class Enhancement(Task):
+class Enhancement(DenseTask):
     """Depth enhancement: a sensor's depth to that of the surfaces, holes filled."""
 
     Config = EnhancementConfig
@@ -107,21 +99,6 @@ class Enhancement(Task):
         if config.network == "small":
             return DisparityUNet(channels=len(DISPARITY_CHANNELS), width=config.width or 16)
         return EnhancementNet(width=config.width or 64, layers=config.trunk_layers)
-
-    def initialise(self, network: nn.Module, random: torch.Generator) -> None:
-        """Draw every weight."""
-        if isinstance(network, EnhancementNet):
-            network.initialise(random, published_gain=self.config.published_gain)
-        else:
-            assert isinstance(network, DisparityUNet)
-            network.initialise(random)
-
-    def optimiser(self, network: nn.Module, learning_rate: float | None = None) -> torch.optim.Optimizer:
-        """Return Adam as published; for ``small`` with the usual betas and a little weight decay."""
-        if self.config.network == "published":
-            return super().optimiser(network, learning_rate)
-        rate = self.config.learning_rate if learning_rate is None else learning_rate
-        return torch.optim.AdamW(network.parameters(), rate, weight_decay=1e-4)
 
     def examples(self, view: View) -> list[Example]:
         """Return the view as one example; none where under a tenth of it is measured or has truth."""

@@ -15,12 +15,11 @@ IV-C; axes are the camera's (OpenCV), towards the camera.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Final, Literal
+from typing import Any, ClassVar, Final
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from depthforge.errors import InputError
@@ -30,7 +29,8 @@ from depthforge.labels.catalogue import NORMALS
 from depthforge.networks.disparity_unet import DisparityUNet
 from depthforge.networks.enhancement import EnhancementNet
 from depthforge.registry import tasks
-from depthforge.tasks.base import Example, Figure, Float64, Sums, Task, TaskConfig, Tensors, View
+from depthforge.tasks.base import Example, Figure, Float64, Sums, Tensors, View
+from depthforge.tasks.dense import DenseConfig, DenseTask
 from depthforge.tasks.disparity_inputs import DISPARITY_CHANNELS, disparity_channels
 from depthforge.tasks.enhancement_losses import masked_mean
 from depthforge.tasks.histograms import histogram, quantile
@@ -46,7 +46,7 @@ _AXES: Final = 3
 _RANGE_M: Final = 10.0
 
 
-class NormalsConfig(TaskConfig):
+class NormalsConfig(DenseConfig):
     """How normals are trained; the defaults are the published network and schedule."""
 
     small: ClassVar[Mapping[str, Any]] = {
@@ -58,19 +58,9 @@ class NormalsConfig(TaskConfig):
         "decay": 0.7,
     }
 
-    network: Literal["published", "small"] = Field(
-        default="published", description="published: that of enhancement, with other heads; small: a U-Net on disparity"
-    )
-    width: int | None = Field(default=None, ge=4, multiple_of=4, description="channels; null: 64, of small 16")
-    trunk_layers: int = Field(default=10, ge=1, description="convolutions in a trunk of the published network")
-    published_gain: bool = Field(
-        default=False, description="start transposed convolutions as the published code does by oversight"
-    )
-    baseline_m: float = Field(default=0.075, gt=0, description="of the sensor whose disparity `small` works in")
-
 
 @tasks.register("normals")
-class Normals(Task):
+class Normals(DenseTask):
     """Surface normals from a sensor's depth."""
 
     Config = NormalsConfig
@@ -88,21 +78,6 @@ class Normals(Task):
         if config.network == "small":
             return DisparityUNet(channels=len(DISPARITY_CHANNELS) + _AXES, outputs=_AXES, width=config.width or 16)
         return EnhancementNet(outputs=_AXES, adds_input=False, width=config.width or 64, layers=config.trunk_layers)
-
-    def initialise(self, network: nn.Module, random: torch.Generator) -> None:
-        """Draw every weight."""
-        if isinstance(network, EnhancementNet):
-            network.initialise(random, published_gain=self.config.published_gain)
-        else:
-            assert isinstance(network, DisparityUNet)
-            network.initialise(random)
-
-    def optimiser(self, network: nn.Module, learning_rate: float | None = None) -> torch.optim.Optimizer:
-        """Return Adam as published; for ``small`` with the usual betas and a little weight decay."""
-        if self.config.network == "published":
-            return super().optimiser(network, learning_rate)
-        rate = self.config.learning_rate if learning_rate is None else learning_rate
-        return torch.optim.AdamW(network.parameters(), rate, weight_decay=1e-4)
 
     def examples(self, view: View) -> list[Example]:
         """Return the view as one example; none where under a tenth of it is measured or has a true normal."""
