@@ -4,7 +4,7 @@ One hierarchy, so that ``except DepthforgeError`` catches all of it; each class 
 caller would catch without knowing depthforge (``ValueError``, ``FileNotFoundError``, ...). A message says what
 went wrong, where, what was expected against what was found, and what to do next; ``exit_code`` is what the
 command line returns for it (0 done, 2 usage, 3 input invalid, 4 done without some frames, 5 failed or incomplete,
-6 integrity).
+6 integrity, 7 realism drifted).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ __all__ = [
     "DecodeError",
     "DepthforgeError",
     "FrameError",
+    "FrameHungError",
     "IncompleteError",
     "InputError",
     "IntegrityError",
@@ -29,6 +30,7 @@ __all__ = [
     "MissingDependencyError",
     "MissingLabelError",
     "NotFiniteLossError",
+    "RealismDriftError",
     "StorageError",
     "TrainingCollapsedError",
     "UnknownNameError",
@@ -173,6 +175,20 @@ class DecodeError(FrameError):
     """A file of a frame that is truncated, of the wrong type or of the wrong shape."""
 
 
+class FrameHungError(FrameError):
+    """A frame that did not end, twice: the worker that had it was ended each time."""
+
+    @classmethod
+    def at(cls, key: str, stage: str) -> Self:
+        """Return the error of the frame ``key`` that hung in ``stage`` (read, translate or write)."""
+        return cls(
+            f"the frame did not end: its worker hung in {stage}, and so did the next",
+            where=key,
+            remedy="look at the file system that it lies on, and run again with --retry-rejects; --frame-limit says "
+            "how long a frame may take",
+        )
+
+
 class MissingLabelError(FrameError, LookupError):
     """A frame lacks a label that the manifest requires."""
 
@@ -203,6 +219,12 @@ class IntegrityError(CorpusError):
 
 class IncompleteError(CorpusError):
     """The run ended before every shard was committed, or rejected more frames than allowed."""
+
+
+class RealismDriftError(DepthforgeError):
+    """New frames that are farther from the real sensor than the manifest allows; their version is kept, not used."""
+
+    exit_code = 7
 
 
 class TrainingCollapsedError(DepthforgeError):

@@ -35,6 +35,7 @@ __all__ = [
     "CorpusSettings",
     "Labels",
     "Manifest",
+    "NightlySettings",
     "PluginBlock",
     "Presence",
     "TrainingSettings",
@@ -259,6 +260,30 @@ class TrainingSettings(_Block):
         return (self.real, *self.more_real)
 
 
+class NightlySettings(_Block):
+    """What `depthforge nightly` holds the new frames of each version against, and how far off they may be.
+
+    Figures are the distances of `depthforge evaluate`, by the names that it prints.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    real: PluginBlock = Field(description="the source of the real scans")
+    frames: int = Field(default=40, ge=2, le=1000, description="new frames, and of each half of the scans, measured")
+    at_most: dict[str, float] = Field(
+        default_factory=dict, description="distance to the real scans -> the most that it may be"
+    )
+    rise_at_most: dict[str, float] = Field(
+        default_factory=dict,
+        description="distance to the real scans -> how far it may lie above that of the version before",
+    )
+
+    @field_validator("real", mode="before")
+    @classmethod
+    def _source(cls, value: Any) -> PluginBlock:
+        return PluginBlock.parse(sources, value)
+
+
 class Manifest(_Block):
     """One run: where clean frames come from, what makes them noisy, which labels ride along, what is written."""
 
@@ -276,6 +301,7 @@ class Manifest(_Block):
     max_reject_fraction: float = Field(default=0.01, ge=0, le=1, description="more rejects than this fail the run")
     corpus: CorpusSettings
     training: TrainingSettings | None = Field(default=None, description="how a learned translator is trained")
+    nightly: NightlySettings | None = Field(default=None, description="what versions of a growing corpus are held to")
 
     @field_validator("source", "translator", mode="before")
     @classmethod
@@ -285,7 +311,7 @@ class Manifest(_Block):
     def portable(self) -> dict[str, Any]:
         """Return the resolved manifest without anything of this machine: no output path, no local root."""
         resolved = self.model_dump(mode="json")
-        del resolved["corpus"]["out"]
+        del resolved["corpus"]["out"], resolved["nightly"]
         resolved["source"] = self.source.portable()
         resolved["translator"] = self.translator.portable()
         if self.training is None:

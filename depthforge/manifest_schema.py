@@ -35,7 +35,8 @@ def manifest_schema() -> dict[str, Any]:
             variants.append(plugin)
         properties[field] = {"oneOf": variants, "discriminator": {"propertyName": "name"}}
     training = schema["$defs"]["TrainingSettings"]["properties"]
-    training["more_real"]["items"] = training["real"]
+    training["more_real"]["items"] = training["unseen"]["items"] = training["real"]
+    schema["$defs"]["NightlySettings"]["properties"]["real"] = training["real"]
     schema["$defs"].pop("PluginBlock", None)
     schema["$defs"]["Sensor"] = _sensor_schema(schema["$defs"])
     refer_to_sensors: dict[str, Any] = _with_sensors(schema)

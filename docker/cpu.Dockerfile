@@ -12,30 +12,31 @@ ENV PATH=/opt/depthforge/bin:$PATH \
     PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PIP_NO_CACHE_DIR=1
 # torch first and on its own, so that nothing else chooses its build, and from the CPU index, so that no CUDA comes along.
-COPY pyproject.toml ./
+COPY docker/constraints.txt ./
 ARG TORCH_INDEX
-# The ranges are those of pyproject.toml.
+# Every version is that of constraints.txt.
 # hadolint ignore=DL3013
 RUN : "${TORCH_INDEX:?give --build-arg TORCH_INDEX=<the CPU index that the install page of PyTorch names>}"; \
-    requirement=$(python -c 'import tomllib; print(next(item for item in tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"] if item.startswith("torch")))'); \
-    pip install --index-url "$TORCH_INDEX" "$requirement"
-COPY README.md LICENSE ./
+    pip install --index-url "$TORCH_INDEX" --constraint constraints.txt torch
+COPY pyproject.toml README.md LICENSE ./
 COPY depthforge depthforge
-# The extra is what a node needs to be a head that takes jobs (pipelines/run.py).
+# The extra is what a node needs to be a head that takes jobs (`depthforge submit`).
 # hadolint ignore=DL3013
 RUN pip wheel --no-deps --wheel-dir dist . \
-    && pip install "$(echo dist/depthforge-*.whl)[cluster]"
+    && pip install --constraint constraints.txt "$(echo dist/depthforge-*.whl)[cluster]"
 
 FROM python:3.11.14-slim-bookworm
 LABEL org.opencontainers.image.title="depthforge" \
       org.opencontainers.image.description="Clean synthetic depth in, sensor-real depth out, every label carried." \
       org.opencontainers.image.licenses="Apache-2.0"
 # The first process of a container gets no SIGTERM unless it asks for it, and inherits Ray's orphans: tini passes the one
-# on and reaps the others.
+# on and reaps the others. wget is what KubeRay asks a node's health with.
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends tini=0.19.* \
+    && apt-get install -y --no-install-recommends tini=0.19.* wget=1.21.* \
     && rm -rf /var/lib/apt/lists/*
 COPY --from=build /opt/depthforge /opt/depthforge
+# A login shell, in which KubeRay may start Ray, forgets PATH and finds what lies here.
+RUN ln -s /opt/depthforge/bin/ray /opt/depthforge/bin/depthforge /usr/local/bin/
 COPY manifests /manifests
 # Any user, known or not, over a read-only root: all that is written lies in /tmp or in a volume.
 ENV PATH=/opt/depthforge/bin:$PATH \

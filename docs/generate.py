@@ -42,6 +42,7 @@ BLOCKS = {
     "Codec": "corpus.codec",
     "TrainingSettings": "training",
     "WatchSettings": "training.watch",
+    "NightlySettings": "nightly",
 }
 
 
@@ -69,9 +70,11 @@ def cli_reference() -> str:
         "## Exit codes",
         "",
         "0 done, 2 usage, 3 input invalid, 4 done without some frames or parts of the data set, 5 failed or "
-        "incomplete, 6 integrity, 130 interrupted, 143 ended by SIGTERM. `check`, a dry run, the run and the same run "
-        "again end with the same of 0 and 4; where too many frames are rejected, the first two say 3 before "
-        "it and the run says 5.",
+        "incomplete, 6 integrity, 7 realism drifted (`nightly`), 130 interrupted, 143 ended by SIGTERM. A command "
+        "whose process Ray or the kernel ends (a node or head that is gone, memory) ends with 5 as well; only one that "
+        "is itself ended by SIGKILL has no code of its own (a shell says 137). After 5, 130, 137 and 143 the same "
+        "command goes on where it stopped. `check`, a dry run, the run and the same run again end with the same of 0 "
+        "and 4; where too many frames are rejected, the first two say 3 before it and the run says 5.",
         "",
     ]
     return "\n".join(parts)

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import psutil
 
-__all__ = ["Head", "end_family", "environment", "free_ports", "ray_head", "short_folder"]
+__all__ = ["Head", "Machine", "end_family", "environment", "free_ports", "ray_head", "short_folder"]
 
 
 class Head(NamedTuple):
@@ -126,3 +126,65 @@ def _answers(url: str) -> bool:
         return True
     except (urllib.error.URLError, OSError):
         return False
+
+
+class Machine:
+    """A Ray node as a machine of its own would be: an address on loopback, processes, a folder; ended by process id."""
+
+    def __init__(self, repository: Path, folder: Path, ip: str, *, cores: int, head: str | None = None) -> None:
+        """Start a head at ``ip``, or a node that joins the one at ``head``."""
+        port, *agents = free_ports(5)
+        self.address = head or f"{ip}:{port}"
+        names = ("--dashboard-agent-listen-port", "--dashboard-agent-grpc-port", "--runtime-env-agent-port")
+        command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats"]
+        command += ["--node-ip-address", ip, "--num-cpus", str(cores), "--num-gpus", "0"]
+        command += ["--object-store-memory", "80000000", "--metrics-export-port", "0"]
+        if head is None:
+            command += ["--head", "--include-dashboard=false", "--port", str(port), "--temp-dir", str(folder / "ray")]
+            command += ["--ray-client-server-port", str(agents[3])]
+        else:
+            command += ["--address", head]
+        for name, agent in zip(names, agents[:3], strict=True):
+            command += [name, str(agent)]
+        self._log = folder / f"{ip}-{port}.log"
+        with self._log.open("wb") as output:
+            self._process = subprocess.Popen(
+                command,
+                env=environment(repository, RAY_worker_niceness="0", RAY_AUTH_MODE="disabled"),
+                cwd=folder,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+
+    def family(self) -> dict[psutil.Process, str]:
+        """Return its processes and their names."""
+        family = {}
+        with suppress(psutil.NoSuchProcess):
+            for child in psutil.Process(self._process.pid).children(recursive=True):
+                with suppress(psutil.NoSuchProcess):
+                    family[child] = child.name()
+        return family
+
+    def wait(self, *, limit_s: float = 60.0) -> None:
+        """Wait until its Ray has started."""
+        deadline = time.monotonic() + limit_s
+        while "Ray runtime started" not in self._log.read_text():
+            assert self._process.poll() is None, self._log.read_text()
+            assert time.monotonic() < deadline, self._log.read_text()
+            time.sleep(0.1)
+
+    def works_on(self, what: str) -> bool:
+        """Say whether one of its workers does something whose name begins with ``what``."""
+        return any(name.startswith(f"ray::{what}") for name in self.family().values())
+
+    def lose(self) -> None:
+        """Kill all of it at once, as a power cut does."""
+        family = [*self.family(), psutil.Process(self._process.pid)] if self._process.poll() is None else []
+        for each in family:
+            with suppress(psutil.NoSuchProcess):
+                each.suspend()  # so that none sees another die and says goodbye
+        for each in family:
+            with suppress(psutil.NoSuchProcess):
+                each.kill()
+        psutil.wait_procs(family, timeout=10)
+        self._process.wait(timeout=10)

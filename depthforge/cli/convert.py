@@ -53,6 +53,7 @@ def run(path: Path, options: RunOptions) -> ConversionReport | int:
             inline=options.inline,
             address=options.address,
             stall_limit_s=options.stall_limit_s,
+            frame_limit_s=options.frame_limit_s,
             overwrite=options.overwrite,
             retry_rejects=options.retry_rejects,
             progress=progress,

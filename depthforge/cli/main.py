@@ -1,7 +1,8 @@
 """The entry point: subcommands load when they are called, errors become one clear message and an exit code.
 
 0 done, 2 usage, 3 input invalid, 4 done without some frames, 5 failed or incomplete, 6 integrity, 130 interrupted
-(Ctrl-C), 143 ended from outside (SIGTERM): both leave what is committed, and the same command goes on.
+(Ctrl-C), 143 ended from outside (SIGTERM): both leave what is committed, and the same command goes on. So does one of
+which Ray or the kernel ends the process: see ``guard``.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Sequence
 from keyword import iskeyword
 from types import FrameType
@@ -19,6 +21,7 @@ from typing import Any
 import click
 
 from depthforge import __version__
+from depthforge.cli.guard import fork_worker, wants_guard
 from depthforge.errors import DepthforgeError, UnknownNameError
 
 __all__ = ["COMMANDS", "cli", "main", "read_options"]
@@ -31,6 +34,8 @@ COMMANDS = {
     "train": "Train a learned translator on clean depth and unpaired real scans.",
     "fit": "Fit a simulated sensor to unpaired scans of the real one.",
     "translator": "Look at trained translators, and import published ones.",
+    "submit": "Run the main job on a Ray cluster as a job: log followed, exit code passed on.",
+    "nightly": "Make a new version of a corpus of what is new in its source, held against real scans.",
     "convert": "Run the conversion stage alone.",
     "verify": "Say whether a corpus is whole, bit for bit.",
     "rejects": "Say why frames of a corpus were not converted.",
@@ -82,6 +87,8 @@ class _Terminated(KeyboardInterrupt):
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:
+    # Whoever ends a group of processes may reach this one twice; it is asked to end once.
+    signal.signal(number, signal.SIG_IGN)
     raise _Terminated
 
 
@@ -101,7 +108,10 @@ def read_options(name: str, arguments: Sequence[str]) -> dict[str, Any]:
 
 def _interrupted(error: BaseException) -> int:
     """Say what ended the run and return its exit code."""
-    terminated = isinstance(error, _Terminated) or isinstance(error.__cause__, _Terminated)
+    # Ray raises a KeyboardInterrupt of its own for whatever a handler raised within it; what is left is the handler's
+    # mark that it has been called.
+    is_marked = signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
+    terminated = is_marked or isinstance(error, _Terminated) or isinstance(error.__cause__, _Terminated)
     what = "ended by SIGTERM" if terminated else "interrupted"
     click.echo(f"{what}; run the same command again to go on where it stopped", err=True)
     return 143 if terminated else 130
@@ -117,13 +127,16 @@ def _known(error: Exception) -> DepthforgeError | None:
     return None
 
 
-def main(arguments: list[str] | None = None, *, command: click.Command = cli, prog_name: str = "depthforge") -> None:
-    """Run ``command`` and exit with its code; ``pipelines/`` runs its own commands through here too."""
+def main(arguments: list[str] | None = None) -> None:
+    """Run a command line and exit with its code; without ``arguments`` that of this process, which it may fork."""
+    owns_process = arguments is None
     arguments = sys.argv[1:] if arguments is None else arguments
+    if owns_process and wants_guard(arguments):
+        fork_worker()
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _terminate)
     try:
-        code = command.main(args=arguments, prog_name=prog_name, standalone_mode=False)
+        code = cli.main(args=arguments, prog_name="depthforge", standalone_mode=False)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
@@ -133,7 +146,9 @@ def main(arguments: list[str] | None = None, *, command: click.Command = cli, pr
         if isinstance(error, SystemError) and isinstance(error.__cause__, KeyboardInterrupt):
             sys.exit(_interrupted(error))  # within a compiled function
         if "--debug" in arguments:
-            raise
+            if not owns_process:
+                raise
+            traceback.print_exc()
         known = _known(error)
         if known is not None:
             if "--json" in arguments:

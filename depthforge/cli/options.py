@@ -16,7 +16,7 @@ from depthforge.addresses import Address, address_of, local_folder
 from depthforge.errors import InputError
 from depthforge.manifest import Manifest
 from depthforge.manifest_file import load_manifest
-from depthforge.stages.cluster import STALL_LIMIT_S
+from depthforge.stages.cluster import FRAME_LIMIT_S, STALL_LIMIT_S
 
 __all__ = [
     "CORPUS",
@@ -84,6 +84,7 @@ class RunOptions:
     inline: bool
     address: str | None
     stall_limit_s: float
+    frame_limit_s: float
     seed: int | None
     limit: int | None
     translator: str | None
@@ -129,6 +130,15 @@ def run_options(command: Callable[[Path, RunOptions], int]) -> Callable[..., int
                 "--address", metavar="ADDRESS", envvar="RAY_ADDRESS", help="A Ray cluster; default: a local Ray."
             ),
             stall_limit,
+            click.option(
+                "--frame-limit",
+                "frame_limit_s",
+                metavar="SECONDS",
+                type=click.FloatRange(min=0, min_open=True),
+                default=FRAME_LIMIT_S,
+                show_default=True,
+                help="Replace a worker on Ray of which no frame ends for so long; the second time reject the frame.",
+            ),
             click.option("--seed", metavar="N", type=click.IntRange(min=0), help="Seed, over the manifest's."),
             click.option("--limit", metavar="N", type=click.IntRange(min=1), help="Only the first N frames."),
             click.option("--translator", metavar="NAME", help="Another translator, with its defaults."),

@@ -28,6 +28,7 @@ from depthforge.realism.two_sample import TwoSampleTest, two_sample_test
 from depthforge.realism.views import DepthView, clean_views, noisy_views
 
 __all__ = [
+    "DISTANCES",
     "HELD_OUT",
     "REFERENCE",
     "Comparison",
@@ -42,6 +43,16 @@ Float64 = npt.NDArray[np.float64]
 
 HELD_OUT: Final = "real, held out"
 REFERENCE: Final = "real"
+DISTANCES: Final = (
+    "holes a frame, Wasserstein",
+    "hole sizes, Wasserstein",
+    "noise against depth",
+    "step against depth",
+    "roughness, Wasserstein",
+    "patches told apart, AUC",
+    "patches, MMD squared x 1000",
+)
+"""Names of what says how far a set is from the real scans: the less, the closer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,13 +152,20 @@ def compare(candidates: Mapping[str, Description], real: Description, *, seed: i
     )
 
 
-def evaluate_corpus(corpus: Address, real: Iterable[DepthView], *, num_frames: int = 40, seed: int = 0) -> Comparison:
+def evaluate_corpus(
+    corpus: Address,
+    real: Iterable[DepthView],
+    *,
+    num_frames: int = 40,
+    seed: int = 0,
+    shards: frozenset[str] | None = None,
+) -> Comparison:
     """Compare the clean and the noisy depth of ``num_frames`` frames of a corpus with real scans.
 
-    The clean depth is the identity row: what the noise has to improve on. Raises as describe and compare do, and
-    MissingDataError when there is no corpus.
+    The frames are taken of ``shards``, None for all. The clean depth is the identity row: what the noise has to
+    improve on. Raises as describe and compare do, and MissingDataError when there is no corpus.
     """
-    sets = {"clean": clean_views(corpus, num_frames), "noisy": noisy_views(corpus, num_frames)}
+    sets = {"clean": clean_views(corpus, num_frames, shards), "noisy": noisy_views(corpus, num_frames, shards)}
     described = {name: describe(views, name=name, seed=seed) for name, views in sets.items()}
     # A corpus of scans holds them as its clean depth too, which would read as no distortion at all.
     scans = (view._replace(clean=None) for view in real)

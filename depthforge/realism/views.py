@@ -6,7 +6,7 @@ of a recording.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -47,8 +47,8 @@ def in_pairs(total: int, count: int) -> list[int]:
     return sorted(first | {place + 1 for place in first})
 
 
-def noisy_views(corpus: Address, count: int) -> Iterator[DepthView]:
-    """Yield the noisy depth of ``count`` frames of a corpus, clean depth beside it.
+def noisy_views(corpus: Address, count: int, shards: frozenset[str] | None = None) -> Iterator[DepthView]:
+    """Yield the noisy depth of ``count`` frames of a corpus, or of some of its shards, clean depth beside it.
 
     InputError when it has no noisy depth (at once), or no frame.
     """
@@ -57,7 +57,7 @@ def noisy_views(corpus: Address, count: int) -> Iterator[DepthView]:
         raise no_noisy_depth(corpus, (spec.name for spec in reader.schema.produced))
     return (
         DepthView(frame.noisy_depth_m, frame.noisy_valid, _camera(frame), (frame.clean_depth_m, frame.clean_valid))
-        for frame in _frames(reader, count)
+        for frame in _frames(reader, count, shards=shards)
     )
 
 
@@ -77,9 +77,9 @@ def real_views(corpus: Address, count: int) -> Iterator[DepthView]:
     )
 
 
-def clean_views(corpus: Address, count: int) -> Iterator[DepthView]:
+def clean_views(corpus: Address, count: int, shards: frozenset[str] | None = None) -> Iterator[DepthView]:
     """Yield the clean depth of the same frames as :func:`noisy_views`."""
-    for frame in _frames(CorpusReader(corpus, allow_unfinished=True), count):
+    for frame in _frames(CorpusReader(corpus, allow_unfinished=True), count, shards=shards):
         yield DepthView(frame.clean_depth_m, frame.clean_valid, _camera(frame))
 
 
@@ -93,12 +93,27 @@ def source_views(source: Source, count: int) -> Iterator[DepthView]:
         yield DepthView(frame.depth_m, frame.valid, frame.camera)
 
 
-def _frames(reader: CorpusReader, count: int, *labels: str) -> Iterator[CorpusFrame]:
-    if not len(reader):
+def _frames(
+    reader: CorpusReader, count: int, *labels: str, shards: frozenset[str] | None = None
+) -> Iterator[CorpusFrame]:
+    places = _places(reader, shards)
+    if not places:
         raise InputError("the corpus holds no frame yet", where=reader.storage.address)
-    in_key_order = sorted(range(len(reader)), key=reader.key)
-    for place in evenly_spaced(len(reader), count):
+    in_key_order = sorted(places, key=reader.key)
+    for place in evenly_spaced(len(in_key_order), count):
         yield reader.read(in_key_order[place], labels=[INTRINSICS.name, *labels])
+
+
+def _places(reader: CorpusReader, shards: frozenset[str] | None) -> Sequence[int]:
+    if shards is None:
+        return range(len(reader))
+    places: list[int] = []
+    start = 0
+    for at in reader.index.shards:
+        if at.shard in shards:
+            places += range(start, start + at.num_frames)
+        start += at.num_frames
+    return places
 
 
 def _camera(frame: CorpusFrame) -> Camera:

@@ -18,9 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from depthforge.errors import InputError, MissingDependencyError
+from depthforge.errors import DepthforgeError, IncompleteError, InputError, MissingDependencyError
 
 __all__ = [
+    "FRAME_LIMIT_S",
     "STALL_LIMIT_S",
     "WORKER_ENVIRONMENT",
     "Cluster",
@@ -36,6 +37,7 @@ __all__ = [
 WORKER_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1", "NUMBA_THREADING_LAYER": "workqueue"}
 
 STALL_LIMIT_S = 1800.0
+FRAME_LIMIT_S = 600.0
 _CONNECT_S = 20.0
 _LONGEST_FOLDER = 107 - 66
 
@@ -46,7 +48,8 @@ class RayOptions:
 
     ``num_workers`` None means as many as the cluster has room for, at any time. ``worker_bytes`` is the memory that
     each asks for (0: none is asked for). ``max_retries`` is how often a shard whose worker died is made again, and how
-    often in a row a worker is replaced that dies without making a shard. ``stall_limit_s`` ends every wait.
+    often in a row a worker is replaced that dies without making a shard. ``stall_limit_s`` ends every wait;
+    ``frame_limit_s`` ends a worker of which no frame ends for so long (a batch counts as many).
     """
 
     num_workers: int | None
@@ -54,6 +57,7 @@ class RayOptions:
     worker_bytes: int = 0
     max_retries: int = 3
     stall_limit_s: float = STALL_LIMIT_S
+    frame_limit_s: float = FRAME_LIMIT_S
 
 
 @dataclass(frozen=True)
@@ -118,7 +122,8 @@ class Cluster:
     def connect(cls, address: str | None, num_cores: int | None = None) -> Iterator[Self]:
         """Join the cluster at ``address``, or start a local Ray of ``num_cores`` that ends with this context.
 
-        Raises MissingDependencyError without Ray, InputError when nothing answers at ``address``.
+        Raises MissingDependencyError without Ray, InputError when nothing answers at ``address``, IncompleteError when
+        the cluster is lost within this context.
         """
         if address is None:
             # Under `uv run` Ray would pack the working directory for workers that are on this machine anyway.
@@ -152,6 +157,10 @@ class Cluster:
             signal.signal(signal.SIGTERM, on_terminate)
         try:
             yield cls(ray, address)
+        except ray.exceptions.RayError as error:
+            if isinstance(error, DepthforgeError):  # a worker's own, which Ray gives both classes
+                raise
+            raise _lost(address, error) from error
         finally:
             ray.shutdown()
 
@@ -194,6 +203,15 @@ def _not_joined(address: str, error: OSError) -> InputError:
     )
 
 
+def _lost(address: str | None, error: BaseException) -> IncompleteError:
+    return IncompleteError(
+        "the Ray cluster was lost",
+        where=address or "this machine",
+        found=f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}",
+        remedy="run the same command again, when the cluster is there: committed shards and checkpoints are kept",
+    )
+
+
 def send_known_token() -> None:
     """Let Ray's clients in this process send the token that this machine knows, if any; for whoever joins a cluster.
 
@@ -221,7 +239,7 @@ def _require_form(address: str) -> None:
         where="--address or RAY_ADDRESS",
         expected="HEAD:6379, as `ray start --head` prints it; unset for a local Ray",
         found=address,
-        remedy=f"--address {host}:6379; jobs go to the dashboard by pipelines/run.py",
+        remedy=f"--address {host}:6379; jobs go to the dashboard by depthforge submit",
     )
 
 

@@ -17,7 +17,7 @@ from depthforge.errors import CorpusError, IncompleteError
 from depthforge.identity import fingerprint_of
 from depthforge.manifest import Manifest
 from depthforge.progress import Progress, Silent
-from depthforge.stages.cluster import STALL_LIMIT_S, RayOptions
+from depthforge.stages.cluster import FRAME_LIMIT_S, STALL_LIMIT_S, RayOptions
 from depthforge.stages.crew import Failure, in_words
 from depthforge.stages.estimate import estimate, require_memory
 from depthforge.stages.prepare import Prepared, corpus_identity, make_source, make_translator
@@ -106,6 +106,7 @@ def convert(
     inline: bool = False,
     address: str | None = None,
     stall_limit_s: float = STALL_LIMIT_S,
+    frame_limit_s: float = FRAME_LIMIT_S,
     overwrite: bool = False,
     retry_rejects: bool = False,
     progress: Progress | None = None,
@@ -114,7 +115,8 @@ def convert(
 
     ``num_workers`` None takes every core of the cluster at ``address``, as they come and go, or of this machine
     without one; for a translator that uses GPUs, every GPU. ``stall_limit_s`` ends a run on Ray of which no frame has
-    ended for so long.
+    ended for so long; ``frame_limit_s`` ends a worker whose frame does not end: the frame is tried once more, then it
+    is a reject.
 
     Raises CorpusMismatchError when ``out`` holds something else, CorpusBusyError when another run writes there,
     StorageError when it cannot be written, InputError when the workers would not fit into memory or no node has what
@@ -141,6 +143,7 @@ def convert(
         # On this machine it has been held against what is free, which Ray knows less of.
         worker_bytes=cost.worker_bytes if address else 0,
         stall_limit_s=stall_limit_s,
+        frame_limit_s=frame_limit_s * (prepared.translator.batch_size if prepared.translator.heavy else 1),
     )
     # Read before the output is opened: --overwrite may remove the corpus that they lie in.
     files = prepared.translator.files()

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -24,8 +24,8 @@ from depthforge.corpus.writer import ShardReceipt
 from depthforge.errors import DepthforgeError, IncompleteError, StorageError
 from depthforge.plan import WorkItem
 from depthforge.stages.cluster import Cluster, Need, RayOptions, Resources
-from depthforge.stages.mailbox import Heartbeat
-from depthforge.stages.shards import Converter, ShardJob, limit_threads
+from depthforge.stages.mailbox import FramePlace, Heartbeat
+from depthforge.stages.shards import COMMIT, Converter, Hung, ShardJob, limit_threads
 from depthforge.stages.stall import Waiting
 
 __all__ = ["SHARDS_PER_GPU", "Crew", "Failure", "in_words"]
@@ -53,12 +53,12 @@ class _Holder:
         """Load everything that the first frame needs."""
         self._heartbeat()
         limit_threads(1)
-        self._converter = Converter(self._job, self._heartbeat)
+        self._converter = Converter(self._job)
         self._converter.translator.load()
 
-    def convert(self, item: WorkItem) -> ShardReceipt:
-        """Convert one shard."""
-        return self._converter.convert(item)
+    def convert(self, item: WorkItem, hung: Hung | None) -> ShardReceipt:
+        """Convert one shard; one that hung before tells of every stage of every frame."""
+        return self._converter.convert(item, self._heartbeat.pulse(always=hung is not None), hung)
 
 
 @dataclass(eq=False)
@@ -87,6 +87,9 @@ class Crew:
         self._cluster, self._ray, self._options, self._warn = cluster, cluster.ray, options, warn
         self._gpu_use, self._heartbeat, self._job = job.gpu_use, heartbeat, cluster.ray.put(job)
         self._attempts: Counter[str] = Counter()
+        self._places: dict[str, FramePlace | None] = {}
+        self._moved: dict[str, float] = {}
+        self._hung: dict[str, dict[str, str]] = {}
         self._workers: list[_Worker] = []
         self._owners: dict[Any, _Worker] = {}
         self._need, self._given_up = Need(), 0
@@ -127,9 +130,61 @@ class Crew:
     def hand_over(self, item: WorkItem) -> None:
         """Give ``item`` to the worker that has least to do."""
         worker = min(filter(self._has_room, self._workers), key=lambda worker: len(worker.running))
-        reference = worker.handle.convert.options(name=item.shard).remote(item)
+        reference = worker.handle.convert.options(name=item.shard).remote(item, self._hung.get(item.shard))
         worker.running[reference] = item
         self._owners[reference] = worker
+        self._places[item.shard], self._moved[item.shard] = None, time.monotonic()
+
+    def hear(self, places: Mapping[str, FramePlace]) -> bool:
+        """Take in where workers say that they are; return whether a frame of a running shard has ended since."""
+        has_ended = False
+        for shard in self.shards:
+            place, before = places.get(shard), self._places.get(shard)
+            if place is None or place == before:
+                continue
+            self._places[shard], self._moved[shard] = place, time.monotonic()
+            has_ended |= place.ended > (0 if before is None else before.ended)
+        return has_ended
+
+    def end_hung(self) -> list[WorkItem | Failure]:
+        """End workers of which a shard has not moved for the frame limit; return what becomes of their shards.
+
+        The first time a shard is made again, frame by frame; the frame in which it hangs then is left out, as a reject.
+        """
+        late = time.monotonic() - self._options.frame_limit_s
+        hung = [
+            (worker, item)
+            for worker in self._workers
+            for item in worker.running.values()
+            if self._moved[item.shard] < late
+        ]
+        outcomes: list[WorkItem | Failure] = []
+        for worker, item in hung:
+            outcomes.append(self._given_up_on(item))
+            if worker in self._workers:
+                others = [each for each in worker.running.values() if (worker, each) not in hung]
+                self._dismiss(worker)
+                self._start(worker.deaths)
+                outcomes += others
+        return outcomes
+
+    def _given_up_on(self, item: WorkItem) -> WorkItem | Failure:
+        """Say what becomes of a shard that has not moved for the frame limit."""
+        place, limit_s = self._places.get(item.shard), self._options.frame_limit_s
+        where = "before its first frame" if place is None else f"in {place.stage} of {place.key}, or soon after"
+        if item.shard not in self._hung:
+            self._hung[item.shard] = {}
+            self._warn(f"{item.shard} has not moved for {limit_s:g} s, {where}: its worker is replaced")
+            return item
+        if place is None or place.stage == COMMIT:
+            return Failure(item.shard, IncompleteError(f"it hung {where}, twice for {limit_s:g} s (--frame-limit)"))
+        self._hung[item.shard][place.key] = place.stage
+        self._warn(f"{place.key} hangs in {place.stage} again: it is rejected, and its worker replaced")
+        return item
+
+    def knows(self, reference: Any) -> bool:
+        """Say whether ``reference`` is still waited for."""
+        return reference in self._owners
 
     def take(self, reference: Any) -> ShardReceipt | Failure | WorkItem | None:
         """Return a receipt or failure, the item again where its worker died, None where a worker has loaded.

@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import heapq
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -35,6 +35,7 @@ from depthforge.stages.pipelining import Rejected, attempt
 from depthforge.translators.base import Translator
 
 __all__ = [
+    "Planner",
     "Prepared",
     "corpus_identity",
     "describe",
@@ -44,6 +45,9 @@ __all__ = [
     "schema_of",
 ]
 
+
+Planner = Callable[[Manifest, Iterable[FrameRef], Path], PlanSummary]
+"""Writes the plan of a listing, which it goes through to its end, to a file."""
 
 # Frames at the head of a plan in which colour is looked for.
 _LOOKED_AT = 16
@@ -69,9 +73,31 @@ class Prepared:
     refused: tuple[FrameError, ...] = ()
 
 
+def plan_whole(manifest: Manifest, refs: Iterable[FrameRef], plan_file: Path) -> PlanSummary:
+    """Write the plan; where a split came out empty and scenes suffice, once more with scenes in splits by rank."""
+    options: dict[str, Any] = {
+        "splits": manifest.splits,
+        "seed": manifest.seed,
+        "shard_frames": manifest.corpus.shard_frames,
+    }
+    plan = write_plan(plan_file, plan_shards(refs, limit=manifest.limit, **options))
+    asked = {name for name, share in manifest.splits.items() if share > 0}
+    if asked <= plan.frames_per_split.keys():
+        return plan
+    scenes = {ref.scene for ref in _frames_of(plan_file)}
+    if len(scenes) < len(asked):
+        return plan
+    by_hash = plan_file.rename(plan_file.with_name("by-hash.parquet"))
+    in_order = heapq.merge(*(_frames_of(by_hash, split) for split in plan.frames_per_split), key=lambda ref: ref.key)
+    assigned = splits_by_rank(scenes, manifest.splits, manifest.seed)
+    return write_plan(plan_file, plan_shards(in_order, assigned=assigned, **options))
+
+
 @contextmanager
-def prepare(manifest: Manifest, note: Note = say_nothing, *, dry_run: bool = False) -> Iterator[Prepared]:
-    """Check ``manifest`` against its plug-ins and its data, and plan the run.
+def prepare(
+    manifest: Manifest, note: Note = say_nothing, *, dry_run: bool = False, planner: Planner = plan_whole
+) -> Iterator[Prepared]:
+    """Check ``manifest`` against its plug-ins and its data, and plan the run, by ``planner``.
 
     What the source has to make once (``Source.prepare``) is made here, and told to ``note``; in a dry run it is not.
 
@@ -92,7 +118,7 @@ def prepare(manifest: Manifest, note: Note = say_nothing, *, dry_run: bool = Fal
     with tempfile.TemporaryDirectory(prefix="depthforge-plan-") as folder:
         plan_file = Path(folder) / "frames.parquet"
         try:
-            plan = _plan(manifest, sampler.watch(listing(findings.append)), plan_file)
+            plan = planner(manifest, sampler.watch(listing(findings.append)), plan_file)
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
@@ -116,26 +142,6 @@ def prepare(manifest: Manifest, note: Note = say_nothing, *, dry_run: bool = Fal
         yield Prepared(
             manifest, source, translator, schema, plan, plan_file, info, tuple(findings), to_prepare, tuple(refused)
         )
-
-
-def _plan(manifest: Manifest, refs: Iterable[FrameRef], plan_file: Path) -> PlanSummary:
-    """Write the plan; where a split came out empty and scenes suffice, once more with scenes in splits by rank."""
-    options: dict[str, Any] = {
-        "splits": manifest.splits,
-        "seed": manifest.seed,
-        "shard_frames": manifest.corpus.shard_frames,
-    }
-    plan = write_plan(plan_file, plan_shards(refs, limit=manifest.limit, **options))
-    asked = {name for name, share in manifest.splits.items() if share > 0}
-    if asked <= plan.frames_per_split.keys():
-        return plan
-    scenes = {ref.scene for ref in _frames_of(plan_file)}
-    if len(scenes) < len(asked):
-        return plan
-    by_hash = plan_file.rename(plan_file.with_name("by-hash.parquet"))
-    in_order = heapq.merge(*(_frames_of(by_hash, split) for split in plan.frames_per_split), key=lambda ref: ref.key)
-    assigned = splits_by_rank(scenes, manifest.splits, manifest.seed)
-    return write_plan(plan_file, plan_shards(in_order, assigned=assigned, **options))
 
 
 def _frames_of(plan_file: Path, split: str | None = None) -> Iterator[FrameRef]:

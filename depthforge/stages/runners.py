@@ -8,6 +8,7 @@ multiprocessing here, Ray Data 0.73 and half when images pass through the object
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -52,7 +53,7 @@ def convert_on(
     """Convert every shard on ``cluster``; ``done`` gets a receipt or a failure for each, as they end.
 
     Raises StorageError at once when the output is full or unwritable, what a translator raises that cannot be loaded,
-    IncompleteError when no worker can be kept alive or nothing has moved for ``stall_limit_s`` seconds, InputError
+    IncompleteError when no worker can be kept alive or no frame has ended for ``stall_limit_s`` seconds, InputError
     when in that time no node had what a worker needs: never a silent hang.
     """
     interval_s = Heartbeat.interval_of(options.stall_limit_s)
@@ -60,6 +61,7 @@ def convert_on(
     watch = StallWatch(options.stall_limit_s, warn)
     crew = Crew(cluster, job, Heartbeat(mailbox, interval_s), options, warn)
     fresh, again = deque[WorkItem](), deque[WorkItem]()
+    looked = time.monotonic()
     try:
         while True:
             fresh.extend(islice(items, max(0, crew.most_shards - len(fresh))))
@@ -70,14 +72,20 @@ def convert_on(
                 # What killed a worker comes last: it shall not keep the others from being made.
                 crew.hand_over((fresh or again).popleft())
             ended, _ = cluster.ray.wait(crew.references, num_returns=1, timeout=interval_s)
-            if (
-                not ended
-                and (mail := look(cluster.ray, mailbox, timeout_s=interval_s)) is not None
-                and mail.signs != signs
-            ):
-                signs = mail.signs
-                watch.progress()
+            if not ended or time.monotonic() - looked >= interval_s:
+                mail, looked = look(cluster.ray, mailbox, timeout_s=interval_s), time.monotonic()
+                if mail is not None and (crew.hear(mail.places) | (mail.signs != signs)):
+                    signs = mail.signs
+                    watch.progress()
+                for outcome in crew.end_hung():
+                    if isinstance(outcome, WorkItem):
+                        again.append(outcome)
+                        mailbox.leave.remote(outcome.shard)
+                    else:
+                        done(outcome)
             for reference in ended:
+                if not crew.knows(reference):
+                    continue  # of a worker that hung
                 watch.progress()
                 result = crew.take(reference)
                 if isinstance(result, WorkItem):

@@ -7,13 +7,15 @@ item and job: it may run twice, anywhere, and gives the same bytes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Final
 
 from depthforge.corpus.companions import kept_translator
 from depthforge.corpus.schema import CorpusSchema
 from depthforge.corpus.writer import ShardReceipt, ShardWriter, as_held
-from depthforge.errors import FrameError
+from depthforge.errors import FrameError, FrameHungError
 from depthforge.frame import Capture, Frame, FrameRef
 from depthforge.labels.catalogue import RGB
 from depthforge.labels.recomputing import after_noise, needed_by_noise
@@ -23,12 +25,19 @@ from depthforge.seeding import frame_words
 from depthforge.sources.base import Source
 from depthforge.sources.soundness import require_sound
 from depthforge.stages.acceptance import present_labels, require_depth, require_labels, required_labels, wanted_labels
+from depthforge.stages.mailbox import FramePlace, Pulse
 from depthforge.stages.pipelining import Rejected, attempt, convert_in_batches
 from depthforge.stages.prepare import Prepared, make_source, make_translator
 from depthforge.storage import LocalFolder, Place, Storage, open_storage
 from depthforge.translators.base import GpuUse, Translator, require_produced
 
-__all__ = ["Converter", "ShardJob", "job_of", "limit_threads", "open_writer"]
+__all__ = ["COMMIT", "Converter", "Hung", "ShardJob", "job_of", "limit_threads", "open_writer"]
+
+COMMIT: Final = "commit"
+"""The stage of a shard that follows its last frame."""
+
+Hung = Mapping[str, str]
+"""Frames of a shard that ended its workers by never ending, by key: the stage in which they were."""
 
 
 @dataclass(frozen=True)
@@ -78,29 +87,33 @@ class Converter:
     """The plug-ins of a job, built once: kernels stay compiled, archives open and models loaded between shards.
 
     ``convert`` may run in several threads at once: each has a source of its own, the translator is shared.
-    ``frame_ended`` is called as frames end, converted or rejected. Whoever builds a converter closes it.
+    Whoever builds a converter closes it.
     """
 
-    def __init__(self, job: ShardJob, frame_ended: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, job: ShardJob) -> None:
         self.job = job
-        self._frame_ended = frame_ended
         self.translator = _translator_of(job)
         self._idle_sources: list[Source] = []
 
-    def convert(self, item: WorkItem) -> ShardReceipt:
+    def convert(self, item: WorkItem, pulse: Pulse | None = None, hung: Hung | None = None) -> ShardReceipt:
         """Convert the frames of ``item`` and commit the shard; return its receipt.
 
-        Raises StorageError when the output cannot be written, what ``Translator.load`` raises, and MemoryError or
-        SystemError when this process is at its end; whatever is wrong with a frame is a reject row.
+        ``pulse`` is told of every stage of every frame as it begins. Where a worker was ended because a frame of this
+        shard did not end, ``hung`` is not None: frames go one by one, so that what hangs is known, and those of
+        ``hung`` are rejected unseen. Raises StorageError when the output cannot be written, what ``Translator.load``
+        raises, and MemoryError or SystemError when this process is at its end; whatever is wrong with a frame is a
+        reject row.
         """
         self.translator.load()
         source = self._idle_sources.pop() if self._idle_sources else make_source(self.job.source)
         try:
             with open_writer(item, self.job) as writer:
-                if self.translator.heavy:
-                    self._convert_batches(item, source, writer)
+                told = pulse or _say_nothing
+                if self.translator.heavy and hung is None:
+                    self._convert_batches(item, source, writer, told)
                 else:
-                    self._convert_frames(item, source, writer)
+                    self._convert_frames(item, source, writer, told, hung or {})
+                _tell(told, item.shard, len(item.frames), item.frames[-1].key, COMMIT)
                 return writer.commit()
         finally:
             self._idle_sources.append(source)
@@ -110,36 +123,57 @@ class Converter:
         while self._idle_sources:
             self._idle_sources.pop().close()
 
-    def _convert_frames(self, item: WorkItem, source: Source, writer: ShardWriter) -> None:
-        for ref in item.frames:
-            rejected = self._convert_frame(ref, source, writer)
+    def _convert_frames(self, item: WorkItem, source: Source, writer: ShardWriter, pulse: Pulse, hung: Hung) -> None:
+        for number, ref in enumerate(item.frames):
+            if ref.key in hung:
+                rejected: Rejected | None = Rejected(hung[ref.key], FrameHungError.at(ref.key, hung[ref.key]))
+            else:
+                rejected = self._convert_frame(ref, source, writer, partial(_tell, pulse, item.shard, number, ref.key))
             if rejected is not None:
                 writer.reject(ref, rejected.stage, rejected.error)
-            self._frame_ended()
 
-    def _convert_frame(self, ref: FrameRef, source: Source, writer: ShardWriter) -> Rejected | None:
+    def _convert_frame(
+        self, ref: FrameRef, source: Source, writer: ShardWriter, begin: Callable[[str], None]
+    ) -> Rejected | None:
+        begin("read")
         frame = attempt("read", _read, source, ref, self.job)
         if isinstance(frame, Rejected):
             return frame
-        capture = attempt("translate", _translate, self.translator, frame, self.job)
+        begin("translate")
+        translate = _translate_alone if self.translator.heavy else _translate
+        capture = attempt("translate", translate, self.translator, frame, self.job)
         if isinstance(capture, Rejected):
             return capture
+        begin("write")
         return attempt("write", _write, writer, frame, capture, self.job)
 
-    def _convert_batches(self, item: WorkItem, source: Source, writer: ShardWriter) -> None:
+    def _convert_batches(self, item: WorkItem, source: Source, writer: ShardWriter, pulse: Pulse) -> None:
+        ended = 0
+
+        def read(ref: FrameRef) -> Frame:
+            _tell(pulse, item.shard, ended, ref.key, "read")
+            return _read(source, ref, self.job)
+
+        def translate(frames: Sequence[Frame]) -> list[Capture]:
+            _tell(pulse, item.shard, ended, frames[0].key, "translate")
+            return _translate_batch(self.translator, frames, self.job)
+
         def write(frame: Frame, capture: Capture) -> None:
+            nonlocal ended
+            _tell(pulse, item.shard, ended, frame.key, "write")
             _write(writer, frame, capture, self.job)
-            self._frame_ended()
+            ended += 1
 
         def reject(ref: FrameRef, rejected: Rejected) -> None:
+            nonlocal ended
             writer.reject(ref, rejected.stage, rejected.error)
-            self._frame_ended()
+            ended += 1
 
         convert_in_batches(
             item.frames,
             batch_size=self.translator.batch_size,
-            read=lambda ref: _read(source, ref, self.job),
-            translate=lambda frames: _translate_batch(self.translator, frames, self.job),
+            read=read,
+            translate=translate,
             write=write,
             reject=reject,
         )
@@ -151,6 +185,14 @@ def _translator_of(job: ShardJob) -> Translator:
         return translator
     config = translator.relocated(kept_translator(job.storage))
     return make_translator(job.translator.model_copy(update={"config": config}))
+
+
+def _say_nothing(shard: str, place: FramePlace) -> None:
+    pass
+
+
+def _tell(pulse: Pulse, shard: str, ended: int, key: str, stage: str) -> None:
+    pulse(shard, FramePlace(ended, stage, key))
 
 
 def open_writer(item: WorkItem, job: ShardJob) -> ShardWriter:
@@ -195,6 +237,10 @@ def _translate_batch(translator: Translator, frames: Sequence[Frame], job: Shard
     for frame, capture in zip(frames, captures, strict=True):
         require_produced(translator, frame, capture)
     return captures
+
+
+def _translate_alone(translator: Translator, frame: Frame, job: ShardJob) -> Capture:
+    return _translate_batch(translator, [frame], job)[0]
 
 
 def _write(writer: ShardWriter, frame: Frame, capture: Capture, job: ShardJob) -> None:

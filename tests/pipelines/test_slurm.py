@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 import yaml
 
@@ -20,14 +23,21 @@ from tests.heads import end_family, environment
 
 SCRIPT = REPOSITORY / "pipelines" / "slurm.sh"
 
-# What SLURM's own commands do on one node. `srun` keeps a list of what it was asked.
+# What SLURM's own commands do, all nodes being this machine. `srun` keeps a list of what it was asked, and runs its
+# command once for each of `--ntasks`.
 SRUN = """#!/usr/bin/env bash
 echo "$*" >> "$SRUN_LOG"
-while [[ $1 == --* ]]; do shift; done
-exec "$@"
+tasks=1
+while [[ $1 == --* ]]; do
+  if [[ $1 == --ntasks=* ]]; then tasks=${1#*=}; fi
+  shift
+done
+trap 'kill -TERM $(jobs -p) 2>/dev/null' TERM
+for ((task = 0; task < tasks; task++)); do "$@" & done
+while [ -n "$(jobs -pr)" ]; do wait; done
 """
 SCONTROL = """#!/usr/bin/env bash
-[ "$1 $2" = "show hostnames" ] && echo "$3"
+[ "$1 $2" = "show hostnames" ] && tr , '\\n' <<< "$3"
 """
 
 
@@ -80,6 +90,48 @@ def test_the_script_runs_a_manifest_and_leaves_nothing_running(cluster: dict[str
     assert "--nodelist=node1 bash -c exec ray start" in asked[0]
     assert asked[-1].endswith(f"rm -rf /tmp/depthforge-{cluster['SLURM_JOB_ID']}")
     assert not Path(f"/tmp/depthforge-{cluster['SLURM_JOB_ID']}").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+def test_the_nodes_of_a_job_are_one_cluster(cluster: dict[str, str], tmp_path: Path) -> None:
+    """Three nodes of one core each, which differ in their processes alone."""
+    address = own_address()
+    three = {"SLURM_JOB_NODELIST": "node1,node2,node3", "SLURM_JOB_NUM_NODES": "3", "SLURM_CPUS_ON_NODE": "1"}
+    process = start({**cluster, **three, "HEAD_IP": address}, str(write(tmp_path, 400)))
+    seen = 0
+    try:
+        deadline = time.monotonic() + 120
+        while process.poll() is None and time.monotonic() < deadline:
+            names = [name(child) for child in psutil.Process(process.pid).children(recursive=True)]
+            seen = max(seen, sum(each == "raylet" for each in names))
+            time.sleep(0.1)
+        stdout, stderr = process.communicate(timeout=60)
+    finally:
+        end_family(process)
+    assert process.returncode == 0, stderr.decode()
+    assert seen == 3
+    assert "made 400 frames in 200 shards" in stdout.decode()
+    assert verify_corpus(tmp_path / "corpus", deep=False).ok
+    asked = (tmp_path / "srun.log").read_text()
+    assert "--nodes=2 --ntasks=2 --exclude=node1 bash -c exec ray start" in asked
+
+
+def own_address() -> str:
+    """Return the address by which other machines would reach this one; skips where there is none."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # sends nothing
+        except OSError:
+            pytest.skip("this machine has no address but its own")
+        address: str = probe.getsockname()[0]
+    return address
+
+
+def name(process: psutil.Process) -> str:
+    with suppress(psutil.NoSuchProcess):
+        return str(process.name())
+    return ""
 
 
 @pytest.mark.slow

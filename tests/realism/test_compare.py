@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from depthforge.errors import FrameError, InputError, MissingDataError, UnknownNameError
 from depthforge.frame import Camera
 from depthforge.realism.compare import (
+    DISTANCES,
     HELD_OUT,
     REFERENCE,
     Comparison,
@@ -62,6 +63,11 @@ def test_real_is_nearest_to_real(comparison: Comparison) -> None:
     assert comparison.value("noise against depth", "louder") == pytest.approx(1, abs=0.1)
     assert comparison.value("patches told apart, AUC", "louder") == pytest.approx(1, abs=0.03)
     assert comparison.value("patches told apart, AUC", HELD_OUT) == pytest.approx(0.5, abs=0.15)
+
+
+def test_the_names_of_distances_are_those_of_the_table(comparison: Comparison) -> None:
+    by_chance = ("patches, MMD x 1000, 95 % by chance", "patches, MMD, p")
+    assert tuple(figure.name for figure in comparison.distances if figure.name not in by_chance) == DISTANCES
 
 
 def test_the_table_names_every_figure_set_and_sample(comparison: Comparison) -> None:

@@ -70,6 +70,29 @@ def test_a_hanging_read_is_warned_about_and_then_ends_the_run(walls: Manifest, f
 
 
 @pytest.mark.slow
+def test_a_frame_that_hangs_costs_one_retry_and_is_a_row(walls: Manifest, folder: Path, head: Head) -> None:
+    """Defect: it ended the run, however many others there were to make."""
+    warnings: list[str] = []
+    done: list[ShardReceipt | Failure] = []
+    with (
+        prepare(walls) as prepared,
+        open_for_writing(walls.corpus.out, prepared.info, prepared.plan_file) as store,
+    ):
+        (folder / "2.png").unlink()
+        os.mkfifo(folder / "2.png")
+        options = RayOptions(num_workers=2, address=head.address, stall_limit_s=60, frame_limit_s=4)
+        run_on_ray(store.pending(), job_of(prepared, store.storage), done.append, options, warnings.append)
+        assert len(store.committed()) == 4
+        (reason,) = store.reasons()
+    rejects = [receipt.rejects_by_error for receipt in done if isinstance(receipt, ShardReceipt)]
+    assert sorted(map(str, rejects)) == ["{'FrameHungError': 1}", "{}", "{}", "{}"]
+    assert "hung in read" in str(reason)
+    first, second = warnings
+    assert "train-000002 has not moved for 4 s, in read of" in first
+    assert "hangs in read again: it is rejected" in second
+
+
+@pytest.mark.slow
 def test_shards_that_cannot_be_made_are_reported_and_the_run_ends(walls: Manifest, head: Head) -> None:
     done: list[ShardReceipt | Failure] = []
     with (

@@ -19,11 +19,12 @@ from depthforge.plan import WorkItem
 from depthforge.sources.rgbd_folder import RgbdFolder
 from depthforge.stages import convert as stage
 from depthforge.stages.crew import Failure
+from depthforge.stages.mailbox import FramePlace
 from depthforge.stages.prepare import prepare
 from depthforge.stages.runners import Done
-from depthforge.stages.shards import Converter, ShardJob, job_of
+from depthforge.stages.shards import COMMIT, Converter, ShardJob, job_of
 from tests.stages import heavy
-from tests.stages.runs import run
+from tests.stages.runs import contents, run
 
 Walls = Callable[..., Manifest]
 
@@ -94,18 +95,46 @@ def test_a_run_closes_its_sources_however_it_ends(
 
 
 @pytest.mark.parametrize("translator", ["identity", heavy.Heavy.name])
-def test_a_converter_tells_of_every_frame_that_ends(walls: Walls, tmp_path: Path, translator: str) -> None:
+def test_a_converter_tells_where_it_is_in_every_frame(walls: Walls, tmp_path: Path, translator: str) -> None:
     manifest = walls(depth_mm=1000, translator=translator)
     (tmp_path / "walls-1000" / "2.png").write_bytes(b"no picture")
-    ended: list[int] = []
+    told: list[FramePlace] = []
     with (
         prepare(manifest) as prepared,
         open_for_writing(manifest.corpus.out, prepared.info, prepared.plan_file) as store,
     ):
-        converter = Converter(job_of(prepared, store.storage), lambda: ended.append(1))
-        counts = [(converter.convert(item).num_frames, len(ended)) for item in store.pending()]
+        converter = Converter(job_of(prepared, store.storage))
+        counts = [
+            converter.convert(item, lambda shard, place: told.append(place)).num_frames for item in store.pending()
+        ]
         converter.close()
-    assert counts == [(2, 2), (1, 4)]
+    assert counts == [2, 1]
+    keys = [place.key.rpartition("/")[2] for place in told if place.stage == "read"]
+    assert keys == [f"{number:06d}" for number in range(4)]
+    assert [place.ended for place in told if place.stage == COMMIT] == [2, 2]
+    assert {place.stage for place in told} == {"read", "translate", "write", COMMIT}
+
+
+@pytest.mark.parametrize("translator", ["identity", heavy.Heavy.name])
+def test_frames_that_hung_are_rows_and_the_others_the_same_bytes(walls: Walls, tmp_path: Path, translator: str) -> None:
+    manifest = walls(depth_mm=1000, translator=translator)
+    run(manifest.overridden(out=tmp_path / "whole"))
+    with (
+        prepare(manifest) as prepared,
+        open_for_writing(manifest.corpus.out, prepared.info, prepared.plan_file) as store,
+    ):
+        converter = Converter(job_of(prepared, store.storage))
+        first, second = store.pending()
+        key = second.frames[0].key
+        converter.convert(first, hung={})
+        assert converter.convert(second, hung={key: "read"}).rejects_by_error == {"FrameHungError": 1}
+        (reason,) = store.reasons()
+        converter.close()
+    assert "hung in read" in str(reason)
+    made, whole = contents(manifest.corpus.out), contents(tmp_path / "whole")
+    shard = {name for name in made if f"shards/{first.shard}" in name}
+    assert shard
+    assert {name: made[name] for name in shard} == {name: whole[name] for name in shard}
 
 
 def test_an_error_of_the_corpus_on_a_worker_keeps_its_class_and_names_the_shards(

@@ -4,24 +4,75 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from threading import Thread, Timer
+from typing import Any, Self
 
 import click
 import pytest
 import yaml
 
+from depthforge.cli.submit import command, job_address, job_environment
 from depthforge.corpus.verify import verify_corpus
 from depthforge.errors import InputError
-from pipelines.run import command, entry_point, exit_code, job_address, job_environment
+from depthforge.stages.jobs import HeadUnreachableError, Jobs, entry_point, exit_code
 from tests.conftest import REPOSITORY
 from tests.heads import Head, end_family, environment
 
-Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+class Forwarder:
+    """Passes connections on to a head, and cuts them when told to."""
+
+    def __init__(self, target: str) -> None:
+        host, _, port = target.removeprefix("http://").partition(":")
+        self._target = host, int(port)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._live: list[socket.socket] = []
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+
+    def __enter__(self) -> Self:
+        Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(self, *ended: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Take no connection any more, and break those that there are."""
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self.cut()
+
+    def cut(self) -> int:
+        """Break every connection that there is; return how many."""
+        broken, self._live = self._live, []
+        for each in broken:
+            with suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+        return len(broken) // 2
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                near, far = self._listener.accept()[0], socket.create_connection(self._target)
+                self._live += [near, far]
+                for pair in ((near, far), (far, near)):
+                    Thread(target=self._pass_on, args=pair, daemon=True).start()
+
+    @staticmethod
+    def _pass_on(source: socket.socket, sink: socket.socket) -> None:
+        with suppress(OSError):
+            while block := source.recv(2**16):
+                sink.sendall(block)
+        with suppress(OSError):
+            sink.shutdown(socket.SHUT_RDWR)
+
 
 SOURCE = {"name": "procedural", "num_scenes": 1, "frames_per_scene": 4, "width": 64, "height": 48}
 
@@ -40,9 +91,18 @@ def write(folder: Path, name: str = "tiny.yaml", **fields: Any) -> Path:
 
 
 def launch(*arguments: str, cwd: Path, **more: str) -> subprocess.Popen[str]:
-    line = [sys.executable, str(REPOSITORY / "pipelines" / "run.py"), *arguments]
+    line = [sys.executable, "-m", "depthforge", "submit", *arguments]
     pipe = subprocess.PIPE
-    return subprocess.Popen(line, cwd=cwd, env=environment(REPOSITORY, **more), stdout=pipe, stderr=pipe, text=True)
+    return subprocess.Popen(
+        line,
+        cwd=cwd,
+        env=environment(REPOSITORY, **more),
+        stdout=pipe,
+        stderr=pipe,
+        text=True,
+        # A shell starts what runs in its background deaf to SIGINT, and the tests may be such a command.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
 
 
 def run(*arguments: str, cwd: Path, **more: str) -> subprocess.CompletedProcess[str]:
@@ -56,7 +116,7 @@ def run(*arguments: str, cwd: Path, **more: str) -> subprocess.CompletedProcess[
 def test_a_job_ends_in_a_verified_corpus(head: Head, tmp_path: Path) -> None:
     """Options, variables of the environment and the log go there and back; the threads of workers stay ours."""
     write(tmp_path, corpus={"out": "${OUT}/corpus", "shard_frames": 2})
-    more = ["--env", f"OUT={tmp_path}", "--env", "OMP_NUM_THREADS", "--limit", "4", "--seed", "3"]
+    more = ["--env", f"OUT={tmp_path}", "--env", "OMP_NUM_THREADS", "--", "--limit", "4", "--seed", "3"]
     done = run("tiny.yaml", *more, cwd=tmp_path, RAY_API_SERVER_ADDRESS=head.jobs)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "made 4 frames in 2 shards" in done.stdout
@@ -92,7 +152,7 @@ def test_an_ended_command_stops_its_job(head: Head, tmp_path: Path) -> None:
         _, stderr = process.communicate(timeout=60)
     finally:
         end_family(process)
-    assert process.returncode == 130, stderr
+    assert process.returncode == 143, stderr
     job = next(line.split()[1].rstrip(":") for line in stderr.splitlines() if line.startswith("job "))
     assert f"job {job} has ended: STOPPED" in stderr
     assert "run the same command again" in stderr
@@ -100,6 +160,71 @@ def test_an_ended_command_stops_its_job(head: Head, tmp_path: Path) -> None:
     kept = len(list((tmp_path / "c").glob("index/*.parquet")))
     time.sleep(1.0)
     assert len(list((tmp_path / "c").glob("index/*.parquet"))) == kept < 2000, "the stopped job goes on"
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+def test_a_job_that_is_left_goes_on_and_is_followed_again(head: Head, tmp_path: Path) -> None:
+    write(tmp_path, source={**SOURCE, "frames_per_scene": 200}, translator={"name": "simulation"})
+    process = launch("tiny.yaml", "--address", head.jobs, "--on-interrupt", "leave", cwd=tmp_path)
+    try:
+        wait_for_a_shard(tmp_path / "corpus", process)
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=60)
+    finally:
+        end_family(process)
+    assert process.returncode == 130, stderr
+    job = next(line.split()[1].rstrip(":") for line in stderr.splitlines() if line.startswith("job "))
+    assert f"job {job} goes on; to follow it again: depthforge submit --follow {job}" in stderr
+    done = run("--follow", job, "--address", head.jobs, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("made 200 frames in 100 shards") == 1
+    unknown = run("--follow", "raysubmit_none", "--address", head.jobs, cwd=tmp_path)
+    assert unknown.returncode == 3
+    assert "the head knows no such job" in unknown.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+def test_a_lost_connection_loses_no_line_of_the_log(head: Head, tmp_path: Path) -> None:
+    write(tmp_path, source={**SOURCE, "frames_per_scene": 200}, translator={"name": "simulation"})
+    with Forwarder(head.jobs) as between:
+        process = launch("tiny.yaml", "--address", between.url, cwd=tmp_path)
+        try:
+            wait_for_a_shard(tmp_path / "corpus", process)
+            assert between.cut() >= 1
+            stdout, stderr = process.communicate(timeout=120)
+        finally:
+            end_family(process)
+    assert process.returncode == 0, stdout + stderr
+    assert stdout.count("made 200 frames in 100 shards") == 1
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+def test_a_head_that_is_gone_ends_the_following_and_the_job_is_named(head: Head, tmp_path: Path) -> None:
+    with Forwarder(head.jobs) as between:
+        jobs = Jobs(between.url)
+        job = jobs.submit("sleep 60", tmp_path, {})
+        closing = Timer(3.0, between.close)
+        closing.start()
+        with pytest.raises(HeadUnreachableError, match="answers no more") as caught:
+            jobs.follow(job, lambda text: None, wait_s=0.1)
+        closing.join()
+    assert caught.value.exit_code == 5
+    assert caught.value.where == job
+    assert caught.value.remedy == f"depthforge submit --follow {job} --address {between.url}"
+    said: list[str] = []
+    Jobs(head.jobs).stop(job, said.append)
+    assert said[-1] == f"job {job} has ended: STOPPED"
+
+
+def wait_for_a_shard(out: Path, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 100
+    while not list(out.glob("index/*.parquet")):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def test_a_manifest_that_is_not_there_asks_no_head(tmp_path: Path) -> None:
@@ -126,7 +251,7 @@ def test_outputs_that_ray_would_delete_are_refused(tmp_path: Path) -> None:
     manifest = write(tmp_path, corpus={"out": "corpora/tiny"})
     with pytest.raises(InputError, match=r"corpus\.out is relative") as refused:
         invoke(str(manifest), "--address", "http://127.0.0.1:9", "--working-dir", str(tmp_path))
-    assert refused.value.remedy == "--out /shared/corpora/tiny"
+    assert refused.value.remedy == "-- --out /shared/corpora/tiny"
 
 
 def test_a_manifest_outside_the_working_directory_is_refused(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from depthforge.cli.main import read_options
-from depthforge.errors import CorpusMismatchError, IncompleteError, InputError, IntegrityError
+from depthforge.errors import CorpusMismatchError, IncompleteError, InputError, IntegrityError, RealismDriftError
 from tests.conftest import REPOSITORY
 
 # The oldest release that the file is meant for: podFailurePolicy and timeZone are on by default in it.
@@ -18,7 +18,7 @@ KUBERNETES = "1.29"
 
 @pytest.fixture
 def job() -> dict[str, Any]:
-    value = yaml.safe_load((REPOSITORY / "pipelines" / "cronjob.yaml").read_text())
+    value = yaml.safe_load((REPOSITORY / "pipelines" / "nightly.yaml").read_text())
     assert isinstance(value, dict)
     return value
 
@@ -42,7 +42,7 @@ def test_one_run_at_a_time_and_no_retry_of_what_would_end_the_same(job: dict[str
     spec = job["spec"]
     assert spec["concurrencyPolicy"] == "Forbid"
     rule = spec["jobTemplate"]["spec"]["podFailurePolicy"]["rules"][0]
-    final = {kind.exit_code for kind in (InputError, CorpusMismatchError, IntegrityError)}
+    final = {kind.exit_code for kind in (InputError, CorpusMismatchError, IntegrityError, RealismDriftError)}
     assert final <= set(rule["onExitCodes"]["values"])
     assert IncompleteError.exit_code not in rule["onExitCodes"]["values"]
     assert rule["onExitCodes"]["containerName"] == "depthforge"
@@ -71,7 +71,7 @@ def test_the_command_is_one_that_depthforge_takes(pod: dict[str, Any]) -> None:
     workers = math.ceil(float(container["resources"]["limits"]["cpu"]))
     filled = [argument.replace("$(WORKERS)", str(workers)) for argument in arguments]
     values = read_options(name, filled)
-    assert name == "synthesize"
+    assert name == "nightly"
     assert (values["workers"], str(values["out"])) == (4, "/corpora/nightly")
     assert str(values["manifest"]) == "/etc/depthforge/manifest.yaml"
     assert any(variable["name"] == "WORKERS" for variable in container["env"])
