@@ -36,6 +36,7 @@ COMMANDS = {
     "rejects": "Say why frames of a corpus were not converted.",
     "inspect": "Show what a corpus holds: units, fields, counts, statistics, pictures.",
     "report": "Make one HTML page of a corpus: pictures, plots, numbers, with no network.",
+    "export": "Write a corpus in another format: WebDataset, Hugging Face, BOP, COCO ...",
     "evaluate": "Say in numbers how close a corpus is to real scans.",
     "try": "Train small networks on a corpus and test them on real scans.",
     "sample": "Write procedural scenes in a data set's own layout.",

@@ -46,6 +46,10 @@ class ShardJob:
     heavy: bool = False
     gpu_use: GpuUse = "never"
 
+    def open(self, frame_ended: Callable[[], None] = lambda: None) -> Converter:
+        """Return what converts its shards; whoever opens it closes it."""
+        return Converter(self, frame_ended)
+
 
 def job_of(prepared: Prepared, root: Path) -> ShardJob:
     """Return the job of a prepared run that writes to ``root``, whose translator's files lie where they do now."""
@@ -80,6 +84,10 @@ class Converter:
         self._frame_ended = frame_ended
         self.translator = make_translator(job.translator)
         self._idle_sources: list[Source] = []
+
+    def load(self) -> None:
+        """Load everything that the first frame needs; raises what ``Translator.load`` raises."""
+        self.translator.load()
 
     def convert(self, item: WorkItem) -> ShardReceipt:
         """Convert the frames of ``item`` and commit the shard; return its receipt.

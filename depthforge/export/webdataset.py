@@ -1,0 +1,60 @@
+"""WebDataset: a tar for each shard of the corpus, a sample for each frame.
+
+``<split>-000000.tar`` holds ``<dataset>/<scene>/<frame>.<field>.<kind>``: depth and ids as 16-bit PNG (float depth as
+``.npy``), colour as PNG or as the very JPEG file that the corpus holds, other images and ragged labels as ``.npy``, and
+``.json`` with key, split, unit, camera and pose. A dot would end the key, so those in names become ``%2E``.
+Decoders such as ``rgb8`` make 8 bits of any PNG: decode depth by ``pil``, or as docs/export.md shows.
+Source: webdataset, `docs/webdataset-format`; its reader `tariterators.base_plus_ext`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from depthforge.export.arrays import npy, plain
+from depthforge.export.base import ExportFrame, Files, Format, Part
+from depthforge.export.images import fits_png, png
+from depthforge.export.tar_files import tar_stream
+from depthforge.registry import formats
+
+__all__ = ["WebDataset"]
+
+
+@formats.register("webdataset")
+class WebDataset(Format):
+    """Tar shards of WebDataset: PNG and .npy members, a JSON for each frame."""
+
+    depth_kinds = ("uint16", "float32")
+
+    def write(self, part: Part, frames: Iterable[ExportFrame], out: Files) -> dict[str, Any]:
+        with tar_stream(out, f"{part.name}.tar") as tar:
+            for frame in frames:
+                key = frame.key.replace("%", "%25").replace(".", "%2E")
+                for suffix, content in self._members(frame):
+                    tar.add(f"{key}.{suffix}", content)
+        return {}
+
+    def _members(self, frame: ExportFrame) -> Iterable[tuple[str, bytes]]:
+        about: dict[str, Any] = {"key": frame.key, "split": frame.part.split, "depth": self.describe()["depth"]}
+        for name in self.depths:
+            if self.depth == "uint16":
+                yield f"{name}.png", png(frame.depth_steps(name, self.step_m))
+            else:
+                yield f"{name}.npy", npy(frame.depth_float(name, self.invalid))
+        for spec in self.labels:
+            file = frame.jpeg() if spec.name == "rgb" else None
+            if file is not None:
+                yield f"{spec.name}.jpg", file
+                continue
+            array = frame.label(spec.name)
+            if array is None:
+                continue
+            if spec.layout == "frame":
+                about[spec.name] = plain(array)
+            elif fits_png(spec):
+                yield f"{spec.name}.png", png(array)
+            else:
+                yield f"{spec.name}.npy", npy(array)
+        yield "json", json.dumps(about, sort_keys=True).encode()
