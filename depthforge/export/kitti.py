@@ -1,9 +1,9 @@
 """KITTI: odometry's sequences and poses, depth as its depth benchmark stores it.
 
 ``<split>/sequences/<dataset>/<scene>/`` with ``image_2``, ``depth`` (what the sensor would have measured, uint16 / 256
-metres, 0 where nothing was), ``depth_clean``, ``calib.txt``, ``times.txt``; ``<split>/poses/<dataset>/<scene>.txt``
-with a row of 3x4 numbers a frame, camera to world in OpenCV axes. The world stays the data set's, where KITTI's own is the
-first camera. A corpus knows no time, so times count frames; ``Tr`` is a lidar's axes at the camera's centre.
+metres, 0 where nothing was), ``depth_clean``, ``calib.txt``, ``times.txt``; and ``<split>/poses/<dataset>/<scene>.txt``
+with a row of 3x4 numbers a frame, camera to world in OpenCV axes. The world stays the data set's, where KITTI's own is
+the first camera. A corpus knows no time, so times count frames; ``Tr`` is a lidar's axes at the camera's centre.
 Source: KITTI devkits of odometry and depth, readme.txt; `pykitti.odometry`.
 """
 

@@ -2,8 +2,8 @@
 
 Depth is a 16-bit PNG in millimetres, feature ``observation.images.depth_noisy`` of shape (H, W, 1) with
 ``is_depth_map`` and ``depth_unit: mm``, so nothing goes through lossy video; K and pose are ``observation.camera.K``
-and ``.T_world_cam``. LeRobot wants every feature in every frame and of one shape: what varies is not carried. A corpus knows no time: ``fps``
-is 1, and a timestamp is the number of the frame.
+and ``.T_world_cam``. LeRobot wants every feature in every frame and of one shape: what varies is not carried. A corpus
+knows no time: ``fps`` is 1, and a timestamp is the number of the frame.
 Source: huggingface/lerobot, datasets/utils.py (v3.0: paths, info.json, features); #3644 and #3899 for depth.
 """
 

@@ -23,6 +23,8 @@ class TarStream:
         member = tarfile.TarInfo(name)
         member.size, member.mode = len(content), 0o444
         self._tar.addfile(member, io.BytesIO(content))
+        # tarfile keeps what it knows of every member, 2 KB each, for a reader.
+        self._tar.members.clear()  # type: ignore[attr-defined]
 
 
 @contextmanager
