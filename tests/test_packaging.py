@@ -27,11 +27,12 @@ _PACKAGE_OF_MODULE: Final = {
 _NOT_BROUGHT: Final = {
     "open3d-cpu": "the open3d extra: system libraries and 700 MB, for meshes alone",
     "openexr": "the formats extra: depth as OpenEXR alone",
+    "pycocotools": "the export extra: masks of COCO alone",
     "rosbags": "the ros extra: recordings of ROS alone",
     "tifffile": "the formats extra, with imagecodecs (80 MB): TIFF that OpenCV cannot read alone",
     "pytest": "depthforge.testing: whoever runs the contract tests runs them with pytest",
 }
-_RUNTIME_EXTRAS: Final = ("formats", "open3d", "ros")
+_RUNTIME_EXTRAS: Final = ("export", "formats", "open3d", "ros")
 _READER: Final = {"google-crc32c", "numcodecs", "numpy", "pyarrow", "pydantic"}
 
 

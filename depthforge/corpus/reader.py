@@ -108,6 +108,16 @@ class CorpusReader:
         return len(self.index)
 
     @property
+    def fingerprint(self) -> str:
+        """What this corpus is told from others by."""
+        return self.info.fingerprint
+
+    @property
+    def address(self) -> str:
+        """Where it lies, for messages."""
+        return self.storage.address
+
+    @property
     def translator_folder(self) -> Path | None:
         """The folder of the corpus that keeps its translator's files, None where the storage is no folder here."""
         return self.storage.local_path(Layout.translator)
