@@ -37,6 +37,8 @@ COMMANDS = {
     "inspect": "Show what a corpus holds: units, fields, counts, statistics, pictures.",
     "report": "Make one HTML page of a corpus: pictures, plots, numbers, with no network.",
     "export": "Write a corpus in another format: WebDataset, Hugging Face, BOP, COCO ...",
+    "select": "Make a new corpus of some frames of another, or split it anew.",
+    "append": "Make a new corpus of the frames of several.",
     "evaluate": "Say in numbers how close a corpus is to real scans.",
     "try": "Train small networks on a corpus and test them on real scans.",
     "sample": "Write procedural scenes in a data set's own layout.",

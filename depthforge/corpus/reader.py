@@ -192,6 +192,11 @@ class CorpusReader:
         shard, row = self._place(position)
         return shard.array(name).read_file(row)
 
+    def chunk(self, name: str, position: int, chain: list[dict[str, Any]]) -> bytes | None:
+        """Return the stored bytes of a field of a frame, None unless ``chain`` (zarr metadata) is what encodes them."""
+        shard, row = self._place(position)
+        return shard.array(name).read_encoded(row, chain)
+
     def encoding(self, name: str, position: int) -> DepthEncoding:
         """Return how the depth array ``name`` of the frame's shard says that it is encoded."""
         shard, _ = self._place(position)
