@@ -32,7 +32,7 @@ from depthforge.seeding import frame_generator
 
 try:
     import torch
-    from torch.utils.data import Dataset, IterableDataset, default_collate, get_worker_info
+    from torch.utils.data import DataLoader, Dataset, IterableDataset, default_collate, get_worker_info
 
     from depthforge.corpus.stream_position import StreamPosition
 except ModuleNotFoundError as error:
@@ -42,7 +42,7 @@ except ModuleNotFoundError as error:
         remedy="pip install torch",
     ) from error
 
-__all__ = ["CorpusDataset", "CorpusStream", "Sample", "stream_order"]
+__all__ = ["CorpusDataset", "CorpusStream", "Sample", "stream_order", "to_torch"]
 
 Sample: TypeAlias = dict[str, Any]
 Transform: TypeAlias = Callable[[Sample], Sample]
@@ -394,6 +394,27 @@ class CorpusStream(_Frames, IterableDataset[Sample]):
             "batch_size": self.batch_size,
             **({} if self.weights is None else {"weights": list(self.weights)}),
         }
+
+
+def to_torch(
+    root: Places,
+    split: str | None = None,
+    fields: Sequence[str] | None = None,
+    *,
+    batch_size: int,
+    seed: int | None = None,
+    num_workers: int = 0,
+) -> DataLoader[Sample]:
+    """Return a DataLoader of batches of a split, in the order of the corpus, or drawn by ``seed``.
+
+    For one process that goes through a split; ``CorpusStream`` is for ranks and for continuing in an epoch. Raises what
+    :class:`CorpusDataset` raises.
+    """
+    dataset = CorpusDataset(root, split, fields)
+    sampler = None if seed is None else dataset.sampler(seed=seed)
+    return DataLoader(
+        dataset, batch_size=batch_size, sampler=sampler, num_workers=num_workers, collate_fn=dataset.collate
+    )
 
 
 def stream_order(

@@ -2,8 +2,8 @@
 
 Python's grammar is read into a tree of which only comparisons, ``and``, ``or``, ``not``, ``in``, names, numbers,
 strings and ``like(column, "pattern*")`` are known; anything else is refused by name. Columns are those of the index
-(hole fractions, depth range, noise, ``has_<label>``, split) with ``dataset``, ``scene`` and ``frame`` from the key. A figure
-that a frame does not have is neither more nor less than any number.
+(hole fractions, depth range, noise, ``has_<label>``, split) with ``dataset``, ``scene`` and ``frame`` from the key.
+A figure that a frame does not have is neither more nor less than any number.
 """
 
 from __future__ import annotations

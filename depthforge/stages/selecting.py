@@ -1,7 +1,8 @@
 """New corpora of the frames of finished ones: some of one (``select``), or all of several (``append``).
 
-Nothing is edited in place: the new corpus has an identity of its own, whose provenance names its parents, and its arrays
-are theirs, copied as they are encoded (``depthforge.corpus.copying``). Keys, of which every frame has one, are held.
+Nothing is edited in place: the new corpus has an identity of its own, whose provenance names its parents, and its
+arrays are theirs, copied as they are encoded (``depthforge.corpus.copying``). Keys, of which every frame has one, are
+held.
 """
 
 from __future__ import annotations
@@ -9,8 +10,9 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -214,7 +216,7 @@ class _Frames:
         locators = [_locators(reader, own) for reader, own in zip(parents, keys, strict=True)]
         self._locators = pa.chunked_array(locators, pa.string()).combine_chunks().take(pa.array(order))
         names = self._keys.to_pylist()
-        twice = [one for one, following in zip(names, names[1:], strict=False) if one == following]
+        twice = [one for one, following in pairwise(names) if one == following]
         if twice:
             raise InputError(
                 "two corpora hold a frame of the same key",
@@ -286,7 +288,7 @@ def _translator_files(parent: CorpusReader) -> dict[str, bytes]:
 
 def _require_alike(first: CorpusReader, other: CorpusReader) -> None:
     """Raise InputError unless frames of both can stand in one corpus, which says one source, one noise, one schema."""
-    told_of = {
+    told_of: dict[str, Callable[[CorpusReader], Any]] = {
         "the arrays of a frame": lambda each: _arrays(each.schema),
         "the source": lambda each: each.info.source.name,
         "the translator": lambda each: each.info.translator.fingerprint,
