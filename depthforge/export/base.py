@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import io
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Final, Literal, TypeAlias
+from types import TracebackType
+from typing import Any, ClassVar, Final, Literal, Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -43,6 +46,7 @@ Invalid: TypeAlias = Literal["0", "nan", "inf"]
 
 INVALID_VALUES: Final[Mapping[Invalid, float]] = {"0": 0.0, "nan": np.nan, "inf": np.inf}
 _MM: Final = 1e-3
+_WRITING_THREADS: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,15 +115,33 @@ class Receipt:
 
 
 class Files:
-    """The files of an export, under relative names; ``num_bytes`` adds up what was written."""
+    """The files of an export, under relative names; ``num_bytes`` adds up what was written.
+
+    Whole files are put by threads, at most 16 at once: most of putting one is to wait for the disk, or for a store.
+    A context manager: when its block ends without an error, every file is durable.
+    """
 
     def __init__(self, storage: Storage) -> None:
         self.storage = storage
         self.num_bytes = 0
+        self._pool = ThreadPoolExecutor(_WRITING_THREADS)
+        self._waiting: deque[Future[None]] = deque()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        try:
+            while self._waiting and error is None:
+                self._waiting.popleft().result()
+        finally:
+            self._pool.shutdown(cancel_futures=True)
 
     def write(self, name: str, content: bytes) -> None:
-        """Put a file, whole or not at all; StorageError when it cannot be."""
-        self.storage.write(name, content)
+        """Put a file, whole or not at all; StorageError when it, or one before it, cannot be."""
+        while len(self._waiting) >= 2 * _WRITING_THREADS or (self._waiting and self._waiting[0].done()):
+            self._waiting.popleft().result()
+        self._waiting.append(self._pool.submit(self.storage.write, name, content))
         self.num_bytes += len(content)
 
     @contextmanager

@@ -48,8 +48,9 @@ class Exporter:
         """Write the files of a part, then its receipt; StorageError when they cannot be written."""
         self.load()
         assert self._format is not None
-        losses, files = Losses(), Files(self._storage)
-        extra = self._format.write(part, self._frames(part, losses), files)
+        losses = Losses()
+        with Files(self._storage) as files:
+            extra = self._format.write(part, self._frames(part, losses), files)
         counts = dict(sorted(losses.counts.items()))
         receipt = Receipt(part.name, part.stop - part.first, files.num_bytes, counts, extra)
         put_receipt(self._storage, receipt)

@@ -116,7 +116,8 @@ def export_corpus(
             finally:
                 progress.stop()
             _require_written(failures, len(parts))
-            form.finish(parts, output.receipts(parts), Files(output.storage))
+            with Files(output.storage) as files:
+                form.finish(parts, output.receipts(parts), files)
             _describe(output, form, report, Counter(part.split for part in parts))
         else:
             report.losses = output.description()["losses"]
