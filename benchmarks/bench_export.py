@@ -14,10 +14,10 @@ from __future__ import annotations
 import argparse
 import io
 import json
-import shutil
 import tarfile
 import tempfile
 from collections.abc import Callable
+from itertools import count as count_up
 from pathlib import Path
 from typing import Any
 
@@ -146,7 +146,7 @@ def measure(count: int, repeats: int) -> dict[str, dict[str, float]]:
     """Return frames a second of every export, of its peer, and the ratio, by format."""
     found = {}
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+        folder, numbers = Path(name), count_up()
         corpus = make_corpus(folder, count)
         frames = list(iter_frames(corpus, fields=(*IMAGES, "rgb", "K", "T_world_cam")))
         for frame in frames:
@@ -155,8 +155,7 @@ def measure(count: int, repeats: int) -> dict[str, dict[str, float]]:
         for form, writer in peers(frames, folder).items():
 
             def ours(form: str = form) -> None:
-                shutil.rmtree(folder / "ours", ignore_errors=True)
-                export_corpus(corpus, form, folder / "ours", Options(), inline=True)
+                export_corpus(corpus, form, folder / f"ours-{next(numbers)}", Options(), inline=True)
 
             seconds = in_turn({"depthforge": ours, "peer": writer}, repeats=repeats)
             rate = {who: count / median(times) for who, times in seconds.items()}
