@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 
 from depthforge.errors import InputError, UnknownNameError
 
-__all__ = ["Registry", "layouts", "sensors", "sources", "tasks", "translators"]
+__all__ = ["Registry", "formats", "layouts", "sensors", "sources", "tasks", "translators"]
 
 T = TypeVar("T", bound=type)
 
@@ -118,3 +118,4 @@ sensors = Registry("sensor", "depthforge.sensors")
 translators = Registry("translator", "depthforge.translators")
 tasks = Registry("task", "depthforge.tasks")
 layouts = Registry("layout", "depthforge.samples")
+formats = Registry("format", "depthforge.export")

@@ -81,7 +81,14 @@ def repository() -> Path:
 @pytest.fixture
 def built_in_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
     """Show the test the plug-ins that depthforge brings alone: other tests of the process may have registered more."""
-    for known in (registry.sources, registry.sensors, registry.translators, registry.tasks, registry.layouts):
+    for known in (
+        registry.sources,
+        registry.sensors,
+        registry.translators,
+        registry.tasks,
+        registry.layouts,
+        registry.formats,
+    ):
         monkeypatch.setattr(known, "names", lambda known=known: sorted(known.built_in()))
 
 

@@ -28,11 +28,12 @@ _NOT_BROUGHT: Final = {
     "obstore": "the cloud extra: object stores alone",
     "open3d-cpu": "the open3d extra: system libraries and 700 MB, for meshes alone",
     "openexr": "the formats extra: depth as OpenEXR alone",
+    "pycocotools": "the export extra: masks of COCO alone",
     "rosbags": "the ros extra: recordings of ROS alone",
     "tifffile": "the formats extra, with imagecodecs (80 MB): TIFF that OpenCV cannot read alone",
     "pytest": "depthforge.testing: whoever runs the contract tests runs them with pytest",
 }
-_RUNTIME_EXTRAS: Final = ("cloud", "formats", "open3d", "ros")
+_RUNTIME_EXTRAS: Final = ("cloud", "export", "formats", "open3d", "ros")
 _READER: Final = {"google-crc32c", "numcodecs", "numpy", "pyarrow", "pydantic"}
 
 

@@ -8,7 +8,7 @@ import click
 
 from depthforge.cli.options import as_json, debug, echo_json
 from depthforge.manifest_schema import manifest_schema
-from depthforge.registry import Registry, layouts, sensors, sources, tasks, translators
+from depthforge.registry import Registry, formats, layouts, sensors, sources, tasks, translators
 from depthforge.sensors.preset import load_preset, preset_names
 
 __all__ = ["command"]
@@ -19,7 +19,7 @@ __all__ = ["command"]
 @as_json
 @debug
 def command(schema: bool, as_json: bool, debug: bool) -> int:
-    """List sources, translators, sensors, their presets, tasks and sample layouts by the names that a manifest uses."""
+    """List sources, translators, sensors, their presets, tasks, sample layouts and formats of export by their names."""
     if schema:
         echo_json(manifest_schema())
         return 0
@@ -30,6 +30,7 @@ def command(schema: bool, as_json: bool, debug: bool) -> int:
         "presets": {name: _preset_sentence(name) for name in preset_names()},
         "tasks": _described(tasks),
         "layouts": _described(layouts),
+        "formats": _described(formats),
     }
     if as_json:
         echo_json(known)

@@ -1,7 +1,8 @@
 """The corpus format: zarr shards, parquet index, writer, readers, verification. Read docs/corpus-format.md first.
 
-What reads a corpus is offered here, and loaded when it is asked for: ``CorpusReader`` needs numpy, numcodecs,
-google-crc32c, pyarrow and pydantic alone, ``CorpusDataset`` and ``CorpusStream`` torch besides.
+What reads a corpus is offered here, and loaded when it is asked for: ``CorpusReader`` and ``iter_frames`` need numpy,
+numcodecs, google-crc32c, pyarrow and pydantic alone, ``CorpusDataset``, ``CorpusStream`` and ``to_torch``
+torch besides.
 """
 
 from __future__ import annotations
@@ -10,16 +11,19 @@ import importlib
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from depthforge.corpus.datasets import CorpusDataset, CorpusStream
+    from depthforge.corpus.datasets import CorpusDataset, CorpusStream, to_torch
+    from depthforge.corpus.iterating import iter_frames
     from depthforge.corpus.reader import CorpusFrame, CorpusReader
 
-__all__ = ["CorpusDataset", "CorpusFrame", "CorpusReader", "CorpusStream"]
+__all__ = ["CorpusDataset", "CorpusFrame", "CorpusReader", "CorpusStream", "iter_frames", "to_torch"]
 
 _HOMES: Final = {
     "CorpusDataset": "datasets",
     "CorpusFrame": "reader",
     "CorpusReader": "reader",
     "CorpusStream": "datasets",
+    "iter_frames": "iterating",
+    "to_torch": "datasets",
 }
 
 

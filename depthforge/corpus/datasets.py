@@ -23,17 +23,19 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from depthforge.corpus.combined import CombinedReader, Places, open_corpora
 from depthforge.corpus.prefetching import Prefetcher
 from depthforge.corpus.reader import CorpusReader
-from depthforge.corpus.schema import DEPTH_CLEAN, DEPTH_NOISY, decode_depth_into, offsets_name
+from depthforge.corpus.sampling import FrameSampler, require_weights, weighted_order
+from depthforge.corpus.schema import DEPTH_CLEAN, DEPTH_NOISY, CorpusSchema, decode_depth_into, offsets_name
 from depthforge.errors import InputError, MissingDependencyError
 from depthforge.labels.spec import LabelSpec
 from depthforge.seeding import frame_generator
-from depthforge.storage import DEFAULT_CACHE_BYTES, Place
+from depthforge.storage import DEFAULT_CACHE_BYTES
 
 try:
     import torch
-    from torch.utils.data import Dataset, IterableDataset, default_collate, get_worker_info
+    from torch.utils.data import DataLoader, Dataset, IterableDataset, default_collate, get_worker_info
 
     from depthforge.corpus.stream_position import StreamPosition
 except ModuleNotFoundError as error:
@@ -43,7 +45,7 @@ except ModuleNotFoundError as error:
         remedy="pip install torch",
     ) from error
 
-__all__ = ["CorpusDataset", "CorpusStream", "Sample", "stream_order"]
+__all__ = ["CorpusDataset", "CorpusStream", "Sample", "stream_order", "to_torch"]
 
 Sample: TypeAlias = dict[str, Any]
 Transform: TypeAlias = Callable[[Sample], Sample]
@@ -57,7 +59,7 @@ _WIDENED = {"uint16": "int32", "uint32": "int64", "uint64": "int64"}
 class _FrameDecoder:
     """Decodes some fields of some frames into one batch of tensors."""
 
-    def __init__(self, reader: CorpusReader, fields: Sequence[str], num_threads: int | None) -> None:
+    def __init__(self, reader: CorpusReader | CombinedReader, fields: Sequence[str], num_threads: int | None) -> None:
         self._reader = reader
         self._num_threads = num_threads
         self._pool: tuple[int, ThreadPoolExecutor] | None = None
@@ -103,10 +105,12 @@ class _FrameDecoder:
         valid = torch.empty((len(positions), 1, *size), dtype=torch.bool)
 
         def decode(part: slice) -> None:
-            stored = np.empty(size, np.dtype(self._reader.schema.depth.dtype))
+            buffers: dict[str, npt.NDArray[Any]] = {}
             for out, mask, position in zip(metres.numpy()[part], valid.numpy()[part], positions[part], strict=True):
+                encoding = self._reader.encoding(name, position)
+                stored = buffers.setdefault(encoding.dtype, np.empty(size, encoding.dtype))
                 self._reader.stored(name, position, stored)
-                decode_depth_into(stored, self._reader.encoding(name, position), out[0], mask[0])
+                decode_depth_into(stored, encoding, out[0], mask[0])
 
         self._in_parts(decode, len(positions))
         return metres, valid
@@ -153,24 +157,38 @@ class _Frames:
 
     def __init__(
         self,
-        root: Place,
-        split: str | None,
+        root: Places,
+        split: str | None = None,
         fields: Sequence[str] | None = None,
         transform: Transform | None = None,
         *,
+        weights: Sequence[float] | None = None,
         num_threads: int | None = None,
         allow_unfinished: bool = False,
         cache_dir: Path | str | None = None,
         cache_bytes: int = DEFAULT_CACHE_BYTES,
     ) -> None:
-        self.reader = CorpusReader(
+        self.reader = open_corpora(
             root, split, allow_unfinished=allow_unfinished, cache_dir=cache_dir, cache_bytes=cache_bytes
         )
+        counts = self.reader.counts if isinstance(self.reader, CombinedReader) else (len(self.reader),)
+        self.weights = require_weights(weights, counts)
+        self._counts = counts
         self.transform = transform
         if fields is None:
-            fields = _DEPTHS if self.reader.schema.noisy_depth else (DEPTH_CLEAN,)
+            fields = _DEPTHS if all(schema.noisy_depth for schema in _schemas(self.reader)) else (DEPTH_CLEAN,)
         self._decoder = _FrameDecoder(self.reader, fields, num_threads)
         self._prefetcher = Prefetcher(self.reader, fields) if self.reader.is_far else None
+
+    def _epoch_order(self, epoch: int, shuffle: Shuffle, seed: int, block_frames: int) -> npt.NDArray[np.int64]:
+        """Return the order of positions of an epoch, all ranks together."""
+        if self.weights is None:
+            return stream_order(len(self.reader), shuffle, seed=seed, epoch=epoch, block_frames=block_frames)
+
+        def order(count: int, number: int) -> npt.NDArray[np.int64]:
+            return stream_order(count, shuffle, seed=seed, epoch=epoch, block_frames=block_frames, part=number)
+
+        return weighted_order(self._counts, self.weights, seed=seed, epoch=epoch, order=order)
 
     def read(self, position: int) -> Sample:
         """Return the sample of the frame at ``position`` of the split, transformed."""
@@ -213,7 +231,32 @@ class CorpusDataset(_Frames, Dataset[Sample]):
     ``collate_fn=dataset.collate`` when a field is ragged, or to have batches decoded in place (a fifth faster).
     ``allow_unfinished`` opens a corpus that is not finished, with the frames that it has now. ``cache_dir`` and
     ``cache_bytes`` as of :class:`CorpusReader`, for a corpus in an object store.
+
+    ``root`` may be a list of corpora of one image size: their frames follow each other, and fields are those that all
+    have. ``weights``, a number for each, is how often :meth:`sampler` draws from them.
     """
+
+    def sampler(
+        self, *, seed: int, rank: int = 0, world_size: int = 1, shuffle: Shuffle = "full", block_frames: int = 16
+    ) -> FrameSampler:
+        """Return the sampler of one rank for a DataLoader: weighted, a function of (seed, epoch), resumable.
+
+        Raises InputError where there are fewer frames than ranks.
+        """
+        identity = {
+            "fingerprint": self.reader.fingerprint,
+            "weights": None if self.weights is None else list(self.weights),
+            "seed": seed,
+            "shuffle": shuffle,
+            "block_frames": block_frames,
+        }
+        return FrameSampler(
+            identity,
+            lambda epoch: self._epoch_order(epoch, shuffle, seed, block_frames),
+            len(self.reader),
+            rank=rank,
+            world_size=world_size,
+        )
 
     def __len__(self) -> int:
         return len(self.reader)
@@ -242,6 +285,8 @@ class CorpusStream(_Frames, IterableDataset[Sample]):
     left over is dropped (``uneven="drop"``) or filled up from the start of the order (``"wrap"``). ``shuffle``:
     ``none``; ``blocks`` of ``block_frames`` neighbours in random order, shuffled inside; ``full``.
 
+    Of a list of corpora, ``weights`` says how often each is drawn from in an epoch, which has as many items as ever.
+
     To continue in the middle of an epoch, save ``state_dict(batch)`` with the last item that was used, and
     ``load_state_dict`` it before iterating; each item carries its ``epoch`` and its number in it as ``item``. The pass
     that follows is the rest of that epoch, any other pass is a whole one, broken off passes or not. Without workers
@@ -253,7 +298,7 @@ class CorpusStream(_Frames, IterableDataset[Sample]):
 
     def __init__(
         self,
-        root: Place,
+        root: Places,
         split: str,
         fields: Sequence[str] | None = None,
         transform: Transform | None = None,
@@ -265,6 +310,7 @@ class CorpusStream(_Frames, IterableDataset[Sample]):
         shuffle: Shuffle = "none",
         block_frames: int = 16,
         uneven: Literal["drop", "wrap"] = "drop",
+        weights: Sequence[float] | None = None,
         num_threads: int | None = None,
         allow_unfinished: bool = False,
         cache_dir: Path | str | None = None,
@@ -276,6 +322,7 @@ class CorpusStream(_Frames, IterableDataset[Sample]):
             split,
             fields,
             transform,
+            weights=weights,
             num_threads=num_threads,
             allow_unfinished=allow_unfinished,
             cache_dir=cache_dir,
@@ -293,7 +340,7 @@ class CorpusStream(_Frames, IterableDataset[Sample]):
         if self.num_frames == 0:
             raise InputError(
                 "there are not enough frames for every rank",
-                where=self.reader.storage.address,
+                where=self.reader.address,
                 expected=f">= {world_size}",
                 found=total,
             )
@@ -342,9 +389,7 @@ class CorpusStream(_Frames, IterableDataset[Sample]):
     def __iter__(self) -> Iterator[Sample]:
         # Here and not at the first item: a worker begins its pass when it is told to, however late its items are asked.
         epoch, start = self.epoch, self._position.begin_pass()
-        order = stream_order(
-            len(self.reader), self.shuffle, seed=self.seed, epoch=epoch, block_frames=self.block_frames
-        )
+        order = self._epoch_order(epoch, self.shuffle, self.seed, self.block_frames)
         positions = np.resize(order, self.num_frames * self.world_size)[self.rank :: self.world_size]
         worker = get_worker_info()
         first, step = (0, 1) if worker is None else (worker.id, worker.num_workers)
@@ -381,28 +426,57 @@ class CorpusStream(_Frames, IterableDataset[Sample]):
 
     def _identity(self) -> dict[str, Any]:
         return {
-            "fingerprint": self.reader.info.fingerprint,
+            "fingerprint": self.reader.fingerprint,
             "num_frames": self.num_frames,
             "seed": self.seed,
             "shuffle": self.shuffle,
             "block_frames": self.block_frames,
             "world_size": self.world_size,
             "batch_size": self.batch_size,
+            **({} if self.weights is None else {"weights": list(self.weights)}),
         }
 
 
+def to_torch(
+    root: Places,
+    split: str | None = None,
+    fields: Sequence[str] | None = None,
+    *,
+    batch_size: int,
+    seed: int | None = None,
+    num_workers: int = 0,
+) -> DataLoader[Sample]:
+    """Return a DataLoader of batches of a split, in the order of the corpus, or drawn by ``seed``.
+
+    For one process that goes through a split; ``CorpusStream`` is for ranks and for continuing in an epoch. Raises what
+    :class:`CorpusDataset` raises.
+    """
+    dataset = CorpusDataset(root, split, fields)
+    sampler = None if seed is None else dataset.sampler(seed=seed)
+    return DataLoader(
+        dataset, batch_size=batch_size, sampler=sampler, num_workers=num_workers, collate_fn=dataset.collate
+    )
+
+
 def stream_order(
-    num_frames: int, shuffle: Shuffle, *, seed: int, epoch: int, block_frames: int = 16
+    num_frames: int, shuffle: Shuffle, *, seed: int, epoch: int, block_frames: int = 16, part: int = 0
 ) -> npt.NDArray[np.int64]:
-    """Return the order of positions of an epoch: int64 (num_frames,), each position once."""
+    """Return the order of positions of an epoch: int64 (num_frames,), each position once.
+
+    ``part`` counts the times that an epoch goes through the same frames, each in another order.
+    """
     order = np.arange(num_frames, dtype=np.int64)
     if shuffle == "none":
         return order
-    random = frame_generator(seed, f"epoch {epoch}", "stream order")
+    random = frame_generator(seed, f"epoch {epoch}" + f" part {part}" * (part > 0), "stream order")
     if shuffle == "full":
         return random.permutation(order)
     blocks = [random.permutation(order[i : i + block_frames]) for i in range(0, num_frames, block_frames)]
     return np.concatenate([blocks[i] for i in random.permutation(len(blocks))]) if blocks else order
+
+
+def _schemas(reader: CorpusReader | CombinedReader) -> list[CorpusSchema]:
+    return [each.schema for each in reader.readers] if isinstance(reader, CombinedReader) else [reader.schema]
 
 
 def _as_torch(stored: npt.NDArray[Any], scale: float | None) -> npt.NDArray[Any]:

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import accumulate
-from typing import Final, NamedTuple, Self
+from typing import Any, Final, NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
@@ -101,6 +101,11 @@ class FrameIndex:
         if self._is_sealed:
             return self._sealed_table(wanted)
         return pa.concat_tables([wanted.empty_table(), *(_part(self._storage, at.shard, wanted) for at in self.shards)])
+
+    def rows_of(self, shard: str) -> list[dict[str, Any]]:
+        """Return every column of the index for the frames of one shard; IntegrityError when they cannot be read."""
+        rows: list[dict[str, Any]] = _part(self._storage, shard, index_columns(self._schema)).to_pylist()
+        return rows
 
     def _sealed_table(self, wanted: pa.Schema) -> pa.Table:
         start, stop = self._before, self._before + len(self)

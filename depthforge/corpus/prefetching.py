@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
+from depthforge.corpus.combined import CombinedReader
 from depthforge.corpus.reader import CorpusReader
 
 __all__ = ["Prefetcher"]
@@ -21,11 +22,11 @@ _THREADS = 8
 class Prefetcher:
     """Fetches ``fields`` of frames in threads of its own, in each process anew; pickles without them."""
 
-    def __init__(self, reader: CorpusReader, fields: Sequence[str]) -> None:
+    def __init__(self, reader: CorpusReader | CombinedReader, fields: Sequence[str]) -> None:
         self._reader, self._fields = reader, tuple(fields)
         self._pool: tuple[int, ThreadPoolExecutor] | None = None
 
-    def __reduce__(self) -> tuple[Callable[..., Prefetcher], tuple[CorpusReader, tuple[str, ...]]]:
+    def __reduce__(self) -> tuple[Callable[..., Prefetcher], tuple[CorpusReader | CombinedReader, tuple[str, ...]]]:
         return (Prefetcher, (self._reader, self._fields))
 
     def begin(self, positions: Iterable[int]) -> deque[Future[None]]:

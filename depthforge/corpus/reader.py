@@ -125,6 +125,16 @@ class CorpusReader:
         return len(self.index)
 
     @property
+    def fingerprint(self) -> str:
+        """What this corpus is told from others by."""
+        return self.info.fingerprint
+
+    @property
+    def address(self) -> str:
+        """Where it lies, for messages."""
+        return self.storage.address
+
+    @property
     def translator_folder(self) -> Path:
         """A folder of this machine with the files of the corpus' translator: its own, or one of copies."""
         return self.storage.local_copy(Layout.translator)
@@ -209,6 +219,11 @@ class CorpusReader:
         """Return the JPEG file that holds a field of a frame, None where it has none; see ``schema.is_jpeg``."""
         shard, row = self._place(position)
         return shard.array(name).read_file(row)
+
+    def chunk(self, name: str, position: int, chain: list[dict[str, Any]]) -> bytes | None:
+        """Return the stored bytes of a field of a frame, None unless ``chain`` (zarr metadata) is what encodes them."""
+        shard, row = self._place(position)
+        return shard.array(name).read_encoded(row, chain)
 
     def encoding(self, name: str, position: int) -> DepthEncoding:
         """Return how the depth array ``name`` of the frame's shard says that it is encoded."""

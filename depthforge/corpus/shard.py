@@ -95,6 +95,13 @@ class ShardArray:
             if offset != _ABSENT:
                 self._opened().prepare(offset, length)
 
+    def read_encoded(self, row: int, chain: list[dict[str, Any]]) -> bytes | None:
+        """Return the stored bytes of a row, None unless it is a chunk of its own that ``chain`` encodes."""
+        sharding = self._sharding
+        if sharding is None or sharding.chunk_rows != 1 or sharding.codec.to_json() != chain:
+            return None
+        return self._read_chunk(row)
+
     @property
     def is_jpeg(self) -> bool:
         """True when each chunk is a JPEG file."""

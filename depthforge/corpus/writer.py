@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import chain
 from types import TracebackType
@@ -28,7 +29,15 @@ from depthforge.corpus.chains import chain_of
 from depthforge.corpus.content_hashes import content_hash, content_hashes
 from depthforge.corpus.depth_statistics import depth_statistics
 from depthforge.corpus.encode import encode_depth
-from depthforge.corpus.index import FileDigest, Reject, ShardCommit, index_part, intact_commit, rejects_part
+from depthforge.corpus.index import (
+    FileDigest,
+    Reject,
+    ShardCommit,
+    index_columns,
+    index_part,
+    intact_commit,
+    rejects_part,
+)
 from depthforge.corpus.layout import FORMAT_VERSION, QUANTITY, Layout
 from depthforge.corpus.ragged import RaggedWriter
 from depthforge.corpus.schema import DEPTH_CLEAN, DEPTH_NOISY, CorpusSchema
@@ -109,6 +118,27 @@ class ShardWriter:
             row[f"hash_{spec.name}"] = None if array is None else content_hash(array)
             if spec.layout != "ragged":
                 chunks[spec.name] = None if array is None else self._codecs[spec.name].encode(array)
+        self._append(row, chunks, arrays)
+        self._dropped.update(dropped)
+
+    def copy(
+        self, row: Mapping[str, Any], chunks: Mapping[str, bytes | None], ragged: Mapping[str, npt.NDArray[Any] | None]
+    ) -> None:
+        """Store a frame of another corpus: its ``row`` of the index there, and each field as it is encoded here.
+
+        The commit compares what is read back with the hashes in ``row``. Raises StorageError when the disk is full.
+        """
+        self._require_next(row["key"])
+        own = {"split": self._item.split, "shard": self._item.shard, "row": len(self._rows)}
+        known = set(index_columns(self._schema).names)
+        self._append({**{name: row[name] for name in row if name in known}, **own}, chunks, ragged)
+
+    def _append(
+        self,
+        row: dict[str, Any],
+        chunks: Mapping[str, bytes | None],
+        arrays: Mapping[str, npt.NDArray[Any] | None],
+    ) -> None:
         if self._group is None:
             self._open()
         for name, chunk in chunks.items():
@@ -116,7 +146,6 @@ class ShardWriter:
         for name, rows in self._ragged.items():
             rows.append(arrays[name])
         self._rows.append(row)
-        self._dropped.update(dropped)
 
     def reject(self, ref: FrameRef, stage: str, error: BaseException) -> None:
         """Record that a frame could not be converted; local paths in the message are cut to file names."""

@@ -20,15 +20,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from depthforge.corpus.writer import ShardReceipt
 from depthforge.errors import DepthforgeError, IncompleteError, StorageError
-from depthforge.plan import WorkItem
 from depthforge.stages.cluster import Cluster, Need, RayOptions, Resources
 from depthforge.stages.mailbox import FramePlace, Heartbeat
-from depthforge.stages.shards import COMMIT, Converter, Hung, ShardJob, limit_threads
+from depthforge.stages.shards import limit_threads
 from depthforge.stages.stall import Waiting
+from depthforge.stages.work import COMMIT, Hung, Job, Piece, Receipt
 
-__all__ = ["SHARDS_PER_GPU", "Crew", "Failure", "in_words"]
+__all__ = ["SHARDS_PER_GPU", "Again", "Crew", "Failure", "in_words"]
 
 # While one shard is committed, or waits for its disk, the GPU works on the other.
 SHARDS_PER_GPU: Final = 2
@@ -43,22 +42,30 @@ class Failure:
     error: BaseException
 
 
+@dataclass(frozen=True)
+class Again:
+    """A shard that is to be made again: its worker died, or was ended because it hung."""
+
+    item: Piece
+
+
 class _Holder:
     """The process of an actor."""
 
-    def __init__(self, job: ShardJob, heartbeat: Heartbeat) -> None:
+    def __init__(self, job: Job, heartbeat: Heartbeat) -> None:
         self._job, self._heartbeat = job, heartbeat
 
     def load(self) -> None:
         """Load everything that the first frame needs."""
         self._heartbeat()
         limit_threads(1)
-        self._converter = Converter(self._job)
-        self._converter.translator.load()
+        self._worker = self._job.open()
+        self._worker.load()
 
-    def convert(self, item: WorkItem, hung: Hung | None) -> ShardReceipt:
-        """Convert one shard; one that hung before tells of every stage of every frame."""
-        return self._converter.convert(item, self._heartbeat.pulse(always=hung is not None), hung)
+    def convert(self, item: Piece, hung: Hung | None) -> Receipt:
+        """Make one piece of work; one that hung before tells of every stage of every frame."""
+        receipt: Receipt = self._worker.convert(item, self._heartbeat.pulse(always=hung is not None), hung)
+        return receipt
 
 
 @dataclass(eq=False)
@@ -71,7 +78,7 @@ class _Worker:
     deaths: int
     is_ready: bool = False
     is_lost: bool = False
-    running: dict[Any, WorkItem] = field(default_factory=dict)
+    running: dict[Any, Piece] = field(default_factory=dict)
 
 
 class Crew:
@@ -82,7 +89,7 @@ class Crew:
     """
 
     def __init__(
-        self, cluster: Cluster, job: ShardJob, heartbeat: Heartbeat, options: RayOptions, warn: Callable[[str], None]
+        self, cluster: Cluster, job: Job, heartbeat: Heartbeat, options: RayOptions, warn: Callable[[str], None]
     ) -> None:
         self._cluster, self._ray, self._options, self._warn = cluster, cluster.ray, options, warn
         self._gpu_use, self._heartbeat, self._job = job.gpu_use, heartbeat, cluster.ray.put(job)
@@ -127,7 +134,7 @@ class Crew:
         """Say whether a worker has loaded its model and could make another shard."""
         return any(self._has_room(worker) for worker in self._workers)
 
-    def hand_over(self, item: WorkItem) -> None:
+    def hand_over(self, item: Piece) -> None:
         """Give ``item`` to the worker that has least to do."""
         worker = min(filter(self._has_room, self._workers), key=lambda worker: len(worker.running))
         reference = worker.handle.convert.options(name=item.shard).remote(item, self._hung.get(item.shard))
@@ -146,7 +153,7 @@ class Crew:
             has_ended |= place.ended > (0 if before is None else before.ended)
         return has_ended
 
-    def end_hung(self) -> list[WorkItem | Failure]:
+    def end_hung(self) -> list[Again | Failure]:
         """End workers of which a shard has not moved for the frame limit; return what becomes of their shards.
 
         The first time a shard is made again, frame by frame; the frame in which it hangs then is left out, as a reject.
@@ -158,36 +165,36 @@ class Crew:
             for item in worker.running.values()
             if self._moved[item.shard] < late
         ]
-        outcomes: list[WorkItem | Failure] = []
+        outcomes: list[Again | Failure] = []
         for worker, item in hung:
             outcomes.append(self._given_up_on(item))
             if worker in self._workers:
                 others = [each for each in worker.running.values() if (worker, each) not in hung]
                 self._dismiss(worker)
                 self._start(worker.deaths)
-                outcomes += others
+                outcomes += [Again(each) for each in others]
         return outcomes
 
-    def _given_up_on(self, item: WorkItem) -> WorkItem | Failure:
+    def _given_up_on(self, item: Piece) -> Again | Failure:
         """Say what becomes of a shard that has not moved for the frame limit."""
         place, limit_s = self._places.get(item.shard), self._options.frame_limit_s
         where = "before its first frame" if place is None else f"in {place.stage} of {place.key}, or soon after"
         if item.shard not in self._hung:
             self._hung[item.shard] = {}
             self._warn(f"{item.shard} has not moved for {limit_s:g} s, {where}: its worker is replaced")
-            return item
+            return Again(item)
         if place is None or place.stage == COMMIT:
             return Failure(item.shard, IncompleteError(f"it hung {where}, twice for {limit_s:g} s (--frame-limit)"))
         self._hung[item.shard][place.key] = place.stage
         self._warn(f"{place.key} hangs in {place.stage} again: it is rejected, and its worker replaced")
-        return item
+        return Again(item)
 
     def knows(self, reference: Any) -> bool:
         """Say whether ``reference`` is still waited for."""
         return reference in self._owners
 
-    def take(self, reference: Any) -> ShardReceipt | Failure | WorkItem | None:
-        """Return a receipt or failure, the item again where its worker died, None where a worker has loaded.
+    def take(self, reference: Any) -> Receipt | Failure | Again | None:
+        """Return a receipt or failure, what is to be made again where its worker died, None where a worker has loaded.
 
         Raises StorageError when the output cannot be written, an error of ours with which a translator fails to load,
         IncompleteError when no shard can be made any more.
@@ -195,7 +202,7 @@ class Crew:
         worker = self._owners.pop(reference)
         item = worker.running.pop(reference, None)
         try:
-            receipt: ShardReceipt | None = self._ray.get(reference)
+            receipt: Receipt | None = self._ray.get(reference)
         except self._ray.exceptions.RayTaskError as error:
             if item is not None and not isinstance(error.cause, SystemError):
                 return _failure(item.shard, error.cause)
@@ -268,7 +275,7 @@ class Crew:
             self._owners.pop(reference, None)
         self._ray.kill(worker.handle)
 
-    def _lost(self, worker: _Worker, item: WorkItem | None, error: BaseException) -> WorkItem | Failure | None:
+    def _lost(self, worker: _Worker, item: Piece | None, error: BaseException) -> Again | Failure | None:
         """Bury ``worker``, put another in its place, and say what becomes of the shard that it was making."""
         if not worker.is_lost:
             worker.is_lost = True
@@ -281,9 +288,9 @@ class Crew:
         if self._attempts[item.shard] > self._options.max_retries:
             died = f"its worker died {self._attempts[item.shard]} times, at last of: {in_words(error)}"
             return Failure(item.shard, IncompleteError(died))
-        return item
+        return Again(item)
 
-    def _replace(self, worker: _Worker, item: WorkItem | None, error: BaseException) -> None:
+    def _replace(self, worker: _Worker, item: Piece | None, error: BaseException) -> None:
         if worker.deaths < self._options.max_retries:
             self._warn(f"a worker died and is replaced: {in_words(error)}")
             self._start(worker.deaths + 1)

@@ -13,30 +13,28 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from itertools import islice
+from typing import Any
 
-from depthforge.corpus.writer import ShardReceipt
-from depthforge.plan import WorkItem
 from depthforge.stages.cluster import Cluster, RayOptions
-from depthforge.stages.crew import Crew, Failure
+from depthforge.stages.crew import Again, Crew
 from depthforge.stages.mailbox import Heartbeat, Mailbox, look
-from depthforge.stages.shards import Converter, ShardJob
 from depthforge.stages.stall import StallWatch
+from depthforge.stages.work import Job, Piece
 
 __all__ = ["Done", "convert_on", "run_inline", "run_on_ray"]
 
-Done = Callable[["ShardReceipt | Failure"], None]
+Done = Callable[[Any], None]
+"""Is given the receipt of a piece of work, or a :class:`depthforge.stages.crew.Failure`."""
 
 
-def run_inline(items: Iterator[WorkItem], job: ShardJob, done: Done) -> None:
+def run_inline(items: Iterator[Piece], job: Job, done: Done) -> None:
     """Convert every shard in this process, one after the other."""
-    with closing(Converter(job)) as converter:
+    with closing(job.open()) as worker:
         for item in items:
-            done(converter.convert(item))
+            done(worker.convert(item))
 
 
-def run_on_ray(
-    items: Iterator[WorkItem], job: ShardJob, done: Done, options: RayOptions, warn: Callable[[str], None]
-) -> None:
+def run_on_ray(items: Iterator[Piece], job: Job, done: Done, options: RayOptions, warn: Callable[[str], None]) -> None:
     """Convert every shard on Ray, on this machine or at ``options.address``; see :func:`convert_on`."""
     with Cluster.connect(options.address, options.num_workers) as cluster:
         convert_on(cluster, items, job, done, options, warn)
@@ -44,8 +42,8 @@ def run_on_ray(
 
 def convert_on(
     cluster: Cluster,
-    items: Iterator[WorkItem],
-    job: ShardJob,
+    items: Iterator[Piece],
+    job: Job,
     done: Done,
     options: RayOptions,
     warn: Callable[[str], None],
@@ -60,7 +58,7 @@ def convert_on(
     mailbox, signs = cluster.actor_here(Mailbox), 0
     watch = StallWatch(options.stall_limit_s, warn)
     crew = Crew(cluster, job, Heartbeat(mailbox, interval_s), options, warn)
-    fresh, again = deque[WorkItem](), deque[WorkItem]()
+    fresh, again = deque[Piece](), deque[Piece]()
     looked = time.monotonic()
     try:
         while True:
@@ -78,9 +76,9 @@ def convert_on(
                     signs = mail.signs
                     watch.progress()
                 for outcome in crew.end_hung():
-                    if isinstance(outcome, WorkItem):
-                        again.append(outcome)
-                        mailbox.leave.remote(outcome.shard)
+                    if isinstance(outcome, Again):
+                        again.append(outcome.item)
+                        mailbox.leave.remote(outcome.item.shard)
                     else:
                         done(outcome)
             for reference in ended:
@@ -88,8 +86,8 @@ def convert_on(
                     continue  # of a worker that hung
                 watch.progress()
                 result = crew.take(reference)
-                if isinstance(result, WorkItem):
-                    again.append(result)
+                if isinstance(result, Again):
+                    again.append(result.item)
                 elif result is not None:
                     done(result)
             watch.check(crew.waiting)

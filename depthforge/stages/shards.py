@@ -7,10 +7,9 @@ item and job: it may run twice, anywhere, and gives the same bytes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Final
 
 from depthforge.corpus.companions import kept_translator
 from depthforge.corpus.schema import CorpusSchema
@@ -28,16 +27,11 @@ from depthforge.stages.acceptance import present_labels, require_depth, require_
 from depthforge.stages.mailbox import FramePlace, Pulse
 from depthforge.stages.pipelining import Rejected, attempt, convert_in_batches
 from depthforge.stages.prepare import Prepared, make_source, make_translator
+from depthforge.stages.work import COMMIT, Hung
 from depthforge.storage import LocalFolder, Place, Storage, open_storage
 from depthforge.translators.base import GpuUse, Translator, require_produced
 
-__all__ = ["COMMIT", "Converter", "Hung", "ShardJob", "job_of", "limit_threads", "open_writer"]
-
-COMMIT: Final = "commit"
-"""The stage of a shard that follows its last frame."""
-
-Hung = Mapping[str, str]
-"""Frames of a shard that ended its workers by never ending, by key: the stage in which they were."""
+__all__ = ["Converter", "ShardJob", "job_of", "limit_threads", "open_writer"]
 
 
 @dataclass(frozen=True)
@@ -57,6 +51,10 @@ class ShardJob:
     gpu_use: GpuUse = "never"
     translator_kept: bool = False
     """True when the translator's files are to be taken from the corpus, which every worker reaches."""
+
+    def open(self) -> Converter:
+        """Return what converts its shards; whoever opens it closes it."""
+        return Converter(self)
 
 
 def job_of(prepared: Prepared, root: Place) -> ShardJob:
@@ -94,6 +92,10 @@ class Converter:
         self.job = job
         self.translator = _translator_of(job)
         self._idle_sources: list[Source] = []
+
+    def load(self) -> None:
+        """Load everything that the first frame needs; raises what ``Translator.load`` raises."""
+        self.translator.load()
 
     def convert(self, item: WorkItem, pulse: Pulse | None = None, hung: Hung | None = None) -> ShardReceipt:
         """Convert the frames of ``item`` and commit the shard; return its receipt.

@@ -198,7 +198,7 @@ def test_list_names_every_plugin(depthforge: Call) -> None:
 def test_list_prints_a_line_for_each(depthforge: Call) -> None:
     lines = depthforge("list").out.splitlines()
     assert [line for line in lines if not line.startswith(" ")] == [
-        f"{kind}:" for kind in ("sources", "translators", "sensors", "presets", "tasks", "layouts")
+        f"{kind}:" for kind in ("sources", "translators", "sensors", "presets", "tasks", "layouts", "formats")
     ]
     assert any(line.split()[0] == "simulation" and "Kinect" in line for line in lines if line.startswith("  "))
 
