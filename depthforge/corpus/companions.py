@@ -8,20 +8,36 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from depthforge.corpus.layout import Layout
+from depthforge.corpus.plan_file import read_plan
 from depthforge.corpus.tables import read_table
 from depthforge.durable import storage_errors
 from depthforge.errors import InputError
+from depthforge.plan import WorkItem
 from depthforge.storage import Storage
 
-__all__ = ["finished_on", "kept_translator", "put_report", "put_task_table", "task_tables", "translator_card"]
+__all__ = [
+    "finished_on",
+    "is_corpus",
+    "kept_translator",
+    "planned",
+    "put_report",
+    "put_task_table",
+    "put_verdict",
+    "task_tables",
+    "translator_card",
+    "translator_files",
+    "verdict",
+]
+
+_VERDICT: Final = f"{Layout.report}/verdict.json"
 
 
 def translator_card(storage: Storage) -> dict[str, Any] | None:
@@ -33,6 +49,38 @@ def translator_card(storage: Storage) -> dict[str, Any] | None:
 def kept_translator(storage: Storage) -> Path:
     """Return a folder of this machine with the files that the corpus keeps of its translator, or with copies."""
     return storage.local_copy(Layout.translator)
+
+
+def translator_files(storage: Storage) -> dict[str, bytes]:
+    """Return the files that the corpus keeps of its translator, by name."""
+    prefix = f"{Layout.translator}/"
+    objects = storage.objects(Layout.translator)
+    return {found.name.removeprefix(prefix): storage.read(found.name) for found in objects}
+
+
+def is_corpus(storage: Storage) -> bool:
+    """Say whether a corpus lies there, finished or not."""
+    return storage.exists(Layout.info)
+
+
+def planned(storage: Storage) -> Iterator[WorkItem] | None:
+    """Return the work items of the corpus in the order of its plan, None where it has none yet."""
+    return read_plan(storage.open(Layout.plan).file()) if storage.exists(Layout.plan) else None
+
+
+def verdict(storage: Storage) -> dict[str, Any] | None:
+    """Return what was found when the corpus was held against real scans; None where it was not, or cannot be read."""
+    try:
+        found = json.loads(storage.read(_VERDICT))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def put_verdict(storage: Storage, found: Mapping[str, Any]) -> None:
+    """Keep what was found beside the corpus; StorageError when it cannot be written."""
+    with storage_errors(storage.where(_VERDICT)):
+        storage.write(_VERDICT, (json.dumps(found, indent=2, sort_keys=True) + "\n").encode())
 
 
 def finished_on(storage: Storage) -> str | None:

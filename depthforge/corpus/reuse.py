@@ -9,7 +9,6 @@ depends on its frames alone.
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import replace
 from typing import Final
 
@@ -18,14 +17,12 @@ from depthforge.corpus.index import FileDigest, ShardCommit, index_part, intact_
 from depthforge.corpus.layout import CorpusInfo, Layout
 from depthforge.corpus.store import CorpusStore
 from depthforge.corpus.tables import read_table
-from depthforge.durable import storage_errors, sync_directory
 from depthforge.errors import IntegrityError
-from depthforge.storage import Place, Staged, Storage, open_storage
+from depthforge.storage import Place, Storage, open_storage
 
 __all__ = ["reuse_shards"]
 
 _GROUP: Final = "zarr.json"
-_BLOCK_BYTES: Final = 2**20
 
 
 def reuse_shards(store: CorpusStore, old: Place) -> int:
@@ -66,7 +63,7 @@ def _reuse(source: Storage, commit: ShardCommit, store: CorpusStore) -> None:
                     content = group.storage.read(f"{group.prefix}/{name}")
                     files[each.name] = FileDigest.of_bytes(content)
                 else:
-                    _link(source, each.name, group, name)
+                    group.take(source, each.name, name)
             group.seal()
             group.publish()
         finally:
@@ -77,23 +74,3 @@ def _reuse(source: Storage, commit: ShardCommit, store: CorpusStore) -> None:
     rows = read_table(source.read(Layout.index_part(shard))).to_pylist()
     commit = replace(commit, fingerprint=store.info.fingerprint, files=files)
     target.put_if_absent(Layout.index_part(shard), index_part(rows, store.info.corpus_schema, commit))
-
-
-def _link(source: Storage, name: str, group: Staged, as_name: str) -> None:
-    """Put an object into ``group`` without copying it where that can be done."""
-    here, there = source.local_path(name), group.storage.local_path(f"{group.prefix}/{as_name}")
-    if here is not None and there is not None:
-        with storage_errors(there):
-            there.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            os.link(here, there)
-        except OSError:
-            pass  # another file system, or one without links
-        else:
-            sync_directory(there.parent)
-            return
-    reader, writer, size = source.open(name), group.create(as_name), 0
-    while block := reader.read_at(size, _BLOCK_BYTES):
-        writer.write(block)
-        size += len(block)
-    writer.finish()

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from depthforge.addresses import local_folder
-from depthforge.corpus.plan_file import read_plan
 from depthforge.corpus.reader import CorpusReader
 from depthforge.corpus.reuse import reuse_shards
 from depthforge.corpus.store import open_for_writing
@@ -207,7 +206,7 @@ def _distances(comparison: Comparison) -> dict[str, float | None]:
 
 
 def _shards(version: Version) -> frozenset[str]:
-    return frozenset(item.shard for item in read_plan(version.plan_file))
+    return frozenset(item.shard for item in version.plan())
 
 
 def _require_fit(manifest: Manifest) -> None:

@@ -21,9 +21,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from depthforge.corpus.companions import planned, translator_files
 from depthforge.corpus.copying import CopyJob, CopyPiece
-from depthforge.corpus.layout import CorpusInfo, Layout
-from depthforge.corpus.plan_file import read_plan, write_plan
+from depthforge.corpus.layout import CorpusInfo
+from depthforge.corpus.plan_file import write_plan
 from depthforge.corpus.reader import CorpusReader
 from depthforge.corpus.schema import CorpusSchema
 from depthforge.corpus.store import CorpusStore, open_for_writing
@@ -135,7 +136,7 @@ def _make(
             report.nothing_to_do = store.is_finished
             if not report.nothing_to_do:
                 store.reopen()
-                store.keep(_translator_files(parents[0]))
+                store.keep(translator_files(parents[0].storage))
                 job = CopyJob(
                     str(Path(store.storage.address).absolute()),
                     info.fingerprint,
@@ -276,15 +277,9 @@ def _locators(reader: CorpusReader, keys: pa.Array) -> pa.Array:
     """Return where the source finds each frame, from the plan of its corpus."""
     known: dict[str, str] = {}
     wanted = set(keys.to_pylist())
-    for item in read_plan(reader.storage.open(Layout.plan).file()):
+    for item in planned(reader.storage) or ():
         known.update((ref.key, ref.locator) for ref in item.frames if ref.key in wanted)
     return pa.array([known.get(key, "") for key in keys.to_pylist()], pa.string())
-
-
-def _translator_files(parent: CorpusReader) -> dict[str, bytes]:
-    prefix = f"{Layout.translator}/"
-    objects = parent.storage.objects(Layout.translator)
-    return {found.name.removeprefix(prefix): parent.storage.read(found.name) for found in objects}
 
 
 def _require_alike(first: CorpusReader, other: CorpusReader) -> None:

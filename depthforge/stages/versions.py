@@ -9,7 +9,6 @@ the identity of a corpus under whoever trains on it.
 
 from __future__ import annotations
 
-import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -18,20 +17,21 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Final, Self
 
-from depthforge.corpus.layout import CorpusInfo, Layout
-from depthforge.corpus.plan_file import PlanSummary, read_plan, write_plan
-from depthforge.durable import storage_errors, sync_directory, write_atomically
+from depthforge.corpus.companions import is_corpus, planned, put_verdict, verdict
+from depthforge.corpus.layout import CorpusInfo
+from depthforge.corpus.plan_file import PlanSummary, write_plan
+from depthforge.durable import storage_errors, sync_directory
 from depthforge.errors import CorpusMismatchError, DepthforgeError, InputError, told
 from depthforge.frame import FrameRef
 from depthforge.identity import differences
 from depthforge.manifest import Manifest
 from depthforge.plan import WorkItem, plan_shards, split_of
 from depthforge.stages.prepare import Planner
+from depthforge.storage import open_storage
 
 __all__ = ["LATEST", "Version", "Versions", "as_planned", "grown_from", "require_same_but_frames"]
 
 LATEST: Final = "latest"
-_VERDICT: Final = f"{Layout.report}/verdict.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +44,7 @@ class Version:
     @classmethod
     def at(cls, folder: Path) -> Self:
         """Return the version in ``folder``; one whose verdict cannot be read was not judged."""
-        try:
-            verdict = json.loads((folder / _VERDICT).read_bytes())
-        except (OSError, ValueError):
-            verdict = None
-        return cls(folder, verdict if isinstance(verdict, dict) else None)
+        return cls(folder, verdict(open_storage(folder)))
 
     @property
     def is_accepted(self) -> bool:
@@ -60,18 +56,14 @@ class Version:
         """What the corpus says of itself."""
         return CorpusInfo.load(self.folder)
 
-    @property
-    def plan_file(self) -> Path:
-        """Which frame lies in which shard."""
-        return self.folder / Layout.plan
+    def plan(self) -> Iterator[WorkItem]:
+        """Return which frame lies in which shard."""
+        return planned(open_storage(self.folder)) or iter(())
 
-    def judge(self, verdict: dict[str, Any]) -> Version:
-        """Keep ``verdict`` beside the corpus, whose ``report/`` is no part of its hashes."""
-        place = self.folder / _VERDICT
-        with storage_errors(place):
-            place.parent.mkdir(exist_ok=True)
-            write_atomically(place, (json.dumps(verdict, indent=2, sort_keys=True) + "\n").encode())
-        return Version(self.folder, verdict)
+    def judge(self, found: dict[str, Any]) -> Version:
+        """Keep ``found`` beside the corpus, whose ``report/`` is no part of its hashes."""
+        put_verdict(open_storage(self.folder), found)
+        return Version(self.folder, found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +76,7 @@ class Versions:
     @classmethod
     def of(cls, out: Path) -> Self:
         """Look at ``out``; raises InputError where it is itself a corpus."""
-        if (out / Layout.info).exists():
+        if is_corpus(open_storage(out)):
             raise InputError(
                 "corpus.out is a corpus, and versions of one lie in a folder of their own",
                 where=out,
@@ -104,7 +96,7 @@ class Versions:
     def begun(self) -> Version | None:
         """The last one, if it was begun, described and not judged: what is not whole is finished first."""
         last = self.all[-1] if self.all else None
-        if last is None or last.verdict is not None or not last.plan_file.exists():
+        if last is None or last.verdict is not None or planned(open_storage(last.folder)) is None:
             return None
         try:
             last.info  # noqa: B018
@@ -133,7 +125,7 @@ def as_planned(version: Version) -> Planner:
     def plan(manifest: Manifest, refs: Iterable[FrameRef], plan_file: Path) -> PlanSummary:
         for _ in refs:  # whoever watches the listing samples it
             pass
-        return write_plan(plan_file, read_plan(version.plan_file))
+        return write_plan(plan_file, version.plan())
 
     return plan
 
@@ -148,7 +140,7 @@ def grown_from(base: Version) -> Planner:
         known: set[str] = set()
         splits: dict[str, str] = {}
         counts: Counter[str] = Counter()
-        for item in read_plan(base.plan_file):
+        for item in base.plan():
             counts[item.split] += 1
             for ref in item.frames:
                 known.add(ref.key)
@@ -172,7 +164,7 @@ def grown_from(base: Version) -> Planner:
             assigned=splits,
         )
         after = (_after(item, counts[item.split]) for item in new)
-        summary = write_plan(plan_file, chain(read_plan(base.plan_file), after))
+        summary = write_plan(plan_file, chain(base.plan(), after))
         if seen < len(known):
             raise InputError(
                 "the source has lost frames that the version before holds",

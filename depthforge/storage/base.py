@@ -37,6 +37,7 @@ __all__ = [
 ]
 
 
+_BLOCK_BYTES: Final = 2**20
 _STRAYS: Final = frozenset(
     (
         *(".DS_Store", ".AppleDouble", ".Spotlight-V100", ".Trashes", ".TemporaryItems", ".fseventsd", ".apdisk"),
@@ -114,6 +115,14 @@ class Staged(ABC):
         """Write one object of the group whole."""
         writer = self.create(name)
         writer.write(content)
+        writer.finish()
+
+    def take(self, source: Storage, source_name: str, name: str) -> None:
+        """Make an object of ``source``, which is never edited, one of the group; without a copy where that can be."""
+        reader, writer, size = source.open(source_name), self.create(name), 0
+        while block := reader.read_at(size, _BLOCK_BYTES):
+            writer.write(block)
+            size += len(block)
         writer.finish()
 
     @abstractmethod

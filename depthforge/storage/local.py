@@ -280,11 +280,28 @@ class _StagedFolder(Staged):
             path.parent.mkdir(parents=True, exist_ok=True)
             writer = _FileWriter(path)
         self._writers.append(writer)
-        folder = path.parent
+        self._remember(path.parent)
+        return writer
+
+    def take(self, source: Storage, source_name: str, name: str) -> None:
+        """Link the file under a second name; a copy on another file system, or on one without links."""
+        assert self._folder is not None
+        here, path = source.local_path(source_name), self._folder / require_name(name)
+        if here is None:
+            return super().take(source, source_name, name)
+        with storage_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(here, path)
+        except OSError:
+            return super().take(source, source_name, name)
+        self._remember(path.parent)
+        return None
+
+    def _remember(self, folder: Path) -> None:
         while folder not in self._folders:
             self._folders[folder] = None
             folder = folder.parent
-        return writer
 
     def seal(self) -> None:
         with storage_errors(self._final):

@@ -29,6 +29,7 @@ NOT_OF_A_CORPUS = {
     ("extract.py", "folder / 'frame.json'"),
     ("extract.py", "folder.iterdir"),
     ("extract.py", "folder.is_dir"),
+    ("where.py", "ast.walk"),  # of a condition that was parsed
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -298,7 +299,10 @@ def test_weights_go_to_workers_from_the_corpus(learned: Tiny, monkeypatch: pytes
     monkeypatch.setattr(stage, "run_inline", lambda items, job, done: (jobs.append(job), real(items, job, done)))
     manifest = learned()
     run(manifest)
-    assert jobs[0].translator.config.weights == manifest.corpus.out.absolute() / "translator"
+    assert isinstance(manifest.corpus.out, Path)
+    kept = manifest.corpus.out.absolute() / "translator"
+    with closing(Converter(jobs[0])) as worker:
+        assert worker.translator.config.weights == kept
 
 
 def test_a_batch_of_another_length_is_rejected_as_what_it_is(learned: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
