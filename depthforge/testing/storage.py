@@ -205,6 +205,16 @@ class StorageTests:
             assert [name for name, _ in storage.objects()] == ["groups/one/new"]
         assert storage.read("groups/one/new") == b"y"
 
+    def test_a_group_takes_an_object_that_is_never_edited(self, storage: Storage) -> None:
+        storage.write("old/x", b"abc" * 400_000)
+        staged = storage.stage("groups/one")
+        staged.take(storage, "old/x", "deep/y")
+        staged.write("z", b"z")
+        staged.seal()
+        staged.publish()
+        storage.delete("old/x")
+        assert storage.read("groups/one/deep/y") == b"abc" * 400_000
+
     def test_a_dropped_group_leaves_nothing(self, storage: Storage) -> None:
         storage.write("groups/other", b"x")
         staged = storage.stage("groups/one")
