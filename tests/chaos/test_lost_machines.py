@@ -29,6 +29,7 @@ from tests.stages.test_train import ROOMS, SCANS
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
+SMALL_ROOMS = {"name": "procedural", "num_scenes": 2, "frames_per_scene": 60, "width": 320, "height": 240}
 NUM_SHARDS = 30
 Start = Callable[..., Machine]
 
@@ -54,7 +55,7 @@ def machine() -> Iterator[Start]:
 def write(folder: Path, **fields: Any) -> Path:
     value = {
         "name": "machines",
-        "source": {"name": "procedural", "num_scenes": 2, "frames_per_scene": 60, "width": 320, "height": 240},
+        "source": SMALL_ROOMS,
         "translator": {"name": "simulation"},
         "corpus": {"out": str(folder / "corpus"), "shard_frames": 4},
         **fields,
@@ -71,10 +72,15 @@ def start(command: str, manifest: Path, *options: str) -> subprocess.Popen[bytes
     return subprocess.Popen(line, env=environment(REPOSITORY, **more), stdout=pipe, stderr=pipe)
 
 
+class DoneTooSoonError(AssertionError):
+    """A run was over before what should happen to it could."""
+
+
 def until(condition: Callable[[], bool], process: subprocess.Popen[bytes], *, limit_s: float = 120.0) -> None:
     deadline = time.monotonic() + limit_s
     while not condition():
-        assert process.poll() is None, process.communicate()
+        if process.poll() is not None:
+            raise DoneTooSoonError(process.communicate())
         assert time.monotonic() < deadline, "nothing has come of it"
         time.sleep(0.01)
 
@@ -90,22 +96,28 @@ def whole(manifest: Path, folder: Path) -> dict[str, bytes]:
 
 
 def test_a_machine_that_joins_late_and_is_lost_changes_no_byte(machine: Start, tmp_path: Path) -> None:
-    manifest, out = write(tmp_path), tmp_path / "corpus"
     head = machine(cores=1)
-    process = start("synthesize", manifest, "--address", head.address)
-    try:
-        until(lambda: committed(out) >= 2, process)
-        late = machine(cores=1, head=head)
-        until(lambda: late.works_on("train-"), process)
-        lost_at = committed(out)
-        late.lose()
-        _, stderr = process.communicate(timeout=150)
-    finally:
-        end_family(process)
+    # How long a machine takes to join differs tenfold with what else runs: more frames where it came too late.
+    for attempt, scenes in enumerate((2, 8, 32)):
+        folder = tmp_path / str(scenes)
+        folder.mkdir()
+        manifest, out = write(folder, source={**SMALL_ROOMS, "num_scenes": scenes}), folder / "corpus"
+        process = start("synthesize", manifest, "--address", head.address)
+        try:
+            until(lambda: committed(out) >= 2, process)  # noqa: B023
+            late = machine(cores=1, head=head)
+            until(lambda: late.works_on("train-"), process)  # noqa: B023
+            late.lose()
+            _, stderr = process.communicate(timeout=150)
+            break
+        except DoneTooSoonError:
+            late.lose()
+            assert attempt < 2
+        finally:
+            end_family(process)
     assert process.returncode == 0, stderr.decode()
-    assert lost_at < NUM_SHARDS
     assert b"is replaced" in stderr, stderr.decode()
-    assert contents(out) == whole(manifest, tmp_path)
+    assert contents(out) == whole(manifest, folder)
     assert verify_corpus(out).ok
 
 
