@@ -67,7 +67,9 @@ def test_the_images_differ_in_where_torch_comes_from_alone() -> None:
     cpu, cuda = (path.read_text().split("FROM", 1)[1].splitlines() for path in IMAGES)
     lines = [line for line in difflib.ndiff(cpu, cuda) if line[0] in "+-"]
     changed = [line[2:].strip() for line in lines if not line[2:].startswith("#")]
-    assert all(re.search(r"TORCH_INDEX|NVIDIA|OMP_NUM_THREADS|--index-url|constraints.txt torch$", line) for line in changed), changed
+    assert all(
+        re.search(r"TORCH_INDEX|NVIDIA|OMP_NUM_THREADS|--index-url|constraints.txt torch$", line) for line in changed
+    ), changed
 
 
 def test_every_version_is_pinned_and_fits_the_ranges_of_the_project() -> None:
