@@ -25,7 +25,9 @@ __all__ = ["DOCUMENTED", "USES_RAY", "code_of_end", "fork_worker", "wants_guard"
 
 #: Exit codes that a command gives by itself; see docs/cli.md.
 DOCUMENTED: Final = frozenset({0, 2, 3, 4, 5, 6, 7, 130, 143})
-USES_RAY: Final = frozenset({"convert", "evaluate", "nightly", "synthesize", "train", "try"})
+USES_RAY: Final = frozenset(
+    {"append", "convert", "evaluate", "export", "nightly", "select", "synthesize", "train", "try"}
+)
 _OF_SIGNAL: Final = {signal.SIGINT: 130, signal.SIGTERM: 143}
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _FROM_KERNEL: Final = 0x80

@@ -132,7 +132,7 @@ def _both_below(
 
 
 def _levels(probability: Float32) -> npt.NDArray[np.int64]:
-    quantile = ndtri(np.clip(probability.astype(np.float64), 1e-5, 1 - 1e-5))
+    quantile = np.nan_to_num(ndtri(np.clip(probability.astype(np.float64), 1e-5, 1 - 1e-5)))  # NaN does not count
     step = 2 * _FARTHEST / _BINS
     found: npt.NDArray[np.int64] = np.clip((quantile + _FARTHEST) // step, 0, _BINS - 1).astype(np.int64)
     return found

@@ -149,7 +149,7 @@ class HoleScorer:
         holes: Sequence[npt.NDArray[np.bool_]],
     ) -> Correlation:
         chances = [
-            Chances(calibration.learnt(each), hole, here & (each.frequency < _NOT_OF_PHYSICS))
+            Chances(calibration.learnt(each), hole, here & (each.frequency < _NOT_OF_PHYSICS) & np.isfinite(each.logit))
             for each, here, hole in zip(parts, known, holes, strict=True)
         ]
         return measured_correlation([frame for frame, _ in self._seen], chances, Correlation())

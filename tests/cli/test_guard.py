@@ -7,11 +7,12 @@ import subprocess
 import sys
 import time
 
+import click
 import psutil
 import pytest
 
 from depthforge.cli.guard import DOCUMENTED, USES_RAY, code_of_end, wants_guard
-from depthforge.cli.main import COMMANDS
+from depthforge.cli.main import COMMANDS, cli
 from tests.conftest import REPOSITORY
 from tests.heads import environment
 
@@ -109,3 +110,16 @@ def test_only_commands_that_start_ray_are_guarded() -> None:
     assert not wants_guard(["synthesize", "m.yaml", "--inline"])
     assert not wants_guard(["verify", "corpus"])
     assert not wants_guard([])
+
+
+def test_every_command_that_can_do_without_ray_is_guarded_where_it_does_not() -> None:
+    """A command has --inline where it starts Ray otherwise: none of them may be forgotten."""
+    context = click.Context(cli)
+    found = set()
+    for name in COMMANDS:
+        command = cli.get_command(context, name)
+        assert command is not None
+        if any("--inline" in parameter.opts for parameter in command.params):
+            found.add(name)
+    assert found <= USES_RAY
+    assert {"synthesize", "export", "select", "append"} <= found
